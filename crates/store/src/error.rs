@@ -1,0 +1,90 @@
+//! What can go wrong with a store.
+
+/// Why an object could not be read or written. Every variant names the address.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no object of that name.
+    #[error("{address}: no object {name}")]
+    NotFound {
+        /// The store.
+        address: String,
+        /// The object.
+        name: String,
+    },
+    /// The object is larger than the caller allows.
+    #[error("{address}: object {name} is larger than the {limit} bytes allowed")]
+    TooLarge {
+        /// The store.
+        address: String,
+        /// The object.
+        name: String,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The object ends too early.
+    #[error("{address}: object {name} ended after {got} of {expected} bytes")]
+    Short {
+        /// The store.
+        address: String,
+        /// The object.
+        name: String,
+        /// Bytes that came.
+        got: u64,
+        /// Bytes expected.
+        expected: u64,
+    },
+    /// No room for the object.
+    #[error("{address}: no room for {name}: {needed} bytes needed, {free} free")]
+    Full {
+        /// The store.
+        address: String,
+        /// The object.
+        name: String,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// The store cannot be reached, or failed on its side: worth another try later.
+    #[error("{address}: unreachable after {tries} tries: {reason}")]
+    Unreachable {
+        /// The store.
+        address: String,
+        /// How often it was tried.
+        tries: u32,
+        /// What the last try said.
+        reason: String,
+    },
+    /// The store says no (permission, bad request): trying again does not help.
+    #[error("{address}: refused {name}: {reason}")]
+    Refused {
+        /// The store.
+        address: String,
+        /// The object.
+        name: String,
+        /// What the store said.
+        reason: String,
+    },
+    /// A name that is not allowed: empty, absolute, or with `..` in it.
+    #[error("`{0}` is not the name of an object")]
+    BadName(String),
+    /// The URL makes no sense.
+    #[error("`{url}` is not the address of a store: {reason}")]
+    BadUrl {
+        /// The URL, secrets removed.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The local disk.
+    #[error("{address}: {name}: {source}")]
+    Io {
+        /// The store.
+        address: String,
+        /// The object.
+        name: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}

@@ -1,0 +1,62 @@
+//! Named objects and content-addressed blobs, wherever they are kept.
+//!
+//! An object store holds byte strings under names like `flists/ab12….fl`: a local directory, a web server (reading
+//! only), an S3 bucket, or memory. [`Read`] and [`Write`] are the whole interface. Whether a reader may trust what it
+//! gets is not the store's business: callers check every byte against a digest, see [`Digest`].
+//!
+//! Decorators wrap a store and are stores themselves.
+
+mod digest;
+mod error;
+
+pub use digest::Digest;
+pub use error::StoreError;
+
+use std::ops::Range;
+
+/// The reading half of a store.
+pub trait Read: Send + Sync {
+    /// All bytes of an object.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::TooLarge`] when the object has more than `limit` bytes (nothing beyond
+    /// the limit is kept in memory); others as the backend finds them.
+    fn get(&self, name: &str, limit: u64) -> Result<Vec<u8>, StoreError>;
+
+    /// Part of an object; `range` must lie inside it.
+    ///
+    /// # Errors
+    /// As [`Read::get`]; [`StoreError::Short`] when the object ends before the range does.
+    fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError>;
+
+    /// The length of an object in bytes, or `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// As the backend finds them.
+    fn length(&self, name: &str) -> Result<Option<u64>, StoreError>;
+
+    /// The store's address for messages, without secrets.
+    fn address(&self) -> String;
+}
+
+/// The writing half of a store.
+pub trait Write: Read {
+    /// Stores an object, replacing an older one of that name in one step: a reader sees the old or the new bytes,
+    /// never a part. When it returns, the object is as durable as the backend can make it.
+    ///
+    /// # Errors
+    /// As the backend finds them; [`StoreError::Full`] when there is no room.
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// The names that begin with `prefix`, sorted.
+    ///
+    /// # Errors
+    /// As the backend finds them.
+    fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
+
+    /// Removes an object; one that is not there counts as removed.
+    ///
+    /// # Errors
+    /// As the backend finds them.
+    fn delete(&self, name: &str) -> Result<(), StoreError>;
+}

@@ -1,0 +1,6 @@
+//! What the standard library lacks: a few system calls, and files that survive a power cut.
+//!
+//! The only crate of the workspace in which `unsafe` may stand; every other one forbids it. Each module is one
+//! concern and knows nothing of MOS.
+
+pub mod durable;
