@@ -18,6 +18,13 @@ impl Digest {
         &self.0
     }
 
+    /// The name under which every store keeps the blob with this digest: `blobs/ab/ab12…`. The folder keeps
+    /// directories of file-backed stores small.
+    pub fn blob_name(&self) -> String {
+        let digits = self.to_string();
+        format!("blobs/{}/{digits}", &digits[..2])
+    }
+
     /// True when these bytes have this digest.
     pub fn matches(&self, bytes: &[u8]) -> bool {
         Self::of(bytes) == *self
