@@ -1,0 +1,115 @@
+//! The errors of the command line: a kind, which decides the exit code; what happened; and what to do about it.
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+/// What sort of failure it is. The exit codes are part of the interface (see ARCHITECTURE.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A check found a problem, or a build failed.
+    Problem = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// A signature, digest or rule of trust does not hold.
+    Trust = 3,
+    /// Something is not there, or cannot be reached.
+    NotFound = 4,
+    /// Something else holds a lock, or two things contradict each other.
+    Conflict = 5,
+    /// A bug in MOS.
+    Internal = 70,
+}
+
+/// A failure as the user sees it.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    kind: Kind,
+    message: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+    hints: Vec<String>,
+}
+
+pub(crate) type Result<T> = std::result::Result<T, CliError>;
+
+impl CliError {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None, hints: Vec::new() }
+    }
+
+    pub(crate) fn problem(message: impl Into<String>) -> Self {
+        Self::new(Kind::Problem, message)
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Kind::NotFound, message)
+    }
+
+    /// Wraps an error of a library.
+    pub(crate) fn caused(
+        kind: Kind,
+        message: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self { source: Some(source.into()), ..Self::new(kind, message) }
+    }
+
+    #[must_use]
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.kind as u8)
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        let mut source: Option<&dyn Error> = self.source.as_deref().map(|source| source as &dyn Error);
+        while let Some(cause) = source {
+            // Libraries repeat their cause in their own text now and then; once is enough.
+            if !self.message.contains(&cause.to_string()) {
+                write!(f, "\n  because: {cause}")?;
+            }
+            source = cause.source();
+        }
+        self.hints.iter().try_for_each(|hint| write!(f, "\n  hint: {hint}"))
+    }
+}
+
+/// Every complaint about the config repository, one under the other.
+pub(crate) fn problems(problems: &[mos_toml::Problem]) -> CliError {
+    let errors = problems.iter().filter(|problem| problem.severity == mos_toml::Severity::Error).count();
+    for problem in problems {
+        eprintln!("{problem}");
+    }
+    let noun = if errors == 1 { "error" } else { "errors" };
+    CliError::problem(format!("the config repository has {errors} {noun}"))
+}
+
+impl From<mos_store::StoreError> for CliError {
+    fn from(error: mos_store::StoreError) -> Self {
+        use mos_store::StoreError as E;
+        let kind = match error {
+            E::NotFound { .. } | E::Unreachable { .. } => Kind::NotFound,
+            E::BadUrl { .. } | E::BadName(_) => Kind::Usage,
+            _ => Kind::Problem,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// Adds the path to an I/O error.
+pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> CliError + '_ {
+    move |error| {
+        let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Problem };
+        CliError::new(kind, format!("{}: {error}", path.display()))
+    }
+}

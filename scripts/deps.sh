@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Installs what is missing, and says what: `deps.sh build|run|test`. Debian and Ubuntu; root, or an ordinary user with sudo.
+set -euo pipefail
+
+build=(gcc libc6-dev make git ca-certificates binutils)
+run=("${build[@]}" qemu-system-x86 qemu-utils ovmf e2fsprogs)
+test=("${run[@]}" cpio kmod erofs-utils busybox-static dnsmasq-base iproute2 fsverity python3 util-linux)
+minimum_rust=91 # 1.91
+
+declare -n wanted="${1:-build}"
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+installed() { dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
+rust_minor() { rustc --version 2>/dev/null | sed -nE 's/^rustc 1\.([0-9]+).*/\1/p'; }
+offered_minor() { apt-cache policy "$1" 2>/dev/null | sed -nE 's/^ *Candidate: 1\.([0-9]+).*/\1/p'; }
+install() {
+    echo "deps: installing $*"
+    as_root apt-get update -qq || true # a source that is down is no reason to stop: the install decides
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+command -v apt-get >/dev/null || { echo "deps: this is neither Debian nor Ubuntu; install by hand: ${wanted[*]} and Rust 1.$minimum_rust" >&2; exit 4; }
+missing=()
+for package in "${wanted[@]}"; do installed "$package" || missing+=("$package"); done
+[ ${#missing[@]} = 0 ] || install "${missing[@]}"
+
+minor=$(rust_minor)
+if [ "${minor:-0}" -lt "$minimum_rust" ]; then
+    as_root apt-get update -qq || true
+    for pair in "rustc cargo" "rustc-web cargo-web"; do
+        if [ "$(offered_minor "${pair% *}")" -ge "$minimum_rust" ] 2>/dev/null; then
+            read -ra packages <<<"$pair"
+            install "${packages[@]}"
+            exit 0
+        fi
+    done
+    echo "deps: Rust 1.$minimum_rust or newer is needed (found: ${minor:+1.}${minor:-none}) and no package has it; install it with rustup" >&2
+    exit 4
+fi
+
+if [ "$1" = test ]; then
+    cargo nextest --version >/dev/null 2>&1 || { echo "deps: installing cargo-nextest"; cargo install --locked --quiet cargo-nextest; }
+    cargo deny --version >/dev/null 2>&1 || { echo "deps: installing cargo-deny"; cargo install --locked --quiet cargo-deny; }
+fi
