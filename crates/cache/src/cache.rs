@@ -1,0 +1,166 @@
+//! Step outputs on disk, under the hash of their inputs.
+//!
+//!     steps/<step>/<key>/…           the files that the step wrote
+//!     steps/<step>/<key>/.manifest   digest and name of each, written last
+//!
+//! An output directory appears by one rename when it is complete. A reader checks every file against the manifest: a
+//! damaged output is removed and made again. Two builds at once may make the same output twice; the second is dropped.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use mos_store::Digest;
+use mos_sys::durable;
+
+const MANIFEST: &str = ".manifest";
+
+/// The cache of one user.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+/// A step's output.
+#[derive(Debug, Clone)]
+pub struct Cached {
+    /// The directory that holds the files.
+    pub path: PathBuf,
+    /// False when it was made just now.
+    pub hit: bool,
+}
+
+/// Why the cache could not be used; `E` is the step's own error.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError<E> {
+    /// The step itself failed.
+    #[error(transparent)]
+    Step(E),
+    /// The cache directory.
+    #[error("{path}: {source}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Cache {
+    /// Uses a directory, which is made on first use.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where an output with this key is or would be.
+    fn place(&self, step: &str, key: &Digest) -> PathBuf {
+        self.root.join("steps").join(step).join(key.to_string())
+    }
+
+    /// The output of a step, if it is there and whole.
+    pub fn find(&self, step: &str, key: &Digest) -> Option<Cached> {
+        let path = self.place(step, key);
+        intact(&path).then_some(Cached { path, hit: true })
+    }
+
+    /// The output of a step: from the cache, or made now by `produce`, which writes plain files into the directory it
+    /// is given.
+    ///
+    /// # Errors
+    /// [`CacheError::Step`] when `produce` fails (nothing is kept), [`CacheError::Io`] for the cache's own files.
+    pub fn step<E>(
+        &self,
+        step: &str,
+        key: &Digest,
+        produce: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<Cached, CacheError<E>> {
+        if let Some(cached) = self.find(step, key) {
+            return Ok(cached);
+        }
+        let path = self.place(step, key);
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| CacheError::Io { path, source }
+        };
+        let parent = self.root.join("steps").join(step);
+        fs::create_dir_all(&parent).map_err(at(&parent))?;
+        let work = durable::temporary_beside(&path).map_err(at(&path))?;
+        fs::create_dir(&work).map_err(at(&work))?;
+        let made = produce(&work).map_err(CacheError::Step).and_then(|()| {
+            seal(&work).map_err(at(&work))?;
+            if path.exists() {
+                fs::remove_dir_all(&path).map_err(at(&path))?;
+            }
+            durable::rename(&work, &path).map_err(at(&path))
+        });
+        if let Err(error) = made {
+            // The error is what counts; whatever stays behind is swept by `mos clean`.
+            let _ = fs::remove_dir_all(&work);
+            return Err(error);
+        }
+        Ok(Cached { path, hit: false })
+    }
+}
+
+/// Writes the manifest of the files in a directory.
+fn seal(directory: &Path) -> io::Result<()> {
+    let mut lines = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().into_string().map_err(|name| io::Error::other(format!("{name:?} is not UTF-8")))?;
+        lines.push(format!("{} {name}\n", Digest::of(&fs::read(entry.path())?)));
+    }
+    lines.sort();
+    durable::write(&directory.join(MANIFEST), lines.concat().as_bytes(), 0o644)
+}
+
+/// True when every file of the manifest is there with its digest.
+fn intact(directory: &Path) -> bool {
+    let Ok(manifest) = fs::read_to_string(directory.join(MANIFEST)) else { return false };
+    manifest.lines().all(|line| {
+        let Some((digest, name)) = line.split_once(' ') else { return false };
+        let content = fs::read(directory.join(name));
+        content.is_ok_and(|bytes| digest == Digest::of(&bytes).to_string())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn make(cache: &Cache, key: &Digest, text: &str) -> Cached {
+        cache.step("pack", key, |directory| fs::write(directory.join("out"), text)).unwrap()
+    }
+
+    #[test]
+    fn second_time_is_a_hit_and_damage_is_made_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::new(directory.path());
+        let key = Digest::of(b"inputs");
+        let first = make(&cache, &key, "right");
+        assert!(!first.hit);
+        assert!(make(&cache, &key, "never written").hit);
+        fs::write(first.path.join("out"), "damaged").unwrap();
+        assert!(cache.find("pack", &key).is_none());
+        assert!(!make(&cache, &key, "right").hit);
+        assert_eq!(fs::read_to_string(first.path.join("out")).unwrap(), "right");
+    }
+
+    #[test]
+    fn failed_step_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::new(directory.path());
+        let key = Digest::of(b"inputs");
+        let failed = cache.step("pack", &key, |directory| {
+            fs::write(directory.join("out"), "half")?;
+            Err(io::Error::other("no"))
+        });
+        assert!(matches!(failed, Err(CacheError::Step(_))));
+        assert_eq!(fs::read_dir(directory.path().join("steps/pack")).unwrap().count(), 0);
+    }
+}
