@@ -1,0 +1,187 @@
+//! What a service file says.
+
+use crate::{Command, Health, Signal};
+
+/// One service or target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// Its name: letters, digits, `-`, `_`, `.`; at most 64 bytes.
+    pub name: String,
+    /// The file that it was read from, as the reader named it. Not part of what it does: see [`Service::same`].
+    pub file: String,
+    /// What kind of thing it is.
+    pub kind: Kind,
+    /// What to run; `None` for a target.
+    pub command: Option<Command>,
+    /// Ready when it says `READY=1` on its notify socket.
+    pub notify: bool,
+    /// Working directory.
+    pub directory: String,
+    /// Added to the inherited environment, in order of name.
+    pub environment: Vec<(String, String)>,
+    /// User id to run as; that of the supervisor when absent.
+    pub user: Option<u32>,
+    /// Group id to run as.
+    pub group: Option<u32>,
+    /// Whether it is started without being asked.
+    pub status: Status,
+    /// Whose it is.
+    pub class: Class,
+    /// Without it the node is not ready.
+    pub critical: bool,
+    /// Its relations to others.
+    pub dependencies: Dependencies,
+    /// Restart and stop.
+    pub lifecycle: Lifecycle,
+    /// How its health is probed, if it is.
+    pub health: Option<Health>,
+    /// Where its output goes.
+    pub logging: Logging,
+}
+
+impl Service {
+    /// True when both would run alike, wherever their files are.
+    pub fn same(&self, other: &Self) -> bool {
+        // The file is the one field that does not count; listing the others would miss the next one that is added.
+        let moved = Self {
+            file: other.file.clone(),
+            ..self.clone()
+        };
+        moved == *other
+    }
+
+    /// True when being spawned does not yet mean being ready.
+    pub fn waits_for_readiness(&self) -> bool {
+        self.notify || self.health.is_some() || self.kind == Kind::Oneshot
+    }
+}
+
+/// What kind of thing a service is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A process that stays.
+    Process,
+    /// A process that does its work and ends.
+    Oneshot,
+    /// A name for a set of services; no process.
+    Target,
+}
+
+/// Whether a service is started without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Status {
+    /// Started at boot and kept running.
+    #[default]
+    Start,
+    /// Only started by hand, not restarted; stopped by a reload that brings this status.
+    Stop,
+    /// Only started by hand, not restarted; a reload leaves it as it is.
+    Ignore,
+}
+
+/// Whose a service is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Class {
+    /// An application's.
+    #[default]
+    User,
+    /// The node's own: never given up on.
+    System,
+}
+
+/// The name of another service, and where the file says it.
+#[derive(Debug, Clone)]
+pub struct Dependency {
+    /// The other service's name.
+    pub name: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, from 1.
+    pub column: u32,
+}
+
+impl PartialEq for Dependency {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// A service's relations to others.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Dependencies {
+    /// Must run, or have ended well.
+    pub requires: Vec<Dependency>,
+    /// Must have settled, well or badly.
+    pub after: Vec<Dependency>,
+    /// Noted, never waited for.
+    pub wants: Vec<Dependency>,
+    /// Must not be active.
+    pub conflicts: Vec<Dependency>,
+}
+
+/// When to restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// However it ended.
+    Always,
+    /// When it ended with an exit code other than 0 or by a signal.
+    OnFailure,
+    /// Not at all.
+    Never,
+}
+
+/// Restart and stop. All times in milliseconds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lifecycle {
+    /// When to restart.
+    pub restart: Restart,
+    /// Before the second restart in a row; doubles with each further one.
+    pub restart_delay_ms: u64,
+    /// The doubling's cap.
+    pub restart_delay_max_ms: u64,
+    /// Restarts in a row before giving up; 0 for no limit.
+    pub max_restarts: u32,
+    /// A run this long starts the counting anew.
+    pub stability_period_ms: u64,
+    /// Until ready; 0 for no limit.
+    pub start_timeout_ms: u64,
+    /// How it is asked to end.
+    pub stop_signal: Signal,
+    /// Between asking and killing.
+    pub stop_timeout_ms: u64,
+}
+
+impl Default for Lifecycle {
+    /// As zinit 0.3.9, but for the start timeout (30 s there): at the boot deadline of 30 s a slow service is to be
+    /// named, not killed.
+    fn default() -> Self {
+        Self {
+            restart: Restart::OnFailure,
+            restart_delay_ms: 1000,
+            restart_delay_max_ms: 300_000,
+            max_restarts: crate::backoff::default_max_restarts(Class::User),
+            stability_period_ms: 30_000,
+            start_timeout_ms: 90_000,
+            stop_signal: Signal::TERM,
+            stop_timeout_ms: 10_000,
+        }
+    }
+}
+
+/// Where a service's output goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logging {
+    /// Bytes kept in memory.
+    pub buffer_bytes: usize,
+    /// Also to the console.
+    pub console: bool,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self {
+            buffer_bytes: 64 * 1024,
+            console: false,
+        }
+    }
+}
