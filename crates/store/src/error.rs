@@ -1,5 +1,7 @@
 //! What can go wrong with a store.
 
+use crate::Read;
+
 /// Why an object could not be read or written. Every variant names the address.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -87,4 +89,38 @@ pub enum StoreError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl StoreError {
+    pub(crate) fn not_found(store: &dyn Read, name: &str) -> Self {
+        Self::NotFound {
+            address: store.address(),
+            name: name.into(),
+        }
+    }
+
+    pub(crate) fn too_large(store: &dyn Read, name: &str, limit: u64) -> Self {
+        Self::TooLarge {
+            address: store.address(),
+            name: name.into(),
+            limit,
+        }
+    }
+
+    pub(crate) fn refused(store: &dyn Read, name: &str, reason: impl Into<String>) -> Self {
+        Self::Refused {
+            address: store.address(),
+            name: name.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// One failed try at something that may work later.
+    pub(crate) fn unreachable(store: &dyn Read, reason: impl Into<String>) -> Self {
+        Self::Unreachable {
+            address: store.address(),
+            tries: 1,
+            reason: reason.into(),
+        }
+    }
 }

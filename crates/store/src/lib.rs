@@ -4,13 +4,43 @@
 //! only), an S3 bucket, or memory. [`Read`] and [`Write`] are the whole interface. Whether a reader may trust what it
 //! gets is not the store's business: callers check every byte against a digest, see [`Digest`].
 //!
-//! Decorators wrap a store and are stores themselves.
+//! Decorators wrap a store and are stores themselves. [`open_read`] and [`open_write`] make a store from its URL, with
+//! retries for the ones behind a network:
+//!
+//! | URL | backend |
+//! |---|---|
+//! | `dir:///path` | [`Dir`] |
+//! | `http://host/path`, `https://host/path` | [`Http`], reading only; `https` with feature `tls` |
+//! | `s3://KEY:SECRET@host:port/bucket/prefix?region=R`, `s3s://…` over TLS | `S3`, with feature `s3` |
+//!
+//! Secrets never appear in an address, an error, or debug output.
 
+mod address;
 mod digest;
+mod dir;
 mod error;
+mod forward;
+mod http;
+mod memory;
+mod name;
+mod open;
+mod range;
+mod retry;
+#[cfg(feature = "s3")]
+mod s3;
+mod transport;
 
+pub use address::{Address, S3Address};
 pub use digest::Digest;
+pub use dir::Dir;
 pub use error::StoreError;
+pub use http::Http;
+pub use memory::Memory;
+pub use open::{Options, open_read, open_read_with, open_write, open_write_with};
+pub use retry::{Observer, Retry, Schedule, Wait};
+#[cfg(feature = "s3")]
+pub use s3::{MAX_PUT, S3};
+pub use transport::Timeouts;
 
 use std::ops::Range;
 

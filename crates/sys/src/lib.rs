@@ -4,3 +4,5 @@
 //! concern and knows nothing of MOS.
 
 pub mod durable;
+pub mod socket;
+pub mod space;

@@ -1,0 +1,1 @@
+//! Keys, releases, signed metadata, publishing.

@@ -1,0 +1,43 @@
+//! Pointers to stores are stores.
+
+use crate::{Read, StoreError, Write};
+use std::ops::Range;
+use std::sync::Arc;
+
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        impl<S: Read + ?Sized> Read for $pointer {
+            fn get(&self, name: &str, limit: u64) -> Result<Vec<u8>, StoreError> {
+                (**self).get(name, limit)
+            }
+
+            fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+                (**self).get_range(name, range)
+            }
+
+            fn length(&self, name: &str) -> Result<Option<u64>, StoreError> {
+                (**self).length(name)
+            }
+
+            fn address(&self) -> String {
+                (**self).address()
+            }
+        }
+
+        impl<S: Write + ?Sized> Write for $pointer {
+            fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+                (**self).put(name, bytes)
+            }
+
+            fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+                (**self).list(prefix)
+            }
+
+            fn delete(&self, name: &str) -> Result<(), StoreError> {
+                (**self).delete(name)
+            }
+        }
+    )*};
+}
+
+forward!(&S, Box<S>, Arc<S>);
