@@ -17,7 +17,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For the server's first answer, and for each further piece of it.
     pub read: Duration,
-    /// For the whole request; longer for large uploads, see [`SLOWEST_UPLOAD`].
+    /// For the whole request; an upload gets a second more for every 64 KiB.
     pub total: Duration,
 }
 
@@ -33,6 +33,7 @@ impl Default for Timeouts {
 }
 
 /// Slowest upload that is waited for, in bytes per second, on top of [`Timeouts::total`].
+#[cfg(feature = "s3")]
 const SLOWEST_UPLOAD: u64 = 64 * 1024;
 /// Redirects followed; more are a loop.
 const MAX_REDIRECTS: u32 = 5;
@@ -45,6 +46,7 @@ pub(crate) type Answer = Response<Body>;
 #[derive(Clone, Debug)]
 pub(crate) struct Transport {
     agent: Agent,
+    #[cfg(feature = "s3")]
     total: Duration,
 }
 
@@ -65,6 +67,7 @@ impl Transport {
             .build();
         Self {
             agent: config.into(),
+            #[cfg(feature = "s3")]
             total: timeouts.total,
         }
     }
