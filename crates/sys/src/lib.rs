@@ -4,5 +4,8 @@
 //! concern and knows nothing of MOS.
 
 pub mod durable;
+pub mod link;
+pub mod signals;
 pub mod socket;
 pub mod space;
+pub mod spawn;
