@@ -1,0 +1,275 @@
+//! Starting a process the way a supervisor needs it: in a session, a control group and a working directory of its own,
+//! with clean signals, and with the reason when it does not start.
+//!
+//! Between fork and exec only system calls are made, on data prepared before: safe also when other threads exist.
+
+use std::ffi::{CStr, CString, c_char};
+use std::fmt;
+use std::io::{self, Read as _};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+
+/// What to start, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Spawn<'a> {
+    /// The file to execute.
+    pub program: &'a CStr,
+    /// Its arguments, the zeroth included.
+    pub arguments: &'a [CString],
+    /// Its whole environment, as `NAME=value`.
+    pub environment: &'a [CString],
+    /// Its working directory.
+    pub directory: &'a CStr,
+    /// Its standard input.
+    pub input: BorrowedFd<'a>,
+    /// Its standard output and error.
+    pub output: BorrowedFd<'a>,
+    /// User and group to become; supplementary groups are dropped.
+    pub identity: Option<(u32, u32)>,
+    /// Limit of open files, soft and hard; inherited when absent.
+    pub open_files: Option<(u64, u64)>,
+    /// The directory of the control group (v2) to be born in.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// Makes the standard input the controlling terminal.
+    pub terminal: bool,
+}
+
+/// Why a process did not start.
+#[derive(Debug)]
+pub struct SpawnError {
+    /// What was being done.
+    pub step: &'static str,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.step, self.source)
+    }
+}
+
+impl std::error::Error for SpawnError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// The steps in the child, in order; a failure is reported as an index into this.
+const STEPS: [&str; 8] = [
+    "new session",
+    "signals",
+    "standard input and output",
+    "controlling terminal",
+    "limit of open files",
+    "user and group",
+    "working directory",
+    "execute",
+];
+
+/// Starts a process and returns its id once it executes its program.
+///
+/// # Errors
+/// The step that failed and why; nothing is left running or to be reaped then.
+pub fn spawn(what: &Spawn<'_>) -> Result<u32, SpawnError> {
+    let before = |step| move |source| SpawnError { step, source };
+    let (report, tell) = pipe().map_err(before("pipe"))?;
+    let arguments = pointers(what.arguments);
+    let environment = pointers(what.environment);
+    let pid = fork(what.cgroup).map_err(before("fork"))?;
+    if pid == 0 {
+        // SAFETY: this is the child, which only makes system calls on data prepared above and then ends.
+        unsafe { child(what, &arguments, &environment, tell.as_raw_fd()) }
+    }
+    drop(tell);
+    match failure(report) {
+        None => Ok(pid.unsigned_abs()),
+        Some(error) => {
+            // SAFETY: waits for our own child, which has ended or is about to; a null status is not written to.
+            unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+            Err(error)
+        }
+    }
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    let each = strings.iter().map(|string| string.as_ptr());
+    each.chain([std::ptr::null()]).collect()
+}
+
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends: [RawFd; 2] = [-1; 2];
+    // SAFETY: `ends` has room for the two descriptors that are written.
+    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: both were just returned as new, so nobody else owns them.
+    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+}
+
+/// Forks into a control group when one is given and the kernel can (Linux 5.7), plainly otherwise.
+fn fork(cgroup: Option<BorrowedFd<'_>>) -> io::Result<libc::pid_t> {
+    if let Some(cgroup) = cgroup
+        && let Ok(pid) = fork_into(cgroup)
+    {
+        return Ok(pid);
+    }
+    // SAFETY: the child keeps to async-signal-safe calls until it executes or ends.
+    let pid = unsafe { libc::fork() };
+    if pid < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(pid)
+    }
+}
+
+fn fork_into(cgroup: BorrowedFd<'_>) -> io::Result<libc::pid_t> {
+    // SAFETY: all fields are integers, for which zero means "not used".
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = CLONE_INTO_CGROUP;
+    arguments.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
+    arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
+    // SAFETY: the arguments outlive the call; without CLONE_VM the child has its own copy of memory and stack, as after
+    // fork, and keeps to async-signal-safe calls.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
+    match libc::pid_t::try_from(pid) {
+        Ok(pid) if pid >= 0 => Ok(pid),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// `CLONE_INTO_CGROUP` (linux/sched.h), too wide for the type libc gives it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// # Safety
+/// To be called in a freshly forked child only. Never returns.
+unsafe fn child(what: &Spawn<'_>, argv: &[*const c_char], envp: &[*const c_char], tell: RawFd) -> ! {
+    // SAFETY: see the functions; the pointers end in null and outlive the calls.
+    unsafe {
+        let step = prepare(what);
+        let step = match step {
+            Ok(()) => {
+                libc::execve(what.program.as_ptr(), argv.as_ptr(), envp.as_ptr());
+                STEPS.len() - 1
+            }
+            Err(step) => step,
+        };
+        let mut record = [0; 8];
+        record[..4].copy_from_slice(&(*libc::__errno_location()).to_ne_bytes());
+        record[4] = step as u8;
+        libc::write(tell, record.as_ptr().cast(), record.len());
+        libc::_exit(127)
+    }
+}
+
+/// # Safety
+/// To be called in a freshly forked child only. Returns the index of the step that failed; `errno` says why.
+unsafe fn prepare(what: &Spawn<'_>) -> Result<(), usize> {
+    let check = |step: usize, status: i32| if status < 0 { Err(step) } else { Ok(()) };
+    // SAFETY: plain system calls on descriptors, numbers and strings that the caller keeps alive.
+    unsafe {
+        check(0, libc::setsid())?;
+        check(1, clean_signals())?;
+        check(2, libc::dup2(what.input.as_raw_fd(), libc::STDIN_FILENO))?;
+        check(2, libc::dup2(what.output.as_raw_fd(), libc::STDOUT_FILENO))?;
+        check(2, libc::dup2(libc::STDOUT_FILENO, libc::STDERR_FILENO))?;
+        if what.terminal {
+            check(3, libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0))?;
+        }
+        if let Some((soft, hard)) = what.open_files {
+            let limit = libc::rlimit {
+                rlim_cur: soft,
+                rlim_max: hard,
+            };
+            check(4, libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))?;
+        }
+        if let Some((user, group)) = what.identity {
+            // The raw calls: those of libc would first tell every thread.
+            check(5, libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()) as i32)?;
+            check(5, libc::syscall(libc::SYS_setgid, group) as i32)?;
+            check(5, libc::syscall(libc::SYS_setuid, user) as i32)?;
+        }
+        check(6, libc::chdir(what.directory.as_ptr()))
+    }
+}
+
+/// Unblocks every signal and gives back the one disposition that Rust programs change and exec keeps.
+///
+/// # Safety
+/// To be called in a freshly forked child only.
+unsafe fn clean_signals() -> i32 {
+    let mut none = std::mem::MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set before it is read.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut())
+    }
+}
+
+/// Waits until the child executes its program, which closes the pipe, or says what went wrong.
+fn failure(report: OwnedFd) -> Option<SpawnError> {
+    let mut record = [0; 8];
+    std::fs::File::from(report).read_exact(&mut record).ok()?;
+    let [a, b, c, d, step, ..] = record;
+    Some(SpawnError {
+        step: STEPS.get(usize::from(step)).copied().unwrap_or("start"),
+        source: io::Error::from_raw_os_error(i32::from_ne_bytes([a, b, c, d])),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::fd::AsFd as _;
+
+    fn run(program: &CStr, script: &str, directory: &CStr) -> (Result<u32, SpawnError>, String) {
+        let arguments: Vec<CString> = ["sh", "-c", script]
+            .iter()
+            .map(|word| CString::new(*word).unwrap())
+            .collect();
+        let environment = [CString::new("A=1").unwrap()];
+        let null = File::open("/dev/null").unwrap();
+        let (read, write) = pipe().unwrap();
+        let what = Spawn {
+            program,
+            arguments: &arguments,
+            environment: &environment,
+            directory,
+            input: null.as_fd(),
+            output: write.as_fd(),
+            identity: None,
+            open_files: Some((64, 64)),
+            cgroup: None,
+            terminal: false,
+        };
+        let result = spawn(&what);
+        drop(write);
+        let mut text = String::new();
+        File::from(read).read_to_string(&mut text).unwrap();
+        if let Ok(pid) = result {
+            // SAFETY: waits for the child that was just started.
+            unsafe { libc::waitpid(i32::try_from(pid).unwrap(), std::ptr::null_mut(), 0) };
+        }
+        (result, text)
+    }
+
+    #[test]
+    fn a_process_leads_its_session_with_its_own_limits_and_directory() {
+        let script = "read -r pid _ _ _ group session _ </proc/self/stat; echo $A $(pwd) $(ulimit -n); echo $$ $group $session >&2";
+        let (result, text) = run(c"/bin/sh", script, c"/tmp");
+        let pid = result.unwrap();
+        assert_eq!(text, format!("1 /tmp 64\n{pid} {pid} {pid}\n"));
+    }
+
+    #[test]
+    fn what_fails_in_the_child_is_told_by_name() {
+        let (result, _) = run(c"/no/such/program", "", c"/");
+        assert_eq!(
+            result.unwrap_err().to_string(),
+            "execute: No such file or directory (os error 2)"
+        );
+        let (result, _) = run(c"/bin/sh", "", c"/no/such/directory");
+        assert_eq!(result.unwrap_err().step, "working directory");
+    }
+}
