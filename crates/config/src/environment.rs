@@ -1,0 +1,318 @@
+//! `environments/<env>.toml`: which nodes, which versions, whose access.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use mos_toml::{Document, Item, Position, Problem, Problems, Table};
+use serde::Serialize;
+
+use crate::image::check_entries;
+use crate::names::{check_inner_path, check_name, is_module, is_package};
+use crate::source::Request;
+
+/// How long a release is valid when nothing else is said, in days.
+const DEFAULT_EXPIRES_DAYS: u32 = 30;
+/// Ten years: longer is a mistake.
+const MAXIMUM_EXPIRES_DAYS: i64 = 3653;
+/// What the kernel of an x86 node is told when nothing else is said: the console is the serial port.
+const DEFAULT_COMMAND_LINE: &str = "console=ttyS0";
+/// Bytes that an x86 kernel keeps of its command line (COMMAND_LINE_SIZE, arch/x86/include/asm/setup.h), less the
+/// final NUL.
+const MAXIMUM_COMMAND_LINE: usize = 2047;
+
+/// The four kinds of environment, from the loosest to the strictest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EnvironmentKind {
+    /// Newest branches, developers' keys, passwordless sudo.
+    Development,
+    /// Release candidates, the test team's keys.
+    Testing,
+    /// What production will get next: its versions, restricted access.
+    Canary,
+    /// Exact versions only, no developer's key, no passwordless sudo.
+    Production,
+}
+
+/// An environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    /// How strict it is.
+    pub kind: EnvironmentKind,
+    /// Where nodes look for releases.
+    pub channel: Item<String>,
+    /// The public key that releases must be signed with, by its path in the config repository.
+    pub trust: Item<String>,
+    /// Which components, in which state.
+    pub components: BTreeMap<String, Selection>,
+    /// The boot image.
+    pub image: ImageSettings,
+    /// The access groups whose users exist on the nodes.
+    pub groups: Vec<Item<String>>,
+    /// Releases.
+    pub release: Release,
+}
+
+/// A component as an environment wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// Whether it is there at all.
+    pub enabled: bool,
+    /// Which state; the component's own default when empty.
+    pub request: Request,
+    /// Where the selection stands.
+    pub position: Position,
+}
+
+/// What an environment adds to the boot image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageSettings {
+    /// Debian packages beside those of `image/packages.list`.
+    pub packages: Vec<Item<String>>,
+    /// Kernel modules beside those of `image/modules.conf`.
+    pub modules: Vec<Item<String>>,
+    /// The kernel's command line.
+    pub command_line: Option<Item<String>>,
+    /// The nodes' name; that of the project when absent.
+    pub hostname: Option<Item<String>>,
+}
+
+/// How releases of an environment are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Release {
+    /// Days after which a node no longer accepts it.
+    pub expires_days: u32,
+    /// The oldest sequence that a node may go back to.
+    pub minimum_sequence: Option<u64>,
+}
+
+impl EnvironmentKind {
+    /// The kind that a name speaks of.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "dev" | "development" => Some(Self::Development),
+            "test" | "testing" | "staging" => Some(Self::Testing),
+            "canary" => Some(Self::Canary),
+            "prod" | "production" => Some(Self::Production),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for EnvironmentKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Development => "development",
+            Self::Testing => "testing",
+            Self::Canary => "canary",
+            Self::Production => "production",
+        })
+    }
+}
+
+impl ImageSettings {
+    /// The kernel's command line, with the default when the environment names none.
+    pub fn command_line(&self) -> &str {
+        self.command_line
+            .as_ref()
+            .map_or(DEFAULT_COMMAND_LINE, |item| &item.value)
+    }
+}
+
+impl Environment {
+    /// Reads an environment's file; whatever is wrong goes to `problems`.
+    pub(crate) fn read(name: &str, document: &Document, problems: &Problems) -> Option<Self> {
+        let root = document.root(problems);
+        let kind = read_kind(name, &root);
+        let channel = root.required_string("channel");
+        if let Some(url) = &channel {
+            check_channel(&root, &url.value);
+        }
+        let trust = root.string_item("trust").unwrap_or_else(|| Item {
+            value: format!("keys/{name}.pub"),
+            position: root.position(),
+        });
+        check_trust(problems, &trust);
+        let components = root.table("components").map(|table| read_components(&table, problems));
+        let image = root.table("image").map(|table| read_image(table, problems));
+        let groups = root.table("access").map(read_access);
+        let release = read_release(root.table("release"));
+        root.finish();
+        Some(Self {
+            kind: kind?,
+            channel: channel?,
+            trust,
+            components: components.unwrap_or_default(),
+            image: image.unwrap_or_default(),
+            groups: groups.unwrap_or_default(),
+            release,
+        })
+    }
+}
+
+fn read_kind(name: &str, root: &Table<'_>) -> Option<EnvironmentKind> {
+    if !root.has("kind") {
+        let kind = EnvironmentKind::from_name(name);
+        if kind.is_none() {
+            let problem = Problem::error(
+                Some(root.position()),
+                format!("missing key `kind`: the name `{name}` does not say which it is"),
+            );
+            root.report(problem.with_hint("use one of: development, testing, canary, production"));
+        }
+        return kind;
+    }
+    let kinds = [
+        ("development", EnvironmentKind::Development),
+        ("testing", EnvironmentKind::Testing),
+        ("canary", EnvironmentKind::Canary),
+        ("production", EnvironmentKind::Production),
+    ];
+    root.choice("kind", &kinds)
+}
+
+fn check_channel(root: &Table<'_>, url: &str) {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let host = rest.map(|rest| rest.split('/').next().unwrap_or_default());
+    match host {
+        Some(host) if host.contains('@') => {
+            root.complain("channel", "`channel` carries a user name: every node would have it");
+        }
+        Some(host) if !host.is_empty() && !url.contains(char::is_whitespace) => {}
+        _ => root.complain("channel", "`channel` is not an http:// or https:// URL"),
+    }
+}
+
+fn check_trust(problems: &Problems, trust: &Item<String>) {
+    if check_inner_path(problems, trust) && !trust.value.ends_with(".pub") {
+        let message = format!("`{}` is not a public key", trust.value);
+        let hint = "`mos keys new` writes keys/<env>.key, which stays secret, and keys/<env>.pub, which goes here";
+        problems.push(Problem::error(Some(trust.position.clone()), message).with_hint(hint));
+    }
+}
+
+fn read_components(table: &Table<'_>, problems: &Problems) -> BTreeMap<String, Selection> {
+    let mut read = BTreeMap::new();
+    for (name, selection) in table.tables() {
+        let position = selection.position();
+        check_name(problems, "a component", name, Some(position.clone()));
+        let enabled = selection.boolean("enabled").unwrap_or(true);
+        let request = Request::read(&selection);
+        selection.finish();
+        let selection = Selection {
+            enabled,
+            request,
+            position,
+        };
+        read.insert(name.to_owned(), selection);
+    }
+    read
+}
+
+fn read_image(image: Table<'_>, problems: &Problems) -> ImageSettings {
+    let settings = ImageSettings {
+        packages: image.string_list("packages"),
+        modules: image.string_list("modules"),
+        command_line: image.string_item("command_line"),
+        hostname: image.string_item("hostname"),
+    };
+    check_entries(&settings.packages, is_package, "the name of a Debian package", problems);
+    check_entries(&settings.modules, is_module, "the name of a kernel module", problems);
+    if let Some(line) = &settings.command_line {
+        check_command_line(&image, &line.value);
+    }
+    if settings.hostname.as_ref().is_some_and(|name| !is_hostname(&name.value)) {
+        image.complain("hostname", "`hostname` is not a host name (RFC 1123)");
+    }
+    image.finish();
+    settings
+}
+
+fn check_command_line(image: &Table<'_>, line: &str) {
+    if line.contains(char::is_control) {
+        image.complain("command_line", "`command_line` has a control character in it");
+    }
+    if line.len() > MAXIMUM_COMMAND_LINE {
+        let message = format!("`command_line` is longer than the {MAXIMUM_COMMAND_LINE} bytes a kernel reads");
+        image.complain("command_line", message);
+    }
+}
+
+/// RFC 1123, section 2.1: labels of letters, digits and inner hyphens, 63 at most; Linux keeps 64 in all.
+fn is_hostname(name: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    name.len() <= 64 && name.split('.').all(label)
+}
+
+fn read_access(access: Table<'_>) -> Vec<Item<String>> {
+    let groups = access.string_list("groups");
+    access.finish();
+    groups
+}
+
+fn read_release(release: Option<Table<'_>>) -> Release {
+    let mut read = Release {
+        expires_days: DEFAULT_EXPIRES_DAYS,
+        minimum_sequence: None,
+    };
+    if let Some(release) = release {
+        let days = release.integer("expires_days", 1..=MAXIMUM_EXPIRES_DAYS);
+        read.expires_days = days
+            .and_then(|days| days.try_into().ok())
+            .unwrap_or(DEFAULT_EXPIRES_DAYS);
+        let sequence = release.integer("minimum_sequence", 1..=i64::MAX);
+        read.minimum_sequence = sequence.and_then(|sequence| sequence.try_into().ok());
+        release.finish();
+    }
+    read
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, text: &str) -> (Option<Environment>, String) {
+        let document = Document::parse("environments/x.toml", text).unwrap();
+        let problems = Problems::default();
+        let environment = Environment::read(name, &document, &problems);
+        (environment, problems.to_string())
+    }
+
+    #[test]
+    fn the_name_gives_kind_and_key() {
+        let (environment, problems) = read("production", "channel = \"https://example.org/mos\"\n");
+        assert_eq!(problems, "");
+        let environment = environment.unwrap();
+        assert_eq!(environment.kind, EnvironmentKind::Production);
+        assert_eq!(environment.trust.value, "keys/production.pub");
+        assert_eq!(environment.release.expires_days, DEFAULT_EXPIRES_DAYS);
+    }
+
+    #[test]
+    fn an_unknown_name_must_say_its_kind() {
+        let (environment, problems) = read("lab", "channel = \"http://lab\"\n");
+        assert_eq!(environment, None);
+        assert!(problems.contains("missing key `kind`"), "{problems}");
+        let (environment, problems) = read("lab", "kind = \"canary\"\nchannel = \"http://lab\"\n");
+        assert_eq!(
+            (environment.unwrap().kind, problems.as_str()),
+            (EnvironmentKind::Canary, "")
+        );
+    }
+
+    #[test]
+    fn host_names() {
+        for good in ["mos", "node-1.lab.example"] {
+            assert!(is_hostname(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", "a..b", "a_b", &"a".repeat(64)] {
+            assert!(!is_hostname(bad), "{bad}");
+        }
+    }
+}

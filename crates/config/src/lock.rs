@@ -1,0 +1,330 @@
+//! `mos.lock`: the exact state of everything that was fetched, written by MOS and kept beside the configuration.
+//!
+//! Entries are sorted, so that a change shows as a small difference in version control. The file is replaced as a
+//! whole: after a crash it is the old one or the new one.
+//!
+//! An entry belongs to a *reference* (`branch main`, `2.44`, `tag v1`): when the configuration asks for another one,
+//! the entry no longer applies. Environments that ask for different states of a component have an entry each.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use mos_toml::{Document, Problem, Problems, Table};
+use serde::Serialize;
+
+use crate::names::is_hex;
+use crate::source::Source;
+
+/// The lock's name in the config repository.
+pub const LOCK_FILE: &str = "mos.lock";
+/// Readable by all: it holds no secrets.
+const LOCK_MODE: u32 = 0o644;
+const HEADER: &str = "# Written by MOS. Commit it; change it with `mos lock`.\nformat = 1\n";
+/// The one format there is so far.
+const FORMAT: i64 = 1;
+
+/// What is locked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lock {
+    components: BTreeSet<LockedComponent>,
+    packages: BTreeSet<LockedPackage>,
+}
+
+/// The exact state of a component.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct LockedComponent {
+    /// The component's name.
+    pub name: String,
+    /// `crate` or `git`; paths are not locked.
+    pub kind: String,
+    /// The crate's name, or the URL.
+    pub source: String,
+    /// What the configuration asked for: [`Source::reference`].
+    pub reference: String,
+    /// The version that a release shows.
+    pub version: String,
+    /// SHA-256 of the crate's archive, or the commit.
+    pub digest: String,
+}
+
+/// The exact state of a Debian package.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct LockedPackage {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Architecture, as Debian calls it.
+    pub architecture: String,
+    /// SHA-256 of the package file, in hex.
+    pub sha256: String,
+    /// Bytes of the package file.
+    pub size: u64,
+}
+
+/// Why the lock could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// The file.
+    #[error("{path}: {source}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What stands in it.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Content(Vec<Problem>),
+}
+
+impl Lock {
+    /// Reads the text of a lock.
+    ///
+    /// # Errors
+    /// Every problem in it.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
+        let document = Document::parse(file, text).map_err(|problem| vec![problem])?;
+        let problems = Problems::default();
+        let root = document.root(&problems);
+        root.integer("format", FORMAT..=FORMAT);
+        let components = root
+            .table_list("component")
+            .into_iter()
+            .filter_map(read_component)
+            .collect();
+        let packages = root
+            .table_list("package")
+            .into_iter()
+            .filter_map(read_package)
+            .collect();
+        root.finish();
+        if problems.any_error() {
+            return Err(problems.into_sorted());
+        }
+        Ok(Self { components, packages })
+    }
+
+    /// Reads the lock of a config repository; a missing file is an empty lock.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn read(repository: &Path) -> Result<Self, LockError> {
+        let path = repository.join(LOCK_FILE);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Self::parse(LOCK_FILE, &text).map_err(LockError::Content),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(LockError::Io { path, source }),
+        }
+    }
+
+    /// Replaces the lock of a config repository, unless it already says the same. Returns whether it was written.
+    ///
+    /// # Errors
+    /// [`LockError::Io`]; the old file then still stands.
+    pub fn write(&self, repository: &Path) -> Result<bool, LockError> {
+        let path = repository.join(LOCK_FILE);
+        let text = self.to_string();
+        if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
+            return Ok(false);
+        }
+        mos_sys::durable::write(&path, text.as_bytes(), LOCK_MODE).map_err(|source| LockError::Io { path, source })?;
+        Ok(true)
+    }
+
+    /// The entry of a component, if it is for this very source and reference.
+    pub fn component(&self, name: &str, source: &Source) -> Option<&LockedComponent> {
+        let reference = source.reference();
+        self.components.iter().find(|entry| {
+            entry.name == name
+                && entry.kind == source.kind()
+                && entry.source == source.location()
+                && entry.reference == reference
+        })
+    }
+
+    /// Puts an entry in place of the one for the same component, source and reference.
+    pub fn set_component(&mut self, entry: LockedComponent) {
+        self.components.retain(|old| {
+            (&old.name, &old.kind, &old.source, &old.reference)
+                != (&entry.name, &entry.kind, &entry.source, &entry.reference)
+        });
+        self.components.insert(entry);
+    }
+
+    /// Keeps only the component entries for which `wanted` holds.
+    pub fn retain_components(&mut self, wanted: impl FnMut(&LockedComponent) -> bool) {
+        self.components.retain(wanted);
+    }
+
+    /// All component entries, sorted.
+    pub fn components(&self) -> impl Iterator<Item = &LockedComponent> {
+        self.components.iter()
+    }
+
+    /// All package entries, sorted.
+    pub fn packages(&self) -> impl Iterator<Item = &LockedPackage> {
+        self.packages.iter()
+    }
+
+    /// Replaces all package entries.
+    pub fn set_packages(&mut self, packages: impl IntoIterator<Item = LockedPackage>) {
+        self.packages = packages.into_iter().collect();
+    }
+}
+
+impl std::fmt::Display for Lock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = HEADER.to_owned();
+        for entry in &self.components {
+            text.push_str("\n[[component]]\n");
+            let pairs = [
+                ("name", &entry.name),
+                ("kind", &entry.kind),
+                ("source", &entry.source),
+                ("reference", &entry.reference),
+                ("version", &entry.version),
+                ("digest", &entry.digest),
+            ];
+            pairs.iter().for_each(|(key, value)| push_string(&mut text, key, value));
+        }
+        for entry in &self.packages {
+            text.push_str("\n[[package]]\n");
+            let pairs = [
+                ("name", &entry.name),
+                ("version", &entry.version),
+                ("architecture", &entry.architecture),
+                ("sha256", &entry.sha256),
+            ];
+            pairs.iter().for_each(|(key, value)| push_string(&mut text, key, value));
+            writeln!(text, "size = {}", entry.size)?;
+        }
+        f.write_str(&text)
+    }
+}
+
+/// Writes a key and a basic string of TOML 1.0.
+fn push_string(text: &mut String, key: &str, value: &str) {
+    text.push_str(key);
+    text.push_str(" = \"");
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            c if c.is_control() => text.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    text.push_str("\"\n");
+}
+
+fn read_component(table: Table<'_>) -> Option<LockedComponent> {
+    let required = |key| table.required_string(key).map(|item| item.value);
+    let entry = LockedComponent {
+        name: required("name")?,
+        kind: required("kind")?,
+        source: required("source")?,
+        reference: required("reference")?,
+        version: required("version")?,
+        digest: required("digest")?,
+    };
+    let digits = if entry.kind == "crate" { 64 } else { 40 };
+    if !is_hex(&entry.digest, digits) {
+        table.complain(
+            "digest",
+            format!("`digest` is not {digits} lower-case hexadecimal digits"),
+        );
+    }
+    table.finish();
+    Some(entry)
+}
+
+fn read_package(table: Table<'_>) -> Option<LockedPackage> {
+    let required = |key| table.required_string(key).map(|item| item.value);
+    let entry = LockedPackage {
+        name: required("name")?,
+        version: required("version")?,
+        architecture: required("architecture")?,
+        sha256: required("sha256")?,
+        size: table.integer("size", 0..=i64::MAX)?.try_into().ok()?,
+    };
+    if !is_hex(&entry.sha256, 64) {
+        table.complain("sha256", "`sha256` is not 64 lower-case hexadecimal digits");
+    }
+    table.finish();
+    Some(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(reference: &str, digest: char) -> LockedComponent {
+        LockedComponent {
+            name: "web".to_owned(),
+            kind: "git".to_owned(),
+            source: "https://example.org/\"odd\".git".to_owned(),
+            reference: reference.to_owned(),
+            version: "0.1.0".to_owned(),
+            digest: digest.to_string().repeat(40),
+        }
+    }
+
+    fn source(branch: &str) -> Source {
+        Source::Git {
+            url: "https://example.org/\"odd\".git".to_owned(),
+            branch: Some(branch.to_owned()),
+            tag: None,
+            commit: None,
+            subdirectory: None,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let mut lock = Lock::default();
+        lock.set_component(entry("branch main", 'a'));
+        lock.set_component(entry("tag v1", 'b'));
+        lock.set_packages([LockedPackage {
+            name: "busybox-static".to_owned(),
+            version: "1:1.35.0-4+b7".to_owned(),
+            architecture: "amd64".to_owned(),
+            sha256: "0".repeat(64),
+            size: 963_328,
+        }]);
+        let directory = tempfile::tempdir().unwrap();
+        assert!(lock.write(directory.path()).unwrap());
+        assert!(
+            !lock.write(directory.path()).unwrap(),
+            "the same lock is not written twice"
+        );
+        assert_eq!(Lock::read(directory.path()).unwrap(), lock);
+    }
+
+    #[test]
+    fn an_entry_serves_only_the_reference_it_was_made_for() {
+        let mut lock = Lock::default();
+        lock.set_component(entry("branch main", 'a'));
+        lock.set_component(entry("branch main", 'c'));
+        assert_eq!(lock.components().count(), 1);
+        assert_eq!(lock.component("web", &source("main")).unwrap().digest, "c".repeat(40));
+        assert_eq!(lock.component("web", &source("next")), None);
+        assert_eq!(lock.component("other", &source("main")), None);
+    }
+
+    #[test]
+    fn damage_is_reported_with_its_place() {
+        let problems = Lock::parse(LOCK_FILE, "format = 2\n[[component]]\nname = \"web\"\n").unwrap_err();
+        let text = problems[0].to_string();
+        assert_eq!(text, "error: mos.lock:1:10: `format` is 2, expected 1 to 1");
+        assert!(
+            Lock::read(Path::new("/nonexistent"))
+                .unwrap()
+                .components()
+                .next()
+                .is_none()
+        );
+    }
+}

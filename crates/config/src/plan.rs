@@ -1,0 +1,161 @@
+//! What has to be made for one environment: a plain value without references to where it came from.
+//!
+//! A plan can be printed (`Display`), written as JSON (`Serialize`) and compared. It holds no secrets in either form:
+//! password hashes are only reachable through [`PasswordHash::reveal`](crate::PasswordHash::reveal).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::access::PasswordHash;
+use crate::component::Build;
+use crate::environment::{EnvironmentKind, Release};
+use crate::lock::LockedComponent;
+use crate::project::Compression;
+use crate::source::Source;
+
+/// Everything that is made for an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The project's name.
+    pub project: String,
+    /// The environment's name.
+    pub environment: String,
+    /// The environment's kind.
+    pub kind: EnvironmentKind,
+    /// Where nodes look for releases.
+    pub channel: String,
+    /// The public key that nodes trust, by its path in the config repository.
+    pub trust: String,
+    /// The store that releases are published to when no other is asked for.
+    pub store: Option<String>,
+    /// The enabled components, by name.
+    pub components: Vec<PlannedComponent>,
+    /// The boot image.
+    pub image: ImagePlan,
+    /// How releases are made.
+    pub release: Release,
+    /// What comes out.
+    pub outputs: Vec<Output>,
+}
+
+/// A component to fetch, build and stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedComponent {
+    /// Its name, which is also that of its flist.
+    pub name: String,
+    /// What it is, for people.
+    pub description: String,
+    /// Where it comes from.
+    pub source: Source,
+    /// A label for the version, when the configuration gives one.
+    pub version: Option<String>,
+    /// The exact state, when the lock has it.
+    pub locked: Option<LockedComponent>,
+    /// How it is built.
+    pub build: Build,
+    /// Its programs.
+    pub binaries: Vec<String>,
+    /// Further files: name in the flist, path in the config repository.
+    pub files: BTreeMap<String, String>,
+    /// Where files go whose suffix does not say: name in the flist, path in the generation.
+    pub routes: BTreeMap<String, String>,
+    /// Its service file.
+    pub service: Option<PlannedService>,
+}
+
+/// A service file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedService {
+    /// File name, `<name>.service.toml`.
+    pub file_name: String,
+    /// Content.
+    pub text: String,
+}
+
+/// The boot image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImagePlan {
+    /// The Debian package of the kernel.
+    pub kernel_package: String,
+    /// Debian packages, those of the project first, each once.
+    pub packages: Vec<String>,
+    /// Kernel modules, those of the project first, each once.
+    pub modules: Vec<String>,
+    /// The kernel's command line.
+    pub command_line: String,
+    /// The nodes' name.
+    pub hostname: String,
+    /// How the initramfs is compressed.
+    pub compression: Compression,
+    /// At which level.
+    pub compression_level: i32,
+    /// The folder that is laid over the root, relative to the config repository; it may be missing.
+    pub files: String,
+    /// The services of the image.
+    pub services: Vec<PlannedService>,
+    /// Users on the nodes.
+    pub users: Vec<PlannedUser>,
+}
+
+/// A user on the nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedUser {
+    /// Name.
+    pub name: String,
+    /// The access group that brings the user.
+    pub access_group: String,
+    /// Numeric id; the image builder chooses when absent.
+    pub uid: Option<u32>,
+    /// Login shell.
+    pub shell: String,
+    /// Further unix groups.
+    pub groups: Vec<String>,
+    /// Lines for `authorized_keys`.
+    pub keys: Vec<String>,
+    /// The password's hash; not part of the printed plan.
+    #[serde(skip)]
+    pub password_hash: Option<PasswordHash>,
+    /// sudo rules: what follows the user's name in sudoers(5).
+    pub sudo: Vec<String>,
+}
+
+/// Something that a plan makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Output {
+    /// The runtime flist of a component.
+    Flist {
+        /// The component.
+        name: String,
+    },
+    /// The boot image, one EFI file.
+    Boot,
+    /// The signed release that names the others.
+    Release,
+}
+
+impl Plan {
+    /// The component with this name.
+    pub fn component(&self, name: &str) -> Option<&PlannedComponent> {
+        self.components.iter().find(|component| component.name == name)
+    }
+
+    /// The components whose exact state is not known yet.
+    pub fn unlocked(&self) -> impl Iterator<Item = &PlannedComponent> {
+        self.components.iter().filter(|component| component.needs_lock())
+    }
+}
+
+impl PlannedComponent {
+    /// True when fetching has to find out the exact state first. A folder is taken as it is, and a commit is exact by
+    /// itself.
+    pub fn needs_lock(&self) -> bool {
+        self.locked.is_none()
+            && match &self.source {
+                Source::Crate { sha256, .. } => sha256.is_none(),
+                Source::Git { commit, .. } => commit.is_none(),
+                Source::Path { .. } => false,
+            }
+    }
+}

@@ -1,0 +1,128 @@
+//! A plan as people read it (`--dry-run`).
+
+use std::fmt;
+
+use crate::component::BuildKind;
+use crate::plan::{Output, Plan, PlannedComponent, PlannedUser};
+use crate::project::Compression;
+use crate::source::Source;
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} / {} ({})", self.project, self.environment, self.kind)?;
+        writeln!(f, "  channel  {}", self.channel)?;
+        writeln!(f, "  trust    {}", self.trust)?;
+        writeln!(f, "components")?;
+        for component in &self.components {
+            component.render(f)?;
+        }
+        self.render_image(f)?;
+        writeln!(f, "outputs")?;
+        for output in &self.outputs {
+            match output {
+                Output::Flist { name } => writeln!(f, "  flist {name}")?,
+                Output::Boot => writeln!(f, "  boot image")?,
+                Output::Release => {
+                    writeln!(f, "  release, valid for {} days", self.release.expires_days)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    fn render_image(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let image = &self.image;
+        writeln!(f, "image")?;
+        writeln!(f, "  kernel        {}", image.kernel_package)?;
+        writeln!(f, "  packages      {}", image.packages.join(" "))?;
+        writeln!(f, "  modules       {}", image.modules.join(" "))?;
+        writeln!(f, "  command line  {}", image.command_line)?;
+        writeln!(f, "  hostname      {}", image.hostname)?;
+        let services: Vec<&str> = image
+            .services
+            .iter()
+            .map(|service| service.file_name.as_str())
+            .collect();
+        writeln!(f, "  services      {}", services.join(" "))?;
+        match image.compression {
+            Compression::None => writeln!(f, "  compression   none")?,
+            Compression::Zstd => writeln!(f, "  compression   zstd, level {}", image.compression_level)?,
+        }
+        image.users.iter().try_for_each(|user| user.render(f))
+    }
+}
+
+impl PlannedUser {
+    fn render(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let password = if self.password_hash.is_some() {
+            ", a password"
+        } else {
+            ""
+        };
+        let (keys, rules) = (self.keys.len(), self.sudo.len());
+        let group = &self.access_group;
+        writeln!(
+            f,
+            "  user          {} ({group}): {keys} keys, {rules} sudo rules{password}",
+            self.name
+        )
+    }
+}
+
+impl PlannedComponent {
+    fn render(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  {}", self.name)?;
+        writeln!(f, "    source   {}", self.source)?;
+        match &self.locked {
+            Some(locked) => writeln!(f, "    locked   {} {}", locked.version, locked.digest)?,
+            None if self.needs_lock() => writeln!(f, "    locked   not yet: the next build finds the exact state")?,
+            None => {}
+        }
+        match self.build.kind {
+            BuildKind::Cargo => writeln!(
+                f,
+                "    build    cargo, profile {}{}",
+                self.build.profile,
+                self.features()
+            )?,
+            BuildKind::None => writeln!(f, "    build    none")?,
+        }
+        let files = self.files.keys().map(String::as_str);
+        let service = self.service.iter().map(|service| service.file_name.as_str());
+        let names: Vec<&str> = self
+            .binaries
+            .iter()
+            .map(String::as_str)
+            .chain(files)
+            .chain(service)
+            .collect();
+        writeln!(f, "    installs {}", names.join(" "))
+    }
+
+    fn features(&self) -> String {
+        let mut text = String::new();
+        if !self.build.default_features {
+            text.push_str(", no default features");
+        }
+        if !self.build.features.is_empty() {
+            text.push_str(", features ");
+            text.push_str(&self.build.features.join(" "));
+        }
+        text
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Crate { name, requirement, .. } => write!(f, "crate {name} {requirement}"),
+            Self::Git { url, subdirectory, .. } => {
+                write!(f, "git {url} {}", self.reference())?;
+                subdirectory.iter().try_for_each(|folder| write!(f, " in {folder}"))
+            }
+            Self::Path { path } => write!(f, "path {path}"),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The example is valid and resolves to what its files say.
+
+use std::path::{Path, PathBuf};
+
+use mos_config::{EnvironmentKind, Lock, LockedComponent, Plan, Repository, Source, load, resolve};
+
+fn quickstart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/quickstart")
+}
+
+fn repository() -> Repository {
+    load(&quickstart()).unwrap().valid(None).unwrap()
+}
+
+fn plan(environment: &str) -> Plan {
+    resolve(&repository(), environment, &Lock::default()).unwrap()
+}
+
+#[test]
+fn there_is_nothing_to_complain_about() {
+    let problems = load(&quickstart()).unwrap().problems(None);
+    assert!(problems.is_empty(), "{problems:?}");
+}
+
+#[test]
+fn dev_follows_a_branch_until_it_is_locked() {
+    let repository = repository();
+    let open = plan("dev");
+    assert_eq!(open.kind, EnvironmentKind::Development);
+    let unlocked: Vec<&str> = open.unlocked().map(|component| component.name.as_str()).collect();
+    assert_eq!(unlocked, ["node-metrics", "web"]);
+
+    let mut lock = Lock::default();
+    for component in &open.components {
+        let digits = if component.source.kind() == "crate" { 64 } else { 40 };
+        lock.set_component(LockedComponent {
+            name: component.name.clone(),
+            kind: component.source.kind().to_owned(),
+            source: component.source.location().to_owned(),
+            reference: component.source.reference(),
+            version: "1.0.0".to_owned(),
+            digest: "a".repeat(digits),
+        });
+    }
+    let locked = resolve(&repository, "dev", &lock).unwrap();
+    assert_eq!(locked.unlocked().count(), 0);
+    assert_eq!(
+        resolve(&repository, "production", &lock)
+            .unwrap()
+            .component("node-metrics")
+            .unwrap()
+            .locked,
+        None
+    );
+}
+
+#[test]
+fn production_is_exact_without_a_lock() {
+    let plan = plan("production");
+    assert_eq!(plan.unlocked().count(), 0);
+    let Source::Crate {
+        requirement, sha256, ..
+    } = &plan.component("web").unwrap().source
+    else {
+        panic!("web is a crate");
+    };
+    assert_eq!(requirement, "2.44.1");
+    assert_eq!(sha256.as_ref().unwrap().len(), 64);
+    let users: Vec<&str> = plan.image.users.iter().map(|user| user.name.as_str()).collect();
+    assert_eq!(users, ["operator"]);
+}
+
+#[test]
+fn services_of_components_are_not_in_the_image() {
+    let plan = plan("dev");
+    let names: Vec<&str> = plan
+        .image
+        .services
+        .iter()
+        .map(|service| service.file_name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "mosnet.service.toml",
+            "ready.service.toml",
+            "runtime-fetch.service.toml",
+            "state.service.toml"
+        ]
+    );
+    assert_eq!(
+        plan.component("web").unwrap().service.as_ref().unwrap().file_name,
+        "web.service.toml"
+    );
+}
+
+#[test]
+fn a_plan_prints_and_serialises() {
+    let plan = plan("production");
+    let text = plan.to_string();
+    assert!(text.starts_with("quickstart / production (production)\n"), "{text}");
+    assert!(text.contains("    source   crate static-web-server 2.44.1\n"), "{text}");
+    assert!(
+        text.contains("    build    cargo, profile release, no default features\n"),
+        "{text}"
+    );
+    let json = serde_json::to_value(&plan).unwrap();
+    assert_eq!(json["components"][0]["source"]["kind"], "git");
+    assert_eq!(json["image"]["compression"], "zstd");
+    assert_eq!(json["outputs"].as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn a_misspelt_environment_is_named() {
+    let error = resolve(&repository(), "prodction", &Lock::default()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "there is no environment `prodction`\n  hint: did you mean `production`?"
+    );
+}
