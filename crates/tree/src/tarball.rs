@@ -1,1 +1,277 @@
 //! tar archives as trees.
+//!
+//! Ustar, GNU and pax archives, as the `tar` crate reads them: long names, hard links, devices, extended attributes
+//! (`SCHILY.xattr.` records). A leading `/` or `./` does not count; a name with `..`, or one below a symbolic link, is
+//! refused: a package that needs either is broken or hostile.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use tar::{Archive, EntryType};
+
+use crate::{Content, Inode, Kind, Metadata, Timestamp, Tree, TreeError};
+
+/// How a pax record names an extended attribute.
+const PAX_XATTR: &str = "SCHILY.xattr.";
+
+/// Why an archive could not become a tree.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TarError {
+    /// The archive is damaged or unreadable.
+    #[error("cannot read the tar archive: {0}")]
+    Read(#[from] io::Error),
+    /// An entry that has no place in a tree.
+    #[error("tar archive: {0}")]
+    Tree(#[from] TreeError),
+    /// A hard link to something that is not in the archive before it, or is a directory.
+    #[error("tar archive: {path}: hard link to {target}, which is no file of the archive before it")]
+    Link {
+        /// The link.
+        path: String,
+        /// What it should be a link to.
+        target: String,
+    },
+    /// An entry of a type that no file system has.
+    #[error("tar archive: {path}: unknown entry type {entry_type:?}")]
+    Unknown {
+        /// The entry.
+        path: String,
+        /// The type as a character.
+        entry_type: char,
+    },
+    /// More content than the caller allowed.
+    #[error("tar archive: {path}: more than {limit} bytes of content in all")]
+    TooLarge {
+        /// The entry that went over the limit.
+        path: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+}
+
+/// Reads an archive from a stream, its content into memory: at most `limit` bytes of it.
+///
+/// # Errors
+/// See [`TarError`].
+pub fn read(reader: impl Read, limit: u64) -> Result<Tree, TarError> {
+    let mut remaining = limit;
+    build(reader, |entry| {
+        let mut bytes = Vec::new();
+        entry.take(remaining.saturating_add(1)).read_to_end(&mut bytes)?;
+        match remaining.checked_sub(bytes.len() as u64) {
+            None => Err(TarError::TooLarge {
+                path: shown(&entry.path_bytes()),
+                limit,
+            }),
+            Some(rest) => {
+                remaining = rest;
+                Ok(bytes.into())
+            }
+        }
+    })
+}
+
+/// Reads an uncompressed archive on disk; the content of the tree refers to the file, which must not change while
+/// the tree lives.
+///
+/// # Errors
+/// See [`TarError`]; sparse files cannot be referred to and are refused.
+pub fn read_file(path: &Path) -> Result<Tree, TarError> {
+    let file = File::open(path)?;
+    let path = Arc::new(path.to_owned());
+    let end = file.metadata()?.len();
+    build(file, |entry| {
+        let (offset, length) = (entry.raw_file_position(), entry.size());
+        let sparse = entry.header().entry_type() == EntryType::GNUSparse;
+        if sparse || offset.checked_add(length).is_none_or(|last| last > end) {
+            let problem = if sparse { "sparse" } else { "cut off" };
+            let text = format!("{}: the file is {problem}", shown(&entry.path_bytes()));
+            return Err(TarError::Read(io::Error::new(io::ErrorKind::InvalidData, text)));
+        }
+        Ok(Content::Range {
+            path: path.clone(),
+            offset,
+            length,
+        })
+    })
+}
+
+fn build<R: Read>(
+    reader: R,
+    mut content: impl FnMut(&mut tar::Entry<'_, R>) -> Result<Content, TarError>,
+) -> Result<Tree, TarError> {
+    let mut tree = Tree::default();
+    let mut archive = Archive::new(reader);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let path = entry.path_bytes().into_owned();
+        match entry.header().entry_type() {
+            EntryType::Link => link(&mut tree, &path, &entry)?,
+            EntryType::XGlobalHeader => {}
+            _ => {
+                let kind = kind(&path, &mut entry, &mut content)?;
+                let metadata = metadata(&mut entry)?;
+                tree.insert(&path, Inode { metadata, kind })?;
+            }
+        }
+    }
+    Ok(tree)
+}
+
+fn link<R: Read>(tree: &mut Tree, path: &[u8], entry: &tar::Entry<'_, R>) -> Result<(), TarError> {
+    let target = entry.link_name_bytes().unwrap_or_default();
+    let found = tree
+        .find(&target)
+        .filter(|id| !matches!(tree.inode(*id).kind, Kind::Directory(_)));
+    let id = found.ok_or_else(|| TarError::Link {
+        path: shown(path),
+        target: shown(&target),
+    })?;
+    Ok(tree.link(path, id)?)
+}
+
+fn kind<R: Read>(
+    path: &[u8],
+    entry: &mut tar::Entry<'_, R>,
+    content: &mut impl FnMut(&mut tar::Entry<'_, R>) -> Result<Content, TarError>,
+) -> Result<Kind, TarError> {
+    let header = entry.header();
+    let major = header.device_major().ok().flatten().unwrap_or(0);
+    let minor = header.device_minor().ok().flatten().unwrap_or(0);
+    Ok(match header.entry_type() {
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File(content(entry)?),
+        EntryType::Directory => Kind::Directory(BTreeMap::new()),
+        EntryType::Symlink => Kind::Symlink(entry.link_name_bytes().unwrap_or_default().into_owned()),
+        EntryType::Char => Kind::CharacterDevice { major, minor },
+        EntryType::Block => Kind::BlockDevice { major, minor },
+        EntryType::Fifo => Kind::Fifo,
+        other => {
+            return Err(TarError::Unknown {
+                path: shown(path),
+                entry_type: char::from(other.as_byte()),
+            });
+        }
+    })
+}
+
+fn metadata<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Metadata, TarError> {
+    let mut xattrs = BTreeMap::new();
+    if let Some(records) = entry.pax_extensions()? {
+        for record in records {
+            let record = record?;
+            if let Some(name) = record.key_bytes().strip_prefix(PAX_XATTR.as_bytes()) {
+                xattrs.insert(name.to_vec(), record.value_bytes().to_vec());
+            }
+        }
+    }
+    let header = entry.header();
+    Ok(Metadata {
+        mode: header.mode()? & 0o7777,
+        uid: number(header.uid()?, "owner")?,
+        gid: number(header.gid()?, "group")?,
+        mtime: Timestamp {
+            seconds: i64::try_from(header.mtime()?).unwrap_or(i64::MAX),
+            nanoseconds: 0,
+        },
+        xattrs,
+    })
+}
+
+fn number(value: u64, what: &str) -> io::Result<u32> {
+    let text = format!("the {what} {value} does not fit in 32 bits");
+    u32::try_from(value).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, text))
+}
+
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    fn archive(entries: &[(EntryType, &[u8], &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (entry_type, path, rest) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(*entry_type);
+            header.set_mode(0o640);
+            header.as_old_mut().name[..path.len()].copy_from_slice(path);
+            let content = if *entry_type == EntryType::Regular { *rest } else { b"" };
+            if content.is_empty() && !rest.is_empty() {
+                header.as_old_mut().linkname[..rest.len()].copy_from_slice(rest);
+            }
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            builder.append(&header, content).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn hostile_names_and_links_are_refused() {
+        let escape = archive(&[(EntryType::Regular, b"a/../../etc/passwd", b"x")]);
+        assert!(matches!(
+            read(&escape[..], 99),
+            Err(TarError::Tree(TreeError::BadPath(_)))
+        ));
+        let through = archive(&[
+            (EntryType::Symlink, b"l", b"/etc"),
+            (EntryType::Regular, b"l/passwd", b"x"),
+        ]);
+        assert!(matches!(
+            read(&through[..], 99),
+            Err(TarError::Tree(TreeError::NotADirectory(_)))
+        ));
+        let dangling = archive(&[(EntryType::Link, b"l", b"/etc/passwd")]);
+        assert!(matches!(read(&dangling[..], 99), Err(TarError::Link { .. })));
+        let large = archive(&[
+            (EntryType::Regular, b"a", b"12345"),
+            (EntryType::Regular, b"b", b"12345"),
+        ]);
+        assert!(matches!(read(&large[..], 9), Err(TarError::TooLarge { limit: 9, .. })));
+        assert!(read(&large[..], 10).is_ok());
+        assert!(read(&large[..700], 10).is_err());
+    }
+
+    #[test]
+    fn agrees_with_tar_about_links_long_names_and_attributes() {
+        let host = tempfile::tempdir().unwrap();
+        let long = "n".repeat(180);
+        std::fs::write(host.path().join(&long), "long").unwrap();
+        std::fs::hard_link(host.path().join(&long), host.path().join("hard")).unwrap();
+        std::os::unix::fs::symlink("hard", host.path().join("soft")).unwrap();
+        for format in ["gnu", "pax"] {
+            let path = host
+                .path()
+                .join("../")
+                .join(format!("mos-tree-{}-{format}.tar", std::process::id()));
+            let format = format!("--format={format}");
+            let made = Command::new("tar")
+                .args(["--sort=name", "--owner=3", "--group=4", &format, "-C"])
+                .arg(host.path())
+                .arg("-cf")
+                .arg(&path)
+                .arg(".")
+                .status();
+            if !made.is_ok_and(|status| status.success()) {
+                eprintln!("skipped: tar is not installed");
+                return;
+            }
+            let in_memory = read(File::open(&path).unwrap(), 1 << 20).unwrap();
+            let referenced = read_file(&path).unwrap();
+            assert_eq!(in_memory, referenced);
+            std::fs::remove_file(&path).unwrap();
+            assert_eq!(in_memory.find(&long), in_memory.find("hard"));
+            let file = in_memory.get("hard").unwrap();
+            assert_eq!(file.kind, Kind::File("long".into()));
+            assert_eq!((file.metadata.uid, file.metadata.gid), (3, 4));
+            assert_eq!(in_memory.get("soft").unwrap().kind, Kind::Symlink(b"hard".to_vec()));
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! The host's apt, with a state of our own.
+//!
+//!     CACHE/apt.conf        see `configuration`
+//!     CACHE/status          empty: nothing is installed
+//!     CACHE/lists/          what the sources offer
+//!     CACHE/debs/           packages, NAME_VERSION_ARCHITECTURE.deb
+//!     CACHE/lock            held while lists or configuration are written
+//!
+//! Several programs may use one cache at once. A crash leaves either no package or a whole one: a download gets its
+//! final name after its digest was checked.
+
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::{LockedPackage, PackageError, configuration, uris};
+
+/// Lists that are younger are not fetched again: Debian's archive changes four times a day.
+const LISTS_FRESH: Duration = Duration::from_secs(60 * 60);
+
+/// What is going on, for whoever waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progress<'p> {
+    /// The package lists are being fetched.
+    UpdatingLists,
+    /// Something did not work that may not matter, such as a third-party source out of reach.
+    Warning(&'p str),
+    /// A package is being fetched.
+    Downloading(&'p LockedPackage),
+    /// A package was in the cache.
+    Cached(&'p LockedPackage),
+}
+
+/// A package in the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deb {
+    /// The `.deb`, checked against the lock.
+    pub path: PathBuf,
+    /// What it is.
+    pub locked: LockedPackage,
+}
+
+/// The host's apt. Cheap to make; the first question sets up the cache.
+#[derive(Debug)]
+pub struct Apt {
+    cache: PathBuf,
+    /// Lists were fetched by us: a package that is not in them is not there.
+    updated: Cell<bool>,
+}
+
+impl Apt {
+    /// Uses this directory for lists and packages; it is made when first needed.
+    pub fn new(cache: impl Into<PathBuf>) -> Self {
+        Self {
+            cache: cache.into(),
+            updated: Cell::new(false),
+        }
+    }
+
+    /// Finds the newest version that the host's sources offer of each package (`name`) or the wanted one
+    /// (`name=version`); with dependencies, all that must be installed with them, recommended packages left out.
+    /// Sorted by name.
+    ///
+    /// # Errors
+    /// [`PackageError::NotFound`] names the nearest; [`PackageError::Apt`] holds a conflict in apt's own words.
+    pub fn resolve(
+        &self,
+        names: &[impl AsRef<str>],
+        with_dependencies: bool,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Vec<LockedPackage>, PackageError> {
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        names.iter().try_for_each(|name| check(name))?;
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.update(LISTS_FRESH, progress)?;
+        match self.query(&names, with_dependencies) {
+            Err(_) if !self.updated.get() => {
+                self.update(Duration::ZERO, progress)?;
+                self.query(&names, with_dependencies)
+            }
+            other => other,
+        }
+    }
+
+    /// Finds the kernel image that a name stands for: `linux-image-6.12-cloud-amd64` is an empty package that depends
+    /// on the newest one of its kind.
+    ///
+    /// # Errors
+    /// As [`Apt::resolve`].
+    pub fn resolve_kernel(
+        &self,
+        name: &str,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<LockedPackage, PackageError> {
+        let mut found = self.resolve(&[name], false, progress)?;
+        let output = self.run("apt-cache", &["depends", "--important", bare(name)])?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let image = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("Depends: "))
+            .find(|dependency| dependency.starts_with("linux-image-"));
+        if let Some(image) = image {
+            found = self.resolve(&[image], false, progress)?;
+        }
+        found.pop().ok_or_else(|| self.not_found(name))
+    }
+
+    /// Brings a package into the cache, unless it is there, and checks its digest.
+    ///
+    /// # Errors
+    /// [`PackageError::VersionGone`], [`PackageError::Digest`], and what apt or the system says.
+    pub fn fetch(&self, package: &LockedPackage, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Deb, PackageError> {
+        let wanted = format!("{}:{}={}", package.name, package.architecture, package.version);
+        [&package.name, &package.version, &package.architecture]
+            .into_iter()
+            .try_for_each(|word| check(word))?;
+        let path = self.cache.join("debs").join(package.file_name());
+        if path.is_file() && sha256(&path)? == package.sha256 {
+            progress(Progress::Cached(package));
+        } else {
+            self.update(LISTS_FRESH, progress)?;
+            progress(Progress::Downloading(package));
+            let downloaded = match self.download(package, &wanted, &path) {
+                Err(PackageError::VersionGone { .. }) if !self.updated.get() => {
+                    self.update(Duration::ZERO, progress)?;
+                    self.download(package, &wanted, &path)
+                }
+                other => other,
+            };
+            downloaded?;
+        }
+        Ok(Deb {
+            path,
+            locked: package.clone(),
+        })
+    }
+
+    fn query(&self, names: &[&str], with_dependencies: bool) -> Result<Vec<LockedPackage>, PackageError> {
+        let mut arguments = if with_dependencies {
+            vec![
+                "install",
+                "--print-uris",
+                "-qq",
+                "--yes",
+                "--no-install-recommends",
+                "--",
+            ]
+        } else {
+            vec!["download", "--print-uris", "-qq", "--"]
+        };
+        arguments.extend(names);
+        let output = self.run("apt-get", &arguments)?;
+        let mut packages = uris::parse(&String::from_utf8_lossy(&output.stdout));
+        let missing = |name: &&&str| !packages.iter().any(|package| package.name == bare(name));
+        let absent = names.iter().find(|name| missing(name) && !self.exists(bare(name)));
+        match absent {
+            Some(name) => return Err(self.not_found(bare(name))),
+            None if !output.status.success() || packages.is_empty() => {
+                let action = format!("find {}", names.join(", "));
+                return Err(PackageError::Apt {
+                    action,
+                    said: said(&output),
+                });
+            }
+            None => {}
+        }
+        packages.sort();
+        packages.dedup();
+        Ok(packages)
+    }
+
+    fn download(&self, package: &LockedPackage, wanted: &str, path: &Path) -> Result<(), PackageError> {
+        let debs = self.cache.join("debs");
+        let scratch = mos_sys::durable::temporary_beside(path).map_err(at(path))?;
+        fs::create_dir_all(&scratch).map_err(at(&scratch))?;
+        let result = (|| {
+            let mut command = self.command("apt-get")?;
+            command.args(["download", "-qq", "--", wanted]).current_dir(&scratch);
+            let output = command.output().map_err(no_apt("apt-get"))?;
+            let said = said(&output);
+            if said.contains("was not found") || said.contains("Unable to locate") || said.contains("No packages found")
+            {
+                return Err(PackageError::VersionGone {
+                    name: package.name.clone(),
+                    version: package.version.clone(),
+                });
+            }
+            let action = format!("fetch {wanted}");
+            let file = only_file(&scratch)?.ok_or(PackageError::Apt { action, said })?;
+            let found = sha256(&file)?;
+            if found != package.sha256 {
+                return Err(PackageError::Digest {
+                    name: package.name.clone(),
+                    version: package.version.clone(),
+                    expected: package.sha256.clone(),
+                    found,
+                });
+            }
+            File::open(&file).and_then(|file| file.sync_all()).map_err(at(&file))?;
+            mos_sys::durable::rename(&file, path).map_err(at(path))
+        })();
+        // A leftover is empty or a wrong package; it is swept with the next one.
+        let _ = fs::remove_dir_all(&scratch);
+        debug_assert!(path.starts_with(debs));
+        result
+    }
+
+    /// Fetches the lists when they are older than `fresh`. Sources out of reach are told and tolerated as long as
+    /// there is any list at all.
+    fn update(&self, fresh: Duration, progress: &mut dyn FnMut(Progress<'_>)) -> Result<(), PackageError> {
+        let _lock = self.lock()?;
+        let stamp = self.cache.join("updated");
+        let age = fs::metadata(&stamp)
+            .and_then(|found| found.modified())
+            .ok()
+            .and_then(|time| SystemTime::now().duration_since(time).ok());
+        if age.is_some_and(|age| age < fresh) {
+            return Ok(());
+        }
+        progress(Progress::UpdatingLists);
+        let output = self.run("apt-get", &["update", "-q"])?;
+        let said = said(&output);
+        said.lines().for_each(|line| progress(Progress::Warning(line)));
+        if !self.has_lists()? {
+            return Err(PackageError::NoLists { said });
+        }
+        self.updated.set(true);
+        mos_sys::durable::write(&stamp, b"", 0o644).map_err(at(&stamp))
+    }
+
+    fn has_lists(&self) -> Result<bool, PackageError> {
+        let lists = self.cache.join("lists");
+        let mut entries = fs::read_dir(&lists).map_err(at(&lists))?;
+        Ok(entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().contains("_Packages"))))
+    }
+
+    /// Makes the cache's directories and files, and keeps others from doing so at the same time.
+    fn lock(&self) -> Result<File, PackageError> {
+        for part in ["lists/partial", "cache/archives/partial", "debs"] {
+            let path = self.cache.join(part);
+            fs::create_dir_all(&path).map_err(at(&path))?;
+        }
+        let path = self.cache.join("lock");
+        let file = File::create(&path).map_err(at(&path))?;
+        file.lock().map_err(at(&path))?;
+        let status = self.cache.join("status");
+        if !status.exists() {
+            fs::write(&status, "").map_err(at(&status))?;
+        }
+        self.configure()?;
+        Ok(file)
+    }
+
+    fn configure(&self) -> Result<(), PackageError> {
+        let output = Command::new("apt-config")
+            .arg("dump")
+            .env("LC_ALL", "C")
+            .output()
+            .map_err(no_apt("apt-config"))?;
+        let cache = self.cache.canonicalize().map_err(at(&self.cache))?;
+        let text = configuration::private(&String::from_utf8_lossy(&output.stdout), &cache);
+        let path = cache.join("apt.conf");
+        if fs::read_to_string(&path).is_ok_and(|old| old == text) {
+            return Ok(());
+        }
+        // A proxy's password may stand in it.
+        mos_sys::durable::write(&path, text.as_bytes(), 0o600).map_err(at(&path))
+    }
+
+    fn command(&self, program: &'static str) -> Result<Command, PackageError> {
+        let configuration = self.cache.join("apt.conf");
+        let configuration = configuration.canonicalize().map_err(at(&configuration))?;
+        let mut command = Command::new(program);
+        command
+            .env("APT_CONFIG", configuration)
+            .env("LC_ALL", "C")
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        Ok(command)
+    }
+
+    fn run(&self, program: &'static str, arguments: &[&str]) -> Result<Output, PackageError> {
+        self.command(program)?.args(arguments).output().map_err(no_apt(program))
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        self.run("apt-cache", &["show", "--no-all-versions", "--", name])
+            .is_ok_and(|output| !output.stdout.is_empty())
+    }
+
+    fn not_found(&self, name: &str) -> PackageError {
+        let names = self
+            .run("apt-cache", &["pkgnames"])
+            .map(|output| output.stdout)
+            .unwrap_or_default();
+        let names = String::from_utf8_lossy(&names);
+        PackageError::NotFound {
+            name: name.to_owned(),
+            nearest: mos_toml::nearest(name, names.lines()).map(str::to_owned),
+        }
+    }
+}
+
+/// The name of `name=version`, without the architecture of `name:architecture`.
+fn bare(name: &str) -> &str {
+    name.split(['=', ':']).next().unwrap_or(name)
+}
+
+/// Package names and versions hold only these characters (Debian Policy 5.6.1, 5.6.12) and do not begin like an
+/// option; a trailing `-` or `+` would tell apt to remove or install.
+fn check(word: &str) -> Result<(), PackageError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.~:=".contains(&byte);
+    let sound = word.bytes().all(allowed)
+        && word.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && !word.ends_with('-');
+    if sound {
+        Ok(())
+    } else {
+        Err(PackageError::BadName(word.to_owned()))
+    }
+}
+
+/// apt's errors and warnings, one a line.
+fn said(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join("\n")
+}
+
+fn only_file(directory: &Path) -> Result<Option<PathBuf>, PackageError> {
+    let entries = fs::read_dir(directory).map_err(at(directory))?;
+    let mut files = entries.filter_map(Result::ok).map(|entry| entry.path());
+    Ok(files.find(|path| path.extension().is_some_and(|extension| extension == "deb")))
+}
+
+fn sha256(path: &Path) -> Result<String, PackageError> {
+    let mut hasher = Sha256::new();
+    let mut file = File::open(path).map_err(at(path))?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match io::Read::read(&mut file, &mut buffer).map_err(at(path))? {
+            0 => return Ok(hex::encode(hasher.finalize())),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> PackageError {
+    let path = path.to_owned();
+    move |source| PackageError::Io { path, source }
+}
+
+fn no_apt(program: &'static str) -> impl FnOnce(io::Error) -> PackageError {
+    move |source| PackageError::NoApt { program, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_apt_would_take_for_something_else_are_refused() {
+        for bad in ["-o=Dir=/", "busybox-", "../x", "a b", "", "a/stable"] {
+            assert!(matches!(check(bad), Err(PackageError::BadName(_))), "{bad}");
+        }
+        for good in ["libstdc++6", "busybox-static=1:1.35.0-4+deb12u1", "libc6:amd64"] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_cached_package_needs_no_apt() {
+        let cache = tempfile::tempdir().unwrap();
+        let package = LockedPackage {
+            name: "hello".to_owned(),
+            version: "1:2-3".to_owned(),
+            architecture: "amd64".to_owned(),
+            sha256: "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824".to_owned(),
+            size: 5,
+        };
+        fs::create_dir(cache.path().join("debs")).unwrap();
+        let path = cache.path().join("debs/hello_1%3a2-3_amd64.deb");
+        fs::write(&path, "hello").unwrap();
+        let mut cached = 0;
+        let apt = Apt::new(cache.path());
+        let deb = apt.fetch(&package, &mut |step| {
+            cached += usize::from(matches!(step, Progress::Cached(_)))
+        });
+        assert_eq!(deb.unwrap().path, path);
+        assert_eq!(cached, 1);
+        assert!(!cache.path().join("lists").exists());
+    }
+}

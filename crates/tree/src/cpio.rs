@@ -1,1 +1,0 @@
-//! cpio "newc" archives: the format of an initramfs.

@@ -1,1 +1,0 @@
-//! A directory of the host as a tree, and a tree written to a directory.
