@@ -1,11 +1,10 @@
-//! From a plan to artefacts: runtime flists and the boot image of one environment, each step cached by its inputs.
+//! From a plan to artefacts: runtime flists and the boot image of one environment.
 //!
-//! A step's output is kept under the hash of everything that went into it ([`Inputs`]); there are no markers to
-//! delete and nothing to remember. A second build with nothing changed reads the config repository, hashes the
-//! inputs, finds every output there, and does nothing.
+//! Each step's output is cached by its inputs (`mos-cache`): a second build with nothing changed does nothing.
 
-mod cache;
-mod inputs;
+mod access;
+mod error;
+mod node_files;
 
-pub use cache::{Cache, CacheError, Cached};
-pub use inputs::Inputs;
+pub use error::BuildError;
+pub use node_files::NodeFiles;

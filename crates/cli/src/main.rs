@@ -1,1 +1,44 @@
-fn main() {}
+//! `mos`: builds, signs, ships, boots and updates immutable Linux nodes.
+//!
+//! One verb, one file: `commands/<verb>.rs` holds the arguments (their doc comments are the help text) and a function
+//! that calls the libraries. What belongs to several verbs is in `context.rs`, `ui.rs` and `error.rs`.
+
+mod commands;
+mod context;
+mod error;
+mod output;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::commands::Command;
+use crate::context::{Context, GlobalArgs};
+
+/// Builds, signs, ships, boots and updates immutable Linux nodes.
+///
+/// Begin with `mos new DIR`, then, in that folder, `mos run --env dev`.
+///
+/// Exit codes: 0 fine, 1 a check found a problem, 2 usage, 3 trust failure, 4 not found or offline, 5 locked or
+/// conflicting, 70 a bug.
+#[derive(Debug, Parser)]
+#[command(name = "mos", version, max_term_width = 120)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let context = Context::new(cli.global);
+    match commands::run(&context, cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            error.exit_code()
+        }
+    }
+}

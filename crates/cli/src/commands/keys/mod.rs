@@ -1,0 +1,26 @@
+//! `mos keys`.
+
+mod new;
+mod show;
+
+use crate::context::Context;
+use crate::error::{CliError, Kind, Result};
+
+/// Keys that releases are signed with
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum KeysCommand {
+    New(new::NewArgs),
+    Show(show::ShowArgs),
+}
+
+pub(crate) fn run(context: &Context, command: &KeysCommand) -> Result<()> {
+    match command {
+        KeysCommand::New(args) => new::run(context, args),
+        KeysCommand::Show(args) => show::run(context, args),
+    }
+}
+
+/// A key that cannot be used is a matter of trust.
+pub(super) fn key_error(error: mos_channel::KeyError) -> CliError {
+    CliError::new(Kind::Trust, error.to_string())
+}

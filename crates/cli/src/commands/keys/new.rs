@@ -1,0 +1,43 @@
+//! `mos keys new`.
+
+use std::fs;
+
+use mos_channel::{KeyPair, PublicKey};
+
+use crate::context::Context;
+use crate::error::{CliError, Kind, Result, io};
+
+/// Make the key pair of an environment: keys/ENV.key (secret) and keys/ENV.pub
+///
+/// The public half goes into the boot image, and nodes trust nothing else: keep the secret half safe, and out of version
+/// control. Each environment has its own, so that a release for one is never accepted by another.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NewArgs {
+    /// The environment
+    #[arg(long)]
+    env: String,
+}
+
+pub(crate) fn run(context: &Context, args: &NewArgs) -> Result<()> {
+    let public = make(context, &args.env)?;
+    println!("{}", public.id());
+    Ok(())
+}
+
+/// Makes the pair where the environment expects it.
+pub(crate) fn make(context: &Context, environment: &str) -> Result<PublicKey> {
+    let plan = context.plan(environment)?;
+    let files = context.key_files(&plan)?;
+    if files.private.exists() || files.public.exists() {
+        let there = if files.private.exists() { &files.private } else { &files.public };
+        return Err(CliError::new(Kind::Conflict, format!("{} is there already", there.display()))
+            .with_hint("nodes that trust a key accept no other: move it away only if no node does"));
+    }
+    let folder = files.private.parent().unwrap_or(&files.private);
+    fs::create_dir_all(folder).map_err(io(folder))?;
+    let pair = KeyPair::generate().map_err(io(&files.private))?;
+    pair.write(&files.private, &files.public).map_err(super::key_error)?;
+    let (private, public) = (files.private.display(), files.public.display());
+    context.ui.line(format!("Wrote {private} (secret: keep it safe) and {public}."));
+    Ok(pair.public())
+}

@@ -1,0 +1,67 @@
+//! `mos list`.
+
+use mos_config::{PlannedComponent, Source};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::{output, ui};
+
+/// List the components of an environment: wanted version, locked state, source
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    /// The environment
+    #[arg(long)]
+    env: String,
+
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row<'p> {
+    component: &'p str,
+    description: &'p str,
+    wanted: String,
+    /// The exact state, when the lock or the configuration itself has it.
+    locked: Option<String>,
+    kind: &'static str,
+    source: &'p str,
+    service: Option<&'p str>,
+}
+
+pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<()> {
+    let plan = context.plan(&args.env)?;
+    let rows: Vec<Row<'_>> = plan.components.iter().map(row).collect();
+    if args.json {
+        output::json(&rows);
+        return Ok(());
+    }
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let locked = row.locked.as_deref().map_or("not locked yet", |digest| &digest[..digest.len().min(12)]);
+            vec![row.component.into(), row.wanted.clone(), locked.into(), format!("{} {}", row.kind, row.source)]
+        })
+        .collect();
+    println!("{}", ui::table(&["COMPONENT", "WANTED", "LOCKED", "SOURCE"], &cells));
+    Ok(())
+}
+
+fn row(component: &PlannedComponent) -> Row<'_> {
+    let exact = match &component.source {
+        Source::Crate { sha256, .. } => sha256.clone(),
+        Source::Git { commit, .. } => commit.clone(),
+        Source::Path { .. } => None,
+    };
+    Row {
+        component: &component.name,
+        description: &component.description,
+        wanted: component.source.reference(),
+        locked: component.locked.as_ref().map(|locked| locked.digest.clone()).or(exact),
+        kind: component.source.kind(),
+        source: component.source.location(),
+        service: component.service.as_ref().map(|service| service.file_name.as_str()),
+    }
+}
