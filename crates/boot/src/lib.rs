@@ -1,0 +1,14 @@
+//! What a node boots: the root skeleton, the initramfs and the unified kernel image (UKI).
+//!
+//! All of it is made from values in memory: no mount, no loop device, no root. The same input gives the same bytes.
+//!
+//! * [`root`]: the directories, device nodes, accounts and BusyBox commands that every image starts from.
+//! * [`initramfs()`]: a tree as a compressed cpio archive that the kernel unpacks.
+//! * [`uki`]: stub, kernel, initramfs and command line as one PE file that firmware starts; and reading one again.
+
+mod initramfs;
+mod pe;
+pub mod root;
+pub mod uki;
+
+pub use initramfs::{Compression, InitramfsError, initramfs};

@@ -1,0 +1,131 @@
+//! The unified kernel image: one PE file that firmware starts (UAPI group specification "Unified Kernel Image").
+//!
+//! systemd's stub comes first; kernel, initramfs and command line follow as sections. `.linux` is always the last:
+//! an older stub (252) starts the kernel where it lies in memory, and the kernel unpacks beyond its own end.
+
+use std::collections::BTreeMap;
+
+use crate::pe::{self, Pe};
+
+pub use crate::pe::{PeError, Section};
+
+/// What goes into an image beside the stub.
+#[derive(Debug, Clone, Copy)]
+pub struct UkiParts<'p> {
+    /// The kernel (`vmlinuz`), itself a PE file.
+    pub linux: &'p [u8],
+    /// The initramfs, compressed.
+    pub initrd: &'p [u8],
+    /// The kernel's command line, without NUL and line ends.
+    pub cmdline: &'p str,
+    /// An os-release file: what boot menus show.
+    pub osrelease: &'p str,
+    /// What `uname -r` says.
+    pub uname: &'p str,
+}
+
+/// Why an image could not be made.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UkiError {
+    /// The stub cannot be extended.
+    #[error("UEFI stub: {0}")]
+    Stub(#[from] PeError),
+    /// The kernel is no PE file: it was built without `CONFIG_EFI_STUB`, or is something else.
+    #[error("kernel image: {0}; a unified kernel image needs one built with CONFIG_EFI_STUB")]
+    Linux(PeError),
+    /// The command line would be cut or misread.
+    #[error("kernel command line: it has {0}")]
+    CommandLine(&'static str),
+}
+
+/// The kernel's `COMMAND_LINE_SIZE` on x86, with the final NUL.
+const COMMAND_LINE_MAX: usize = 2048;
+
+/// Makes the image. It is not signed. The same input gives the same bytes.
+///
+/// # Errors
+/// See [`UkiError`].
+pub fn uki(stub: &[u8], parts: &UkiParts<'_>) -> Result<Vec<u8>, UkiError> {
+    if parts.cmdline.len() >= COMMAND_LINE_MAX {
+        return Err(UkiError::CommandLine("more than 2047 bytes"));
+    }
+    if parts.cmdline.contains(['\0', '\n']) {
+        return Err(UkiError::CommandLine("a line end or a NUL byte"));
+    }
+    Pe::parse(parts.linux).map_err(UkiError::Linux)?;
+    let sections = [
+        (".osrel", parts.osrelease.as_bytes()),
+        (".cmdline", parts.cmdline.as_bytes()),
+        (".uname", parts.uname.as_bytes()),
+        (".initrd", parts.initrd),
+        (".linux", parts.linux),
+    ];
+    Ok(pe::append(stub, &sections)?)
+}
+
+/// Lists the sections of an image (or of any PE32+ file), the stub's own included, in the order of the file.
+///
+/// # Errors
+/// [`PeError::Damaged`].
+pub fn inspect(bytes: &[u8]) -> Result<Vec<Section>, PeError> {
+    Ok(Pe::parse(bytes)?.sections)
+}
+
+/// The contents of an image by section name, without padding: `.linux` and `.initrd` boot a kernel directly.
+///
+/// # Errors
+/// [`PeError::Damaged`].
+pub fn extract(bytes: &[u8]) -> Result<BTreeMap<String, &[u8]>, PeError> {
+    let sections = inspect(bytes)?.into_iter();
+    let contents = sections.map(|section| {
+        let length = section.size.min(section.file_size) as usize;
+        // A section without bytes in the file may point anywhere.
+        let start = if length == 0 { 0 } else { section.offset as usize };
+        (section.name, &bytes[start..start + length])
+    });
+    Ok(contents.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pe::tests::stub;
+
+    fn parts(linux: &[u8]) -> UkiParts<'_> {
+        UkiParts {
+            linux,
+            initrd: b"initrd",
+            cmdline: "console=ttyS0",
+            osrelease: "ID=mos\n",
+            uname: "6.12.1",
+        }
+    }
+
+    #[test]
+    fn parts_come_out_as_they_went_in_and_linux_is_last() {
+        let linux = stub();
+        let image = uki(&stub(), &parts(&linux)).unwrap();
+        assert_eq!(image, uki(&stub(), &parts(&linux)).unwrap());
+        let contents = extract(&image).unwrap();
+        assert_eq!(contents[".linux"], linux);
+        assert_eq!(contents[".initrd"], b"initrd");
+        assert_eq!(contents[".cmdline"], b"console=ttyS0");
+        assert_eq!(contents[".osrel"], b"ID=mos\n");
+        assert_eq!(contents[".uname"], b"6.12.1");
+        assert_eq!(inspect(&image).unwrap().last().unwrap().name, ".linux");
+    }
+
+    #[test]
+    fn wrong_parts_are_refused() {
+        let linux = stub();
+        assert!(matches!(uki(&stub(), &parts(b"\x1f\x8b")), Err(UkiError::Linux(_))));
+        let long = "x".repeat(COMMAND_LINE_MAX);
+        let cmdline = UkiParts {
+            cmdline: &long,
+            ..parts(&linux)
+        };
+        assert!(matches!(uki(&stub(), &cmdline), Err(UkiError::CommandLine(_))));
+        assert!(uki(b"", &parts(&linux)).is_err());
+    }
+}

@@ -1,0 +1,119 @@
+//! Finds one section of an ELF object file (System V ABI, 64-bit little-endian, which all our architectures are).
+
+/// `\x7fELF`, 64-bit, little-endian.
+const IDENT: &[u8] = b"\x7fELF\x02\x01";
+
+/// Where the file header says: offset of the section headers, size of one, how many, which has the names.
+const SECTION_HEADERS: usize = 0x28;
+const SECTION_HEADER_SIZE: usize = 0x3a;
+const SECTION_COUNT: usize = 0x3c;
+const NAME_SECTION: usize = 0x3e;
+
+/// Length of a 64-bit section header.
+const HEADER_LENGTH: usize = 64;
+
+/// The bytes of a section.
+///
+/// # Errors
+/// What is wrong with the file; `None` when it is sound but has no such section.
+pub(crate) fn section<'b>(bytes: &'b [u8], name: &[u8]) -> Result<Option<&'b [u8]>, &'static str> {
+    if !bytes.starts_with(IDENT) {
+        return Err("not a 64-bit little-endian ELF file");
+    }
+    sections(bytes, name).ok_or("damaged section headers")
+}
+
+/// `None` when a header points outside of the file.
+fn sections<'b>(bytes: &'b [u8], wanted: &[u8]) -> Option<Option<&'b [u8]>> {
+    let table = usize::try_from(u64_at(bytes, SECTION_HEADERS)?).ok()?;
+    if u16_at(bytes, SECTION_HEADER_SIZE)? != HEADER_LENGTH {
+        return None;
+    }
+    let header = |index: usize| bytes.get(table.checked_add(index * HEADER_LENGTH)?..);
+    let names = content(bytes, header(u16_at(bytes, NAME_SECTION)?)?)?;
+    for index in 0..u16_at(bytes, SECTION_COUNT)? {
+        let header = header(index)?;
+        let name = names.get(usize::try_from(u32_at(header, 0)?).ok()?..)?;
+        if name.split(|byte| *byte == 0).next() == Some(wanted) {
+            return Some(Some(content(bytes, header)?));
+        }
+    }
+    Some(None)
+}
+
+fn content<'b>(bytes: &'b [u8], header: &[u8]) -> Option<&'b [u8]> {
+    let offset = usize::try_from(u64_at(header, 0x18)?).ok()?;
+    let length = usize::try_from(u64_at(header, 0x20)?).ok()?;
+    bytes.get(offset..offset.checked_add(length)?)
+}
+
+fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(offset..offset + 8)?.try_into().ok()?))
+}
+
+fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(offset..offset + 4)?.try_into().ok()?))
+}
+
+fn u16_at(bytes: &[u8], offset: usize) -> Option<usize> {
+    Some(usize::from(u16::from_le_bytes(
+        bytes.get(offset..offset + 2)?.try_into().ok()?,
+    )))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// An object file with a `.modinfo` section of these strings.
+    pub(crate) fn object(strings: &[&str]) -> Vec<u8> {
+        let modinfo: Vec<u8> = strings
+            .iter()
+            .flat_map(|text| [text.as_bytes(), &[0]].concat())
+            .collect();
+        let names = b"\0.modinfo\0.shstrtab\0";
+        let mut bytes = vec![0; HEADER_LENGTH];
+        bytes[..IDENT.len()].copy_from_slice(IDENT);
+        bytes.extend_from_slice(&modinfo);
+        bytes.extend_from_slice(names);
+        let table = bytes.len() as u64;
+        let starts = [
+            (0, 0, 0),
+            (1, HEADER_LENGTH, modinfo.len()),
+            (10, HEADER_LENGTH + modinfo.len(), names.len()),
+        ];
+        for (name, offset, length) in starts {
+            let mut header = [0; HEADER_LENGTH];
+            header[..4].copy_from_slice(&(name as u32).to_le_bytes());
+            header[0x18..0x20].copy_from_slice(&(offset as u64).to_le_bytes());
+            header[0x20..0x28].copy_from_slice(&(length as u64).to_le_bytes());
+            bytes.extend_from_slice(&header);
+        }
+        bytes[SECTION_HEADERS..SECTION_HEADERS + 8].copy_from_slice(&table.to_le_bytes());
+        bytes[SECTION_HEADER_SIZE] = 64;
+        bytes[SECTION_COUNT] = 3;
+        bytes[NAME_SECTION] = 2;
+        bytes
+    }
+
+    #[test]
+    fn finds_the_section_and_tells_absent_from_damaged() {
+        let bytes = object(&["license=GPL"]);
+        assert_eq!(section(&bytes, b".modinfo"), Ok(Some(b"license=GPL\0".as_slice())));
+        assert_eq!(section(&bytes, b".text"), Ok(None));
+        assert!(section(&bytes[..bytes.len() - 1], b".text").is_err());
+        assert!(section(b"#!/bin/sh", b".text").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_panics(position in 0..400usize, value: u8, length in 0..400usize) {
+            let mut bytes = object(&["license=GPL", "depends=a,b"]);
+            let position = position % bytes.len();
+            bytes[position] = value;
+            let _ = section(&bytes, b".modinfo");
+            let _ = section(&bytes[..length.min(bytes.len())], b".none");
+        }
+    }
+}

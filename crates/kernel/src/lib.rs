@@ -1,0 +1,22 @@
+//! The kernel of a package: its version, and the closure of the modules that an image asks for.
+//!
+//! A kernel package brings `boot/vmlinuz-VERSION` and `lib/modules/VERSION/`, but not `modules.dep`: that is made by
+//! `depmod` when the package is installed, which ours never is. So the facts are read from where `depmod` has them:
+//! the `.modinfo` section of each module, and the lists of what is built in.
+//!
+//!     Kernel::open(tree) --select(names)--> Selection (plan: which, why, in which order) --tree()--> Tree
+//!
+//! Modules are decompressed and otherwise left as they are: stripping would remove their signatures, which a kernel
+//! under Secure Boot insists on.
+
+mod elf;
+mod kernel;
+mod lists;
+mod modinfo;
+mod select;
+mod selection;
+
+pub use kernel::{Kernel, KernelError};
+pub use modinfo::ModuleInfo;
+pub use select::{Absent, SelectError};
+pub use selection::{Module, Reason, Selection};

@@ -1,0 +1,150 @@
+//! The plan: which modules go into an image, why, and in which order they are loaded; and the tree made of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use mos_tree::{Content, Tree, TreeError};
+
+use crate::kernel::Kernel;
+use crate::lists;
+use crate::modinfo::ModuleInfo;
+
+/// Why a module is in the selection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// Its name was asked for.
+    Asked,
+    /// This module depends on it.
+    NeededBy(String),
+    /// This module has it as a soft dependency, to be loaded before.
+    SoftBefore(String),
+    /// This module has it as a soft dependency, to be loaded after.
+    SoftAfter(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked => f.write_str("asked for"),
+            Self::NeededBy(name) => write!(f, "needed by {name}"),
+            Self::SoftBefore(name) => write!(f, "wanted before {name}"),
+            Self::SoftAfter(name) => write!(f, "wanted after {name}"),
+        }
+    }
+}
+
+/// One selected module.
+#[derive(Debug, Clone)]
+pub struct Module {
+    /// With `_` for `-`.
+    pub name: String,
+    /// Below `lib/modules/VERSION`, uncompressed: `kernel/fs/ext4/ext4.ko`.
+    pub path: String,
+    /// Why it is here.
+    pub reason: Reason,
+    /// All modules that must be loaded before it, in a working order.
+    pub dependencies: Vec<String>,
+    /// What it says of itself.
+    pub info: ModuleInfo,
+    /// The plain module, signature included.
+    pub content: Content,
+}
+
+/// The modules of an image.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// The kernel's version.
+    pub version: String,
+    /// In the order in which to load them.
+    pub modules: Vec<Module>,
+    /// Names that were asked for and are built into the kernel.
+    pub builtin: BTreeSet<String>,
+    /// Soft dependencies that this kernel has in no form.
+    pub missing_soft: BTreeSet<String>,
+    lists: BTreeMap<&'static str, Vec<u8>>,
+}
+
+impl Selection {
+    pub(crate) fn new(kernel: &Kernel<'_>) -> Self {
+        let copied = ["modules.builtin", "modules.builtin.modinfo", "modules.order"];
+        Self {
+            version: kernel.version().to_owned(),
+            modules: Vec::new(),
+            builtin: BTreeSet::new(),
+            missing_soft: BTreeSet::new(),
+            lists: copied.map(|name| (name, kernel.list(name).to_vec())).into(),
+        }
+    }
+
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.modules.iter().any(|module| module.name == name)
+    }
+
+    /// `lib/modules/VERSION/` with the modules, uncompressed, and the lists that `modprobe` and my_init read:
+    /// `modules.dep`, `modules.alias`, `modules.softdep`, `modules.order`, `modules.builtin`,
+    /// `modules.builtin.modinfo`.
+    ///
+    /// # Errors
+    /// When a path of the package has no place in a tree.
+    pub fn tree(&self) -> Result<Tree, TreeError> {
+        let mut tree = Tree::default();
+        let directory = format!("lib/modules/{}", self.version);
+        let mut put = |path: &str, content: Content| tree.insert_file(format!("{directory}/{path}"), 0o644, content);
+        for module in &self.modules {
+            put(&module.path, module.content.clone())?;
+        }
+        for name in ["modules.builtin", "modules.builtin.modinfo"] {
+            put(name, self.lists[name].clone().into())?;
+        }
+        put("modules.order", self.order().as_str().into())?;
+        put("modules.dep", self.dependencies().as_str().into())?;
+        put("modules.alias", self.aliases().as_str().into())?;
+        put("modules.softdep", self.soft_dependencies().as_str().into())?;
+        Ok(tree)
+    }
+
+    /// `modules.dep`: a module, then all that it needs, the last to be loaded first (modules.dep(5)).
+    fn dependencies(&self) -> String {
+        let paths: BTreeMap<&str, &str> = self
+            .modules
+            .iter()
+            .map(|m| (m.name.as_str(), m.path.as_str()))
+            .collect();
+        let line = |module: &Module| {
+            let needed = module.dependencies.iter().rev();
+            let needed: String = needed.map(|name| format!(" {}", paths[name.as_str()])).collect();
+            format!("{}:{needed}\n", module.path)
+        };
+        self.by_path().map(line).collect()
+    }
+
+    fn aliases(&self) -> String {
+        let line = |(module, alias): (&Module, &String)| format!("alias {alias} {}\n", module.name);
+        self.by_path()
+            .flat_map(|module| module.info.aliases.iter().map(move |alias| (module, alias)))
+            .map(line)
+            .collect()
+    }
+
+    fn soft_dependencies(&self) -> String {
+        let line = |(module, text): (&Module, &String)| format!("softdep {} {text}\n", module.name);
+        self.by_path()
+            .flat_map(|module| module.info.softdeps.iter().map(move |text| (module, text)))
+            .map(line)
+            .collect()
+    }
+
+    /// The lines of the kernel's `modules.order` for the modules that are here.
+    fn order(&self) -> String {
+        let order = String::from_utf8_lossy(&self.lists["modules.order"]);
+        let here: BTreeSet<&str> = self.modules.iter().map(|module| module.name.as_str()).collect();
+        let lines = order.lines();
+        let kept = lines.filter(|line| lists::module_name(line).is_some_and(|name| here.contains(name.as_str())));
+        kept.map(|line| format!("{line}\n")).collect()
+    }
+
+    fn by_path(&self) -> impl Iterator<Item = &Module> {
+        let sorted: BTreeMap<&str, &Module> = self.modules.iter().map(|m| (m.path.as_str(), m)).collect();
+        sorted.into_values()
+    }
+}

@@ -1,0 +1,187 @@
+//! Our closure against `depmod` and `modprobe --show-depends`, on the kernel that the host's apt offers.
+//!
+//! Needs the network (a kernel package of 34 MB, kept in the temporary directory) and kmod.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use mos_kernel::{Kernel, Reason, SelectError};
+use mos_packages::{Apt, deb};
+use mos_tree::{Kind, Tree, directory};
+
+/// What a node on QEMU or in a cloud wants, and what pulls in much.
+const WANTED: [&str; 8] = [
+    "virtio_net",
+    "virtio-blk",
+    "ext4",
+    "btrfs",
+    "overlay",
+    "nf_tables",
+    "dm_crypt",
+    "vfat",
+];
+
+fn kernel_tree() -> Option<Tree> {
+    let apt = Apt::new(std::env::temp_dir().join("mos-test-apt"));
+    let quiet = &mut |_: mos_packages::Progress<'_>| {};
+    let found = apt
+        .resolve_kernel("linux-image-6.12-cloud-amd64", quiet)
+        .and_then(|package| apt.fetch(&package, quiet));
+    match found {
+        Ok(deb) => Some(deb::read(&deb.path).unwrap().tree),
+        Err(error) => {
+            eprintln!("skipped: no kernel package: {error}");
+            None
+        }
+    }
+}
+
+fn kmod_is_missing() -> bool {
+    let missing = Command::new("/sbin/depmod").arg("--version").output().is_err();
+    if missing {
+        eprintln!("skipped: kmod is not installed");
+    }
+    missing
+}
+
+/// The paths that `modprobe` would load, in order.
+fn show_depends(root: &Path, version: &str, name: &str) -> Vec<String> {
+    let output = Command::new("/sbin/modprobe")
+        .args(["-C", "/dev/null", "--show-depends", "-S", version, "-d"])
+        .arg(root)
+        .arg(name)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{name}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    let prefix = format!("lib/modules/{version}/");
+    let paths = text.lines().filter_map(|line| line.split_once(&prefix));
+    paths
+        .map(|(_, path)| path.trim().trim_end_matches(".xz").to_owned())
+        .collect()
+}
+
+fn depmod(root: &Path, version: &str) {
+    let done = Command::new("/sbin/depmod")
+        .arg("-b")
+        .arg(root)
+        .arg(version)
+        .status()
+        .unwrap();
+    assert!(done.success());
+}
+
+fn text(tree: &Tree, path: &str) -> String {
+    match &tree.get(path).unwrap().kind {
+        Kind::File(content) => String::from_utf8(content.read().unwrap()).unwrap(),
+        other => panic!("{path}: {other:?}"),
+    }
+}
+
+/// Each line of `modules.dep` as a module and the set of what it needs.
+fn dependencies(text: &str) -> Vec<(String, BTreeSet<String>)> {
+    let mut lines: Vec<_> = text
+        .lines()
+        .map(|line| {
+            let (path, needed) = line.split_once(':').unwrap();
+            (path.to_owned(), needed.split_whitespace().map(str::to_owned).collect())
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn closure_order_and_lists_agree_with_kmod() {
+    let Some(package) = kernel_tree() else { return };
+    if kmod_is_missing() {
+        return;
+    }
+    let kernel = Kernel::open(&package).unwrap();
+    let version = kernel.version().to_owned();
+    let full = tempfile::tempdir().unwrap();
+    directory::write(&package, full.path(), directory::Options::default()).unwrap();
+    depmod(full.path(), &version);
+
+    let selection = kernel.select(&WANTED).unwrap();
+    let mut expected: BTreeSet<String> = BTreeSet::new();
+    for name in WANTED {
+        expected.extend(show_depends(full.path(), &version, name));
+    }
+    let ours: BTreeSet<String> = selection.modules.iter().map(|module| module.path.clone()).collect();
+    assert_eq!(ours, expected, "the sets of modules differ");
+
+    // Everything is loaded after what it needs.
+    let mut loaded = BTreeSet::new();
+    for module in &selection.modules {
+        assert!(
+            module.dependencies.iter().all(|name| loaded.contains(name)),
+            "{} is too early",
+            module.name
+        );
+        loaded.insert(module.name.clone());
+    }
+
+    // depmod, given only our tree, writes the same modules.dep and aliases, and modprobe finds all in it.
+    let image = tempfile::tempdir().unwrap();
+    let tree = selection.tree().unwrap();
+    directory::write(&tree, image.path(), directory::Options::default()).unwrap();
+    depmod(image.path(), &version);
+    let theirs = directory::read(image.path(), directory::Options::default()).unwrap();
+    let list = |tree: &Tree, name: &str| text(tree, &format!("lib/modules/{version}/{name}"));
+    assert_eq!(
+        dependencies(&list(&tree, "modules.dep")),
+        dependencies(&list(&theirs, "modules.dep"))
+    );
+    let lines = |text: String| -> BTreeSet<String> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| line.replace('-', "_")).collect()
+    };
+    for name in ["modules.alias", "modules.softdep"] {
+        assert_eq!(lines(list(&tree, name)), lines(list(&theirs, name)), "{name}");
+    }
+    for name in WANTED.iter().filter(|name| !kernel.is_builtin(name)) {
+        assert!(!show_depends(image.path(), &version, name).is_empty());
+    }
+}
+
+#[test]
+fn real_kernel_tells_builtin_absent_and_why() {
+    let Some(package) = kernel_tree() else { return };
+    let kernel = Kernel::open(&package).unwrap();
+    assert!(kernel.image().len() > 1 << 20);
+    let selection = kernel.select(&["virtio-net", "tmpfs_or_not"]).unwrap_err();
+    let SelectError::Absent { absent, .. } = &selection else {
+        panic!("{selection}")
+    };
+    assert_eq!(absent.len(), 1);
+    let near = kernel.select(&["virtio_nte"]).unwrap_err().to_string();
+    assert!(near.contains("`virtio_nte` (did you mean `virtio_net`?)"), "{near}");
+
+    let builtin = kernel.module_names().next().map(str::to_owned);
+    assert!(builtin.is_some_and(|name| !kernel.is_builtin(&name)));
+    assert!(kernel.is_builtin("binfmt-script"));
+    let selection = kernel.select(&["binfmt-script", "virtio_net"]).unwrap();
+    assert!(selection.builtin.contains("binfmt_script"));
+    let net = selection
+        .modules
+        .iter()
+        .position(|module| module.name == "virtio_net")
+        .unwrap();
+    assert_eq!(selection.modules[net].reason, Reason::Asked);
+    assert!(
+        selection.modules[..net]
+            .iter()
+            .any(|m| m.reason == Reason::NeededBy("virtio_net".to_owned()))
+    );
+
+    // Decompressed, the signature still at the end.
+    let bytes = selection.modules[net].content.read().unwrap();
+    assert!(bytes.starts_with(b"\x7fELF"));
+    assert!(bytes.ends_with(b"~Module signature appended~\n"));
+}
