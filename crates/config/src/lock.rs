@@ -30,6 +30,7 @@ const FORMAT: i64 = 1;
 pub struct Lock {
     components: BTreeSet<LockedComponent>,
     packages: BTreeSet<LockedPackage>,
+    requests: BTreeSet<LockedRequest>,
 }
 
 /// The exact state of a component.
@@ -62,6 +63,16 @@ pub struct LockedPackage {
     pub sha256: String,
     /// Bytes of the package file.
     pub size: u64,
+}
+
+/// What was asked of the package sources, and the names of the packages that answered it: dependencies are found out
+/// once, and not again at every build.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct LockedRequest {
+    /// What was asked for, sorted.
+    pub wanted: Vec<String>,
+    /// The packages, by name, sorted.
+    pub packages: Vec<String>,
 }
 
 /// Why the lock could not be read or written.
@@ -101,11 +112,16 @@ impl Lock {
             .into_iter()
             .filter_map(read_package)
             .collect();
+        let requests = root.table_list("request").into_iter().map(read_request).collect();
         root.finish();
         if problems.any_error() {
             return Err(problems.into_sorted());
         }
-        Ok(Self { components, packages })
+        Ok(Self {
+            components,
+            packages,
+            requests,
+        })
     }
 
     /// Reads the lock of a config repository; a missing file is an empty lock.
@@ -170,10 +186,45 @@ impl Lock {
         self.packages.iter()
     }
 
-    /// Replaces all package entries.
-    pub fn set_packages(&mut self, packages: impl IntoIterator<Item = LockedPackage>) {
-        self.packages = packages.into_iter().collect();
+    /// The packages that answer a request, when it was made before and all of them are locked.
+    pub fn answer(&self, wanted: &[String]) -> Option<Vec<&LockedPackage>> {
+        let wanted = sorted(wanted);
+        let request = self.requests.iter().find(|request| request.wanted == wanted)?;
+        let find = |name: &String| self.packages.iter().find(|package| package.name == *name);
+        request.packages.iter().map(find).collect()
     }
+
+    /// Notes the answer to a request. A package that is locked at another version is replaced, for every request: all
+    /// of them come from one state of the sources.
+    pub fn set_answer(&mut self, wanted: &[String], packages: Vec<LockedPackage>) {
+        let wanted = sorted(wanted);
+        self.requests.retain(|request| request.wanted != wanted);
+        let names: Vec<String> = packages.iter().map(|package| package.name.clone()).collect();
+        self.packages.retain(|package| !names.contains(&package.name));
+        self.packages.extend(packages);
+        self.requests.insert(LockedRequest {
+            wanted,
+            packages: sorted(&names),
+        });
+    }
+
+    /// Keeps only the requests for which `wanted` holds, and the packages that answer them.
+    pub fn retain_requests(&mut self, wanted: impl FnMut(&LockedRequest) -> bool) {
+        self.requests.retain(wanted);
+        let requests = &self.requests;
+        self.packages
+            .retain(|package| requests.iter().any(|request| request.packages.contains(&package.name)));
+    }
+
+    /// All requests, sorted.
+    pub fn requests(&self) -> impl Iterator<Item = &LockedRequest> {
+        self.requests.iter()
+    }
+}
+
+fn sorted(names: &[String]) -> Vec<String> {
+    let unique: BTreeSet<&String> = names.iter().collect();
+    unique.into_iter().cloned().collect()
 }
 
 impl std::fmt::Display for Lock {
@@ -202,14 +253,31 @@ impl std::fmt::Display for Lock {
             pairs.iter().for_each(|(key, value)| push_string(&mut text, key, value));
             writeln!(text, "size = {}", entry.size)?;
         }
+        for entry in &self.requests {
+            text.push_str("\n[[request]]\n");
+            push_strings(&mut text, "wanted", &entry.wanted);
+            push_strings(&mut text, "packages", &entry.packages);
+        }
         f.write_str(&text)
     }
 }
 
 /// Writes a key and a basic string of TOML 1.0.
 fn push_string(text: &mut String, key: &str, value: &str) {
-    text.push_str(key);
-    text.push_str(" = \"");
+    text.push_str(&format!("{key} = {}\n", basic_string(value)));
+}
+
+/// Writes a key and a list of strings, one to a line.
+fn push_strings(text: &mut String, key: &str, values: &[String]) {
+    let lines: String = values
+        .iter()
+        .map(|value| format!("    {},\n", basic_string(value)))
+        .collect();
+    text.push_str(&format!("{key} = [\n{lines}]\n"));
+}
+
+fn basic_string(value: &str) -> String {
+    let mut text = String::from("\"");
     for c in value.chars() {
         match c {
             '"' | '\\' => text.extend(['\\', c]),
@@ -217,7 +285,8 @@ fn push_string(text: &mut String, key: &str, value: &str) {
             c => text.push(c),
         }
     }
-    text.push_str("\"\n");
+    text.push('"');
+    text
 }
 
 fn read_component(table: Table<'_>) -> Option<LockedComponent> {
@@ -257,6 +326,16 @@ fn read_package(table: Table<'_>) -> Option<LockedPackage> {
     Some(entry)
 }
 
+fn read_request(table: Table<'_>) -> LockedRequest {
+    let list = |key| table.string_list(key).into_iter().map(|item| item.value).collect();
+    let entry = LockedRequest {
+        wanted: list("wanted"),
+        packages: list("packages"),
+    };
+    table.finish();
+    entry
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,6 +348,16 @@ mod tests {
             reference: reference.to_owned(),
             version: "0.1.0".to_owned(),
             digest: digest.to_string().repeat(40),
+        }
+    }
+
+    fn package(name: &str, version: &str) -> LockedPackage {
+        LockedPackage {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            architecture: "amd64".to_owned(),
+            sha256: "0".repeat(64),
+            size: 963_328,
         }
     }
 
@@ -287,13 +376,10 @@ mod tests {
         let mut lock = Lock::default();
         lock.set_component(entry("branch main", 'a'));
         lock.set_component(entry("tag v1", 'b'));
-        lock.set_packages([LockedPackage {
-            name: "busybox-static".to_owned(),
-            version: "1:1.35.0-4+b7".to_owned(),
-            architecture: "amd64".to_owned(),
-            sha256: "0".repeat(64),
-            size: 963_328,
-        }]);
+        lock.set_answer(
+            &["busybox-static".to_owned()],
+            vec![package("busybox-static", "1:1.35.0-4+b7")],
+        );
         let directory = tempfile::tempdir().unwrap();
         assert!(lock.write(directory.path()).unwrap());
         assert!(
@@ -312,6 +398,31 @@ mod tests {
         assert_eq!(lock.component("web", &source("main")).unwrap().digest, "c".repeat(40));
         assert_eq!(lock.component("web", &source("next")), None);
         assert_eq!(lock.component("other", &source("main")), None);
+    }
+
+    #[test]
+    fn an_answer_serves_its_request_in_any_order_and_is_dropped_with_it() {
+        let mut lock = Lock::default();
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        lock.set_answer(
+            &names(&["curl", "bash"]),
+            vec![package("curl", "8"), package("bash", "5"), package("libc6", "2")],
+        );
+        lock.set_answer(&names(&["dash"]), vec![package("dash", "1"), package("libc6", "3")]);
+        let answer = lock.answer(&names(&["bash", "curl"])).unwrap();
+        let versions: Vec<_> = answer
+            .iter()
+            .map(|package| (package.name.as_str(), package.version.as_str()))
+            .collect();
+        assert_eq!(
+            versions,
+            [("bash", "5"), ("curl", "8"), ("libc6", "3")],
+            "one version of libc6 for all"
+        );
+        assert!(lock.answer(&names(&["bash"])).is_none());
+        lock.retain_requests(|request| request.wanted == ["dash"]);
+        let left: Vec<_> = lock.packages().map(|package| package.name.as_str()).collect();
+        assert_eq!(left, ["dash", "libc6"]);
     }
 
     #[test]
