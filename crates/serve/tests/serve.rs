@@ -1,4 +1,5 @@
 //! The server as a client sees it, over a real socket.
+#![allow(clippy::unwrap_used, reason = "the helpers here are tests, too")]
 
 use mos_serve::{Entry, Server};
 use std::fs;

@@ -191,7 +191,9 @@ fn parts(inputs: &Inputs, release: &Release) -> Vec<Step> {
         length: blob.length,
         source: Source::Blob(blob.blake3),
     });
-    let flists = inputs.flists.iter().map(|flist| Step {
+    let mut flists: Vec<_> = inputs.flists.iter().collect();
+    flists.sort_by(|one, other| one.name.cmp(&other.name));
+    let flists = flists.into_iter().map(|flist| Step {
         name: Flist::path_of(&flist.blake3),
         length: flist.length,
         source: Source::File(flist.file.clone(), flist.blake3),
