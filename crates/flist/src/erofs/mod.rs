@@ -1,0 +1,18 @@
+//! EROFS: the part of it that an flist uses, as bytes.
+//!
+//! * [`format`]: the structures on disk.
+//! * [`xattr`], [`directory`]: the two variable-length ones, both ways.
+//! * [`reader`]: an image into inodes and names, every offset checked once.
+//! * [`writer`]: a tree into an image.
+//!
+//! What we write: blocks of 4 KiB, extended inodes only (64-bit sizes, 32-bit owners, nanoseconds), attributes beside
+//! the inode, directories and links inline where they fit, small files always inline, larger files as one hole
+//! (chunk-based layout with a null address) with overlay attributes that name the object, as composefs does. The
+//! reader takes exactly this and refuses the rest of EROFS: less to get wrong with hostile input.
+
+pub(crate) mod directory;
+pub(crate) mod format;
+pub(crate) mod reader;
+#[cfg(feature = "pack")]
+pub(crate) mod writer;
+pub(crate) mod xattr;

@@ -1,0 +1,437 @@
+//! An EROFS image into inodes and names.
+//!
+//! Everything is checked here, once, and nothing is trusted: offsets, lengths, sorted unique names, one parent for
+//! each directory, inodes in the order of their paths, link counts. Work and memory are bounded by the size of the image, because all distinct inodes
+//! together may not claim more bytes than the image has, however a hostile one makes them overlap.
+
+use std::ops::Range;
+
+use mos_tree::{Metadata, Name, Timestamp};
+use zerocopy::FromBytes as _;
+
+use super::directory::{Dirent, decode_block};
+use super::format::{
+    BLOCK, BLOCK_BITS, CHUNK_BASED, COMPAT_MTIME, EXTENDED, FILE_LIMIT, FLAT_INLINE, FLAT_PLAIN, FileType,
+    INCOMPAT_CHUNKED, MAGIC, NULL_ADDRESS, PATH_LIMIT, RawInode, SLOT, SUPER_OFFSET, SuperBlock, TARGET_LIMIT,
+    chunk_format, decode_device,
+};
+use super::xattr::{self, area_length};
+use crate::error::FlistError;
+use crate::verity::ObjectDigest;
+
+/// What an image holds.
+#[derive(Debug)]
+pub(crate) struct Image {
+    /// Every inode once, in the order in which a walk by path meets them, which is that of their numbers.
+    pub(crate) inodes: Vec<Inode>,
+    /// Every name, parents before children, siblings in bytewise order; the root first.
+    pub(crate) names: Vec<NameRecord>,
+}
+
+/// An inode, checked.
+#[derive(Debug)]
+pub(crate) struct Inode {
+    pub(crate) nid: u64,
+    pub(crate) links: u32,
+    pub(crate) metadata: Metadata,
+    pub(crate) kind: Kind,
+}
+
+/// What an inode is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Directory,
+    /// A small file: where its bytes lie in the image.
+    Inline {
+        bytes: Range<usize>,
+        object: ObjectDigest,
+    },
+    /// A file whose content is in chunks.
+    External {
+        size: u64,
+        object: ObjectDigest,
+    },
+    Symlink(Vec<u8>),
+    CharacterDevice {
+        major: u32,
+        minor: u32,
+    },
+    BlockDevice {
+        major: u32,
+        minor: u32,
+    },
+    Fifo,
+    Socket,
+}
+
+/// A name in the tree.
+#[derive(Debug, Clone)]
+pub(crate) struct NameRecord {
+    /// How many names the path has; 0 for the root.
+    pub(crate) depth: u16,
+    /// Where the name lies in the image; empty for the root.
+    pub(crate) name: Range<usize>,
+    /// Index of the inode.
+    pub(crate) inode: usize,
+}
+
+/// A name still to be looked at.
+struct Pending {
+    nid: u64,
+    parent: u64,
+    /// Type in the directory entry.
+    code: u8,
+    depth: u16,
+    path_length: usize,
+    name: Range<usize>,
+}
+
+struct Reader<'a> {
+    image: &'a [u8],
+    metadata_start: u64,
+    /// Bytes that inodes and directories may still claim.
+    budget: usize,
+    /// Names that may still come: each takes a directory entry of its own.
+    names_left: usize,
+    /// Links each inode says it has, to be compared at the end; by index.
+    said_links: Vec<u32>,
+    out: Image,
+    pending: Vec<Pending>,
+}
+
+/// Reads an image; `image` begins with the 1,024 bytes before the superblock.
+pub(crate) fn read(image: &[u8]) -> Result<Image, FlistError> {
+    let raw = super_block(image)?;
+    let root = u64::from(raw.root_nid.get());
+    let mut reader = Reader {
+        image,
+        metadata_start: u64::from(raw.metadata_block.get()) << BLOCK_BITS,
+        budget: image.len(),
+        names_left: image.len() / size_of::<super::format::RawDirent>() + 1,
+        said_links: Vec::new(),
+        out: Image {
+            inodes: Vec::new(),
+            names: Vec::new(),
+        },
+        pending: vec![Pending {
+            nid: root,
+            parent: root,
+            code: FileType::Directory.code(),
+            depth: 0,
+            path_length: 0,
+            name: 0..0,
+        }],
+    };
+    while let Some(name) = reader.pending.pop() {
+        reader.visit(name)?;
+    }
+    reader.check_links()?;
+    Ok(reader.out)
+}
+
+fn super_block(image: &[u8]) -> Result<&SuperBlock, FlistError> {
+    let wrong = |why: &str| FlistError::malformed("EROFS superblock", SUPER_OFFSET, why);
+    let bytes = image.get(SUPER_OFFSET..).ok_or_else(|| wrong("missing"))?;
+    let (raw, _) = SuperBlock::ref_from_prefix(bytes).map_err(|_| wrong("cut off"))?;
+    if raw.magic.get() != MAGIC || raw.block_bits != BLOCK_BITS {
+        return Err(wrong("not EROFS with blocks of 4 KiB"));
+    }
+    if raw.feature_incompat.get() & !INCOMPAT_CHUNKED != 0 || raw.feature_compat.get() != COMPAT_MTIME {
+        return Err(wrong("EROFS features that an flist does not use"));
+    }
+    if image.len() % BLOCK != 0 || raw.blocks.get() as usize != image.len() / BLOCK {
+        return Err(wrong("a number of blocks that is not the image's"));
+    }
+    Ok(raw)
+}
+
+impl<'a> Reader<'a> {
+    fn visit(&mut self, name: Pending) -> Result<(), FlistError> {
+        let index = match self.out.inodes.binary_search_by_key(&name.nid, |inode| inode.nid) {
+            Ok(index) => self.hard_link(index, &name)?,
+            Err(index) => self.new_inode(index, &name)?,
+        };
+        self.out.names.push(NameRecord {
+            depth: name.depth,
+            name: name.name,
+            inode: index,
+        });
+        Ok(())
+    }
+
+    fn hard_link(&mut self, index: usize, name: &Pending) -> Result<usize, FlistError> {
+        let inode = &mut self.out.inodes[index];
+        if inode.kind == Kind::Directory {
+            return Err(FlistError::malformed(
+                "directory",
+                name.name.start,
+                "a directory with two names",
+            ));
+        }
+        if name.code != inode.kind.file_type().code() {
+            return Err(FlistError::malformed(
+                "directory",
+                name.name.start,
+                "a name with the wrong file type",
+            ));
+        }
+        inode.links += 1;
+        Ok(index)
+    }
+
+    fn new_inode(&mut self, index: usize, name: &Pending) -> Result<usize, FlistError> {
+        let offset = self.offset(name.nid)?;
+        let wrong = |why: &str| FlistError::malformed("inode", offset, why);
+        if index != self.out.inodes.len() {
+            return Err(wrong("inodes that are not in the order of their paths"));
+        }
+        let (raw, _) = RawInode::ref_from_prefix(&self.image[offset..]).map_err(|_| wrong("cut off"))?;
+        let mode = raw.mode.get();
+        let file_type = FileType::of_mode(mode).ok_or_else(|| wrong("an unknown file type"))?;
+        if raw.format.get() & EXTENDED == 0 || raw.format.get() & !0xf != 0 || file_type.code() != name.code {
+            return Err(wrong(
+                "a format that an flist does not use, or a type other than its name's",
+            ));
+        }
+        let area = offset + size_of::<RawInode>()..offset + size_of::<RawInode>() + area_length(raw.xattr_count.get());
+        let attributes = self
+            .image
+            .get(area.clone())
+            .ok_or_else(|| wrong("attributes beyond the image"))?;
+        let attributes = xattr::decode(attributes).map_err(wrong)?;
+        self.claim(area.end - offset, offset)?;
+        let kind = self.kind(raw, file_type, attributes.object, area.end, name)?;
+        self.said_links.push(raw.links.get());
+        self.out.inodes.push(Inode {
+            nid: name.nid,
+            links: 1,
+            metadata: metadata(raw, attributes.xattrs).ok_or_else(|| wrong("a time with too many nanoseconds"))?,
+            kind,
+        });
+        Ok(index)
+    }
+
+    /// Where an inode lies in the image.
+    fn offset(&self, nid: u64) -> Result<usize, FlistError> {
+        let offset = nid
+            .checked_mul(SLOT as u64)
+            .and_then(|offset| offset.checked_add(self.metadata_start));
+        offset
+            .and_then(|offset| usize::try_from(offset).ok())
+            .filter(|offset| *offset < self.image.len())
+            .ok_or_else(|| FlistError::malformed("inode number", nid, "beyond the image"))
+    }
+
+    /// Accounts for bytes of the image, see the module's page.
+    fn claim(&mut self, bytes: usize, offset: usize) -> Result<(), FlistError> {
+        self.budget = self
+            .budget
+            .checked_sub(bytes)
+            .ok_or_else(|| FlistError::malformed("inode", offset, "inodes that overlap"))?;
+        Ok(())
+    }
+
+    fn kind(
+        &mut self,
+        raw: &RawInode,
+        file_type: FileType,
+        object: Option<ObjectDigest>,
+        tail: usize,
+        name: &Pending,
+    ) -> Result<Kind, FlistError> {
+        let chunked = raw.format.get() >> 1 == CHUNK_BASED;
+        if object.is_some() != chunked || (chunked && file_type != FileType::Regular) {
+            return Err(FlistError::malformed("inode", tail, "an object and data, or neither"));
+        }
+        let (major, minor) = decode_device(raw.address.get());
+        Ok(match file_type {
+            FileType::Regular => self.regular(raw, object, tail)?,
+            FileType::Directory => self.directory(raw, tail, name)?,
+            FileType::Symlink => Kind::Symlink(self.target(raw, tail)?),
+            FileType::CharacterDevice => Kind::CharacterDevice { major, minor },
+            FileType::BlockDevice => Kind::BlockDevice { major, minor },
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => Kind::Socket,
+        })
+    }
+
+    fn regular(&mut self, raw: &RawInode, object: Option<ObjectDigest>, tail: usize) -> Result<Kind, FlistError> {
+        let wrong = |why: &str| FlistError::malformed("file", tail, why);
+        let size = raw.size.get();
+        let Some(object) = object else {
+            let blocks = self.data(raw, tail)?;
+            let bytes = match blocks.as_slice() {
+                [] => tail..tail,
+                [one] => one.clone(),
+                _ => return Err(wrong("more than a block of data inside an flist")),
+            };
+            let object = ObjectDigest::of(&self.image[bytes.clone()]);
+            return Ok(Kind::Inline { bytes, object });
+        };
+        self.claim(4, tail)?;
+        let hole = self.image.get(tail..tail + 4) == Some(&NULL_ADDRESS.to_le_bytes());
+        if size == 0 || size > FILE_LIMIT || raw.address.get() != chunk_format(size) || !hole {
+            return Err(wrong("a file outside the flist that is not one hole"));
+        }
+        Ok(Kind::External { size, object })
+    }
+
+    fn target(&mut self, raw: &RawInode, tail: usize) -> Result<Vec<u8>, FlistError> {
+        let wrong = |why: &str| FlistError::malformed("symbolic link", tail, why);
+        if raw.size.get() == 0 || raw.size.get() > TARGET_LIMIT as u64 {
+            return Err(wrong("a target that is empty or longer than a path can be"));
+        }
+        let blocks = self.data(raw, tail)?;
+        let target = blocks
+            .into_iter()
+            .flat_map(|range| &self.image[range])
+            .copied()
+            .collect::<Vec<u8>>();
+        if target.contains(&0) {
+            return Err(wrong("a target with a zero byte"));
+        }
+        Ok(target)
+    }
+
+    /// The data of an inode inside the image, as ranges of at most one block, in order.
+    fn data(&mut self, raw: &RawInode, tail: usize) -> Result<Vec<Range<usize>>, FlistError> {
+        let wrong = || FlistError::malformed("inode", tail, "data beyond the image, or a tail across blocks");
+        let size = usize::try_from(raw.size.get()).map_err(|_| wrong())?;
+        self.claim(size, tail)?;
+        let inline = match raw.format.get() >> 1 {
+            FLAT_INLINE => size % BLOCK,
+            FLAT_PLAIN => 0,
+            _ => return Err(wrong()),
+        };
+        let start = (raw.address.get() as usize).checked_mul(BLOCK).ok_or_else(wrong)?;
+        let end = start.checked_add(size - inline).ok_or_else(wrong)?;
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        if end > start {
+            self.image.get(start..end).ok_or_else(wrong)?;
+            ranges.extend((start..end).step_by(BLOCK).map(|at| at..end.min(at + BLOCK)));
+        }
+        if inline > 0 {
+            let fits = tail % BLOCK + inline <= BLOCK && tail + inline <= self.image.len();
+            ranges.push(fits.then_some(tail..tail + inline).ok_or_else(wrong)?);
+        }
+        Ok(ranges)
+    }
+
+    /// Queues the names of a directory.
+    fn directory(&mut self, raw: &RawInode, tail: usize, name: &Pending) -> Result<Kind, FlistError> {
+        let image: &'a [u8] = self.image;
+        let blocks = self.data(raw, tail)?;
+        let at = blocks.first().map_or(tail, |range| range.start);
+        let wrong = |why: &str| FlistError::malformed("directory", at, why);
+        let mut entries: Vec<Dirent<'a>> = Vec::new();
+        for range in blocks {
+            entries.extend(decode_block(&image[range]).map_err(wrong)?);
+        }
+        self.names_left = self
+            .names_left
+            .checked_sub(entries.len())
+            .ok_or_else(|| wrong("directories that overlap"))?;
+        if !entries.is_sorted_by(|a, b| a.name < b.name) {
+            return Err(wrong("names out of order"));
+        }
+        let mut dots = 0;
+        for entry in entries.iter().rev() {
+            let expected = match entry.name {
+                b"." => name.nid,
+                b".." => name.parent,
+                _ => {
+                    self.queue(entry, name).map_err(wrong)?;
+                    continue;
+                }
+            };
+            if entry.nid != expected || entry.code != FileType::Directory.code() {
+                return Err(wrong("`.` or `..` that lead elsewhere"));
+            }
+            dots += 1;
+        }
+        if dots == 2 {
+            Ok(Kind::Directory)
+        } else {
+            Err(wrong("no `.` or no `..`"))
+        }
+    }
+
+    fn queue(&mut self, entry: &Dirent<'_>, directory: &Pending) -> Result<(), &'static str> {
+        Name::new(entry.name).map_err(|_| "a name that is not allowed")?;
+        let path_length = directory.path_length + usize::from(directory.depth > 0) + entry.name.len();
+        if path_length > PATH_LIMIT {
+            return Err("a path longer than 4,096 bytes");
+        }
+        let start = entry.name.as_ptr().addr() - self.image.as_ptr().addr();
+        self.pending.push(Pending {
+            nid: entry.nid,
+            parent: directory.nid,
+            code: entry.code,
+            // A path has at most 4,096 bytes, so it has fewer names than 65,536.
+            depth: directory.depth.saturating_add(1),
+            path_length,
+            name: start..start + entry.name.len(),
+        });
+        Ok(())
+    }
+
+    /// Compares the link counts that inodes give with those that were found.
+    fn check_links(&self) -> Result<(), FlistError> {
+        let mut found: Vec<u32> = self.out.inodes.iter().map(|inode| inode.links).collect();
+        let mut path: Vec<usize> = Vec::new();
+        for name in &self.out.names {
+            path.truncate(usize::from(name.depth));
+            if self.out.inodes[name.inode].kind == Kind::Directory {
+                // `.`, and `..` of the directory below.
+                found[name.inode] += 1;
+                if let Some(parent) = path.last() {
+                    found[*parent] += 1;
+                }
+            }
+            path.push(name.inode);
+        }
+        match found
+            .iter()
+            .zip(&self.said_links)
+            .position(|(found, said)| found != said)
+        {
+            None => Ok(()),
+            Some(index) => {
+                let nid = self.out.inodes[index].nid;
+                Err(FlistError::malformed(
+                    "inode",
+                    nid * SLOT as u64,
+                    "a link count that is not the number of names",
+                ))
+            }
+        }
+    }
+}
+
+impl Kind {
+    fn file_type(&self) -> FileType {
+        match self {
+            Self::Directory => FileType::Directory,
+            Self::Inline { .. } | Self::External { .. } => FileType::Regular,
+            Self::Symlink(_) => FileType::Symlink,
+            Self::CharacterDevice { .. } => FileType::CharacterDevice,
+            Self::BlockDevice { .. } => FileType::BlockDevice,
+            Self::Fifo => FileType::Fifo,
+            Self::Socket => FileType::Socket,
+        }
+    }
+}
+
+fn metadata(raw: &RawInode, xattrs: xattr::Xattrs) -> Option<Metadata> {
+    let nanoseconds = raw.mtime_nanoseconds.get();
+    (nanoseconds < 1_000_000_000).then(|| Metadata {
+        mode: u32::from(raw.mode.get() & 0o7777),
+        uid: raw.uid.get(),
+        gid: raw.gid.get(),
+        mtime: Timestamp {
+            seconds: raw.mtime.get().cast_signed(),
+            nanoseconds,
+        },
+        xattrs,
+    })
+}

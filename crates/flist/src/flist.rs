@@ -1,0 +1,239 @@
+//! A parsed flist: the tree's metadata, and where each file's content is.
+
+use std::ops::Range;
+
+use mos_store::Digest;
+use mos_tree::Metadata;
+
+use crate::erofs::reader::{self, Image, Kind};
+use crate::error::FlistError;
+use crate::header::{ChunkSizes, Header, Section};
+use crate::table::{BlobRef, Tables};
+use crate::verity::ObjectDigest;
+
+/// An flist whose every structure has been checked.
+#[derive(Debug)]
+pub struct Flist {
+    bytes: Vec<u8>,
+    digest: Digest,
+    sizes: ChunkSizes,
+    image: Image,
+    pub(crate) tables: Tables,
+}
+
+/// A name in an flist.
+#[derive(Debug, Clone)]
+pub struct Entry<'f> {
+    /// The path from the root, without a leading `/`; empty for the root itself. Safe to join to a directory: no
+    /// empty name, `.` or `..`, and every parent is a directory of the flist.
+    pub path: Vec<u8>,
+    /// The inode's number, as the kernel shows it too; names with equal numbers are hard links.
+    pub inode: u64,
+    /// How many names the inode has (for a directory, as Linux counts them).
+    pub links: u32,
+    /// Mode, owner, time, attributes.
+    pub metadata: &'f Metadata,
+    /// What it is.
+    pub kind: EntryKind<'f>,
+}
+
+/// What a name of an flist stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind<'f> {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File {
+        /// Bytes.
+        size: u64,
+        /// The fs-verity digest of its content.
+        object: ObjectDigest,
+    },
+    /// A symbolic link and its target.
+    Symlink(&'f [u8]),
+    /// A character device.
+    CharacterDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A block device.
+    BlockDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A named pipe.
+    Fifo,
+    /// A unix socket's place.
+    Socket,
+}
+
+/// Where a file's content is.
+#[derive(Debug)]
+pub(crate) enum Place<'f> {
+    Inline(&'f [u8]),
+    /// Indices into the chunk table.
+    Chunks(&'f [u32]),
+}
+
+impl Entry<'_> {
+    /// The size of a regular file in bytes.
+    pub fn size(&self) -> Option<u64> {
+        match self.kind {
+            EntryKind::File { size, .. } => Some(size),
+            _ => None,
+        }
+    }
+
+    /// The fs-verity digest of a regular file's content.
+    pub fn object(&self) -> Option<ObjectDigest> {
+        match self.kind {
+            EntryKind::File { object, .. } => Some(object),
+            _ => None,
+        }
+    }
+}
+
+impl Flist {
+    /// Reads an flist and checks everything in it once. Takes time and memory in proportion to its length, whatever
+    /// it holds.
+    ///
+    /// # Errors
+    /// [`FlistError`] for bytes that are not an flist, are damaged, or ask for what this program does not know.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, FlistError> {
+        let header = Header::parse(&bytes)?;
+        let image = reader::read(&bytes[..header.range(Section::Erofs).end])?;
+        let tables = Tables::parse(&bytes, &header)?;
+        check_content(&image, &tables)?;
+        Ok(Self {
+            digest: Digest::of(&bytes),
+            sizes: header.sizes,
+            bytes,
+            image,
+            tables,
+        })
+    }
+
+    /// BLAKE3-256 of the whole file: its identity and its name in a channel.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The file's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The sizes its files were cut with.
+    pub fn chunk_sizes(&self) -> ChunkSizes {
+        self.sizes
+    }
+
+    /// The blobs that hold the content, each once.
+    pub fn blobs(&self) -> &[BlobRef] {
+        &self.tables.blobs
+    }
+
+    /// Bytes of content, hard links counted once: what an unpacked copy takes on a disk, at least.
+    pub fn content_length(&self) -> u64 {
+        let sizes = self.image.inodes.iter().map(|inode| match &inode.kind {
+            Kind::Inline { bytes, .. } => bytes.len() as u64,
+            Kind::External { size, .. } => *size,
+            _ => 0,
+        });
+        sizes.fold(0, u64::saturating_add)
+    }
+
+    /// Every name, parents before children, siblings in bytewise order; the root comes first with an empty path.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        let mut path: Vec<u8> = Vec::new();
+        let mut ends: Vec<usize> = Vec::new();
+        self.image.names.iter().map(move |name| {
+            ends.truncate(usize::from(name.depth));
+            path.truncate(ends.last().copied().unwrap_or(0));
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(&self.bytes[name.name.clone()]);
+            ends.push(path.len());
+            let inode = &self.image.inodes[name.inode];
+            Entry {
+                path: path.clone(),
+                inode: inode.nid,
+                links: inode.links,
+                metadata: &inode.metadata,
+                kind: entry_kind(&inode.kind),
+            }
+        })
+    }
+
+    /// The entry at a path (`usr/bin/env`, a leading `/` is ignored); does not follow symbolic links.
+    pub fn find(&self, path: impl AsRef<[u8]>) -> Option<Entry<'_>> {
+        let path = path.as_ref();
+        let path = path.strip_prefix(b"/").unwrap_or(path);
+        self.entries().find(|entry| entry.path == path)
+    }
+
+    /// Where the content of an entry is; `None` when it is not a file of this flist.
+    pub(crate) fn place(&self, entry: &Entry<'_>) -> Option<Place<'_>> {
+        if let Some(range) = self.tables.files.get(&entry.inode) {
+            return Some(Place::Chunks(&self.tables.references[range.clone()]));
+        }
+        let inode = self
+            .image
+            .inodes
+            .binary_search_by_key(&entry.inode, |inode| inode.nid)
+            .ok()?;
+        match &self.image.inodes[inode].kind {
+            Kind::Inline { bytes, .. } => Some(Place::Inline(&self.bytes[bytes.clone()])),
+            _ => None,
+        }
+    }
+}
+
+fn entry_kind(kind: &Kind) -> EntryKind<'_> {
+    match kind {
+        Kind::Directory => EntryKind::Directory,
+        Kind::Inline { bytes, object } => EntryKind::File {
+            size: bytes.len() as u64,
+            object: *object,
+        },
+        Kind::External { size, object } => EntryKind::File {
+            size: *size,
+            object: *object,
+        },
+        Kind::Symlink(target) => EntryKind::Symlink(target),
+        Kind::CharacterDevice { major, minor } => EntryKind::CharacterDevice {
+            major: *major,
+            minor: *minor,
+        },
+        Kind::BlockDevice { major, minor } => EntryKind::BlockDevice {
+            major: *major,
+            minor: *minor,
+        },
+        Kind::Fifo => EntryKind::Fifo,
+        Kind::Socket => EntryKind::Socket,
+    }
+}
+
+/// Every file outside the image has its chunks, they add up to its size, and no chunks belong to anything else.
+fn check_content(image: &Image, tables: &Tables) -> Result<(), FlistError> {
+    let wrong = |nid: u64, why: &str| FlistError::malformed("file map: inode", nid, why);
+    let mut files = 0;
+    for inode in &image.inodes {
+        let references: Option<&Range<usize>> = tables.files.get(&inode.nid);
+        match (&inode.kind, references) {
+            (Kind::External { size, .. }, Some(range)) if tables.content_length(range) == *size => files += 1,
+            (Kind::External { .. }, _) => return Err(wrong(inode.nid, "chunks that are not its size")),
+            _ => {}
+        }
+    }
+    if files == tables.files.len() {
+        Ok(())
+    } else {
+        Err(wrong(0, "chunks for something that is not a file"))
+    }
+}

@@ -1,0 +1,54 @@
+//! The flist format, version 2: one file that describes a filesystem, and blobs elsewhere that hold its content.
+//!
+//! ```text
+//! web.fl   [header|superblock, inodes, directories, small files ...|chunks|frames|blobs|files]
+//!           1 KiB  '------------- an EROFS image --------------'  '------- tables --------'
+//! blob     [frame][frame][frame]...[index][footer]      a frame is about 128-512 KiB of neighbouring chunks, zstd
+//! ```
+//!
+//! * `mount -t erofs web.fl` lists the tree on any kernel; files that are not inline name a whole-file object in
+//!   overlay attributes, by fs-verity digest, as composefs does.
+//! * Files are cut by FastCDC into chunks named by BLAKE3-256. Frames and blobs end where a chunk's digest says so,
+//!   never at fixed places: two trees that share a part pack that part into the same frames and blobs.
+//! * Same tree, same bytes, whatever the number of threads. The identity of an flist is the BLAKE3-256 of the file.
+//! * [`Flist::parse`] trusts nothing, [`Reader`] hands on no byte that its chunk's digest does not cover.
+//!
+//! [`pack`] makes flists (feature `pack`, on by default); a node goes without it. Packing writes blobs before the
+//! flist exists, so a crash leaves blobs that nobody names, never an flist whose blobs are missing.
+//!
+//! | module | charter |
+//! |---|---|
+//! | `header`, `table`, `erofs` | the structures of the file, both ways |
+//! | `frame`, `blob` | compressed chunks and where they lie |
+//! | `flist` | a parsed file and its entries |
+//! | `pack` | a tree into an flist and blobs |
+//! | `read`, `tree`, `unpack`, `verify` | content back, in memory, to a directory, or only checked |
+//! | `verity` | fs-verity digests |
+
+mod blob;
+mod erofs;
+mod error;
+mod flist;
+mod frame;
+mod header;
+#[cfg(feature = "pack")]
+mod pack;
+mod read;
+mod table;
+mod tree;
+mod unpack;
+mod verify;
+mod verity;
+
+pub use blob::{BLOB_LIMIT, FOOTER_LENGTH};
+pub use error::{FlistError, ReadError};
+pub use flist::{Entry, EntryKind, Flist};
+pub use header::ChunkSizes;
+#[cfg(feature = "pack")]
+pub use pack::{PackError, PackOptions, PackStats, Packed, pack};
+pub use read::Reader;
+pub use table::BlobRef;
+pub use tree::{TreeReadError, to_tree};
+pub use unpack::{UnpackError, UnpackOptions, Unpacked, unpack};
+pub use verify::{Depth, Finding, verify};
+pub use verity::{ObjectDigest, VerityHasher};

@@ -1,0 +1,233 @@
+//! Which chunks are new, which frame they go to, and the tables at the end.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use mos_store::{Digest, Read};
+use mos_tree::InodeId;
+
+use super::pipeline::{Assembled, Frames, PlainFrame};
+use super::{PackError, PackStats};
+use crate::blob::IndexedChunk;
+use crate::flist::Flist;
+use crate::table::{BlobRef, Chunk, Frame, Tables};
+
+/// A frame may end once it has this many plain bytes, when the last chunk's digest says so.
+const FRAME_MIN: usize = 128 << 10;
+/// A frame ends in any case once it has this many plain bytes.
+const FRAME_MAX: usize = 512 << 10;
+/// One chunk in four may end a frame.
+const FRAME_MASK: u8 = 3;
+
+/// A frame of this flist: of a base, or the n-th new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum FrameId {
+    Base { base: usize, frame: u32 },
+    New(u32),
+}
+
+/// Chunks that need not be packed.
+pub(super) struct Known {
+    bases: Vec<Arc<Flist>>,
+    chunks: HashMap<Digest, (usize, u32)>,
+}
+
+impl Known {
+    /// The chunks of the bases whose blobs the store still has, whole.
+    pub(super) fn of_bases(bases: &[Arc<Flist>], store: &dyn Read) -> Result<Self, PackError> {
+        let mut present: HashMap<BlobRef, bool> = HashMap::new();
+        let mut chunks = HashMap::new();
+        for (base, flist) in bases.iter().enumerate() {
+            for blob in flist.blobs() {
+                if !present.contains_key(blob) {
+                    let there = store.length(&blob.digest.blob_name())? == Some(blob.length);
+                    present.insert(*blob, there);
+                }
+            }
+            let tables = &flist.tables;
+            for (index, chunk) in (0_u32..).zip(&tables.chunks) {
+                let blob = tables.frames[chunk.frame as usize].blob;
+                if present[&tables.blobs[blob as usize]] {
+                    chunks.entry(chunk.digest).or_insert((base, index));
+                }
+            }
+        }
+        Ok(Self {
+            bases: bases.to_vec(),
+            chunks,
+        })
+    }
+}
+
+/// Takes chunks one after the other.
+pub(super) struct Builder<'p> {
+    known: Known,
+    frames: Frames<'p>,
+    draft: Draft,
+    /// Index into the draft's chunks, by digest.
+    index: HashMap<Digest, u32>,
+    open: PlainFrame,
+}
+
+/// What is known about the content before the blobs are.
+pub(super) struct Draft {
+    bases: Vec<Arc<Flist>>,
+    chunks: Vec<(Digest, FrameId, u32, u32)>,
+    new_frames: u32,
+    files: Vec<(InodeId, usize)>,
+    references: Vec<u32>,
+    stats: PackStats,
+}
+
+impl<'p> Builder<'p> {
+    pub(super) fn new(known: Known, frames: Frames<'p>) -> Self {
+        let bases = known.bases.clone();
+        Self {
+            known,
+            frames,
+            draft: Draft {
+                bases,
+                chunks: Vec::new(),
+                new_frames: 0,
+                files: Vec::new(),
+                references: Vec::new(),
+                stats: PackStats::default(),
+            },
+            index: HashMap::new(),
+            open: PlainFrame::default(),
+        }
+    }
+
+    /// The chunks that follow belong to this file.
+    pub(super) fn begin_file(&mut self, id: InodeId) {
+        self.draft.files.push((id, self.draft.references.len()));
+    }
+
+    /// Takes the next chunk of the current file.
+    pub(super) fn chunk(&mut self, bytes: &[u8]) -> Result<(), PackError> {
+        let digest = Digest::of(bytes);
+        let next = u32::try_from(self.draft.chunks.len())
+            .ok()
+            .filter(|_| self.draft.references.len() < u32::MAX as usize);
+        let next = next.ok_or_else(|| PackError::unfit(b"", "it has more than 4 billion chunks"))?;
+        let chunk = *self.index.entry(digest).or_insert(next);
+        self.draft.references.push(chunk);
+        if chunk != next {
+            return Ok(());
+        }
+        let length = u32::try_from(bytes.len()).expect("a chunk has at most 1 MiB");
+        if let Some((base, index)) = self.known.chunks.get(&digest) {
+            let old = self.known.bases[*base].tables.chunks[*index as usize];
+            if old.length == length {
+                let frame = FrameId::Base {
+                    base: *base,
+                    frame: old.frame,
+                };
+                self.draft.chunks.push((digest, frame, old.offset, length));
+                return Ok(());
+            }
+        }
+        let offset = u32::try_from(self.open.bytes.len()).expect("a frame has less than 2 MiB");
+        let frame = FrameId::New(self.draft.new_frames);
+        self.draft.chunks.push((digest, frame, offset, length));
+        self.draft.stats.new_chunks += 1;
+        self.draft.stats.new_bytes += u64::from(length);
+        self.open.bytes.extend_from_slice(bytes);
+        self.open.chunks.push(IndexedChunk { digest, offset, length });
+        let size = self.open.bytes.len();
+        if size >= FRAME_MAX || (size >= FRAME_MIN && digest.as_bytes()[0] & FRAME_MASK == 0) {
+            self.close_frame()?;
+        }
+        Ok(())
+    }
+
+    fn close_frame(&mut self) -> Result<(), PackError> {
+        self.draft.new_frames += 1;
+        self.frames.send(std::mem::take(&mut self.open))
+    }
+
+    /// Sends what is left.
+    pub(super) fn finish(mut self) -> Result<Draft, PackError> {
+        if !self.open.chunks.is_empty() {
+            self.close_frame()?;
+        }
+        self.draft.stats.chunks = self.draft.chunks.len() as u64;
+        Ok(self.draft)
+    }
+}
+
+impl Draft {
+    /// Adds what is known here.
+    pub(super) fn count(&self, stats: &mut PackStats) {
+        stats.chunks = self.stats.chunks;
+        stats.new_chunks = self.stats.new_chunks;
+        stats.new_bytes = self.stats.new_bytes;
+    }
+
+    /// The tables, now that the blobs and the inode numbers are known. Blobs are in the order of their
+    /// digests.
+    pub(super) fn into_tables(self, assembled: Assembled, nids: &BTreeMap<InodeId, u64>) -> Result<Tables, PackError> {
+        let (blobs, frames, places) = self.frames(assembled)?;
+        let chunks = self.chunks.iter().map(|(digest, frame, offset, length)| Chunk {
+            digest: *digest,
+            frame: places[frame],
+            offset: *offset,
+            length: *length,
+        });
+        let ends = self
+            .files
+            .iter()
+            .skip(1)
+            .map(|file| file.1)
+            .chain([self.references.len()]);
+        // References follow each other in the order of the files, which is the order of inode numbers.
+        let files = self
+            .files
+            .iter()
+            .zip(ends)
+            .map(|((id, start), end)| (nids[id], *start..end));
+        Ok(Tables {
+            chunks: chunks.collect(),
+            frames,
+            blobs,
+            files: files.collect(),
+            references: self.references,
+        })
+    }
+
+    /// Blobs, frames sorted by place, and where each frame of the draft ended up.
+    #[allow(clippy::type_complexity, reason = "three parts of one table, taken apart at once")]
+    fn frames(&self, assembled: Assembled) -> Result<(Vec<BlobRef>, Vec<Frame>, HashMap<FrameId, u32>), PackError> {
+        let used: HashSet<FrameId> = self.chunks.iter().map(|chunk| chunk.1).collect();
+        let old = used.into_iter().filter_map(|id| match id {
+            FrameId::Base { base, frame } => {
+                let tables = &self.bases[base].tables;
+                let frame = tables.frames[frame as usize];
+                Some((tables.blobs[frame.blob as usize], frame, id))
+            }
+            FrameId::New(_) => None,
+        });
+        let new = (0_u32..).zip(&assembled.frames);
+        let new = new.map(|(n, frame)| (assembled.blobs[frame.blob as usize], *frame, FrameId::New(n)));
+        let mut all: Vec<(BlobRef, Frame, FrameId)> = old.chain(new).collect();
+        all.sort_unstable_by_key(|(blob, frame, _)| (*blob, frame.offset));
+        let mut blobs: Vec<BlobRef> = Vec::new();
+        let mut frames: Vec<Frame> = Vec::new();
+        let mut places = HashMap::new();
+        for (blob, mut frame, id) in all {
+            if blobs.last() != Some(&blob) {
+                blobs.push(blob);
+            }
+            frame.blob = u32::try_from(blobs.len() - 1).expect("there are at most as many blobs as frames");
+            // Two bases may name the same frame, and a new blob may be one that a base has.
+            if frames.last() != Some(&frame) {
+                frames.push(frame);
+            }
+            places.insert(
+                id,
+                u32::try_from(frames.len() - 1).expect("there are at most as many frames as chunks"),
+            );
+        }
+        Ok((blobs, frames, places))
+    }
+}
