@@ -3,6 +3,7 @@
 //! The only crate of the workspace in which `unsafe` may stand; every other one forbids it. Each module is one
 //! concern and knows nothing of MOS.
 
+pub mod child;
 pub mod durable;
 pub mod link;
 pub mod signals;

@@ -455,7 +455,7 @@ mod tests {
     fn round_trip() {
         let message = offer();
         let bytes = message.to_bytes();
-        assert_eq!(bytes.len() >= MINIMUM_LENGTH, true);
+        assert!(bytes.len() >= MINIMUM_LENGTH);
         assert_eq!(Message::parse(&bytes), Ok(message));
     }
 

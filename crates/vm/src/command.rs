@@ -1,0 +1,248 @@
+//! The QEMU command line of a machine. Pure: a value that can be printed and compared.
+
+use crate::accel::Accelerator;
+use crate::machine::{Boot, Forward, Machine};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+/// What was found or made on the host for one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resources {
+    /// The QEMU program.
+    pub qemu: PathBuf,
+    /// With [`Boot::Firmware`].
+    pub firmware: Option<FirmwareFiles>,
+    /// Where the monitor (QMP) listens.
+    pub monitor: PathBuf,
+    /// The machine's forwards with real host ports.
+    pub forwards: Vec<Forward>,
+}
+
+/// What UEFI firmware needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirmwareFiles {
+    /// Its program, read-only.
+    pub code: PathBuf,
+    /// This machine's own copy of its variables.
+    pub variables: PathBuf,
+    /// A directory that the machine sees as a FAT disk, with `EFI/BOOT/BOOTX64.EFI` in it.
+    pub boot_disk: PathBuf,
+}
+
+/// A program with its arguments. `Display` gives a line for a shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QemuCommand {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+}
+
+impl QemuCommand {
+    /// The command line that runs this machine with these resources.
+    pub fn new(machine: &Machine, resources: &Resources) -> Self {
+        let mut command = Self {
+            program: resources.qemu.clone(),
+            arguments: Vec::new(),
+        };
+        command.accelerator(machine.accelerator);
+        command.option("-m", machine.memory.to_string());
+        command.option("-smp", machine.processors.to_string());
+        command
+            .arguments
+            .extend(["-nodefaults", "-no-reboot"].map(OsString::from));
+        command.option("-display", "none");
+        command.option("-serial", "stdio");
+        command.option(
+            "-chardev",
+            with_path("socket,id=monitor,server=on,wait=off,path=", &resources.monitor),
+        );
+        command.option("-mon", "chardev=monitor,mode=control");
+        command.disks(machine);
+        command.boot(&machine.boot, resources.firmware.as_ref());
+        if machine.network {
+            command.network(&resources.forwards);
+        }
+        // Without entropy of its own a guest waits for it at boot.
+        command.option("-device", "virtio-rng-pci");
+        command
+    }
+
+    fn option(&mut self, name: &str, value: impl Into<OsString>) {
+        self.arguments.extend([name.into(), value.into()]);
+    }
+
+    fn accelerator(&mut self, accelerator: Accelerator) {
+        self.option("-machine", "q35");
+        self.option("-accel", accelerator.argument());
+        self.option("-cpu", accelerator.processor());
+    }
+
+    fn boot(&mut self, boot: &Boot, firmware: Option<&FirmwareFiles>) {
+        match (boot, firmware) {
+            (
+                Boot::Direct {
+                    kernel,
+                    initrd,
+                    command_line,
+                },
+                _,
+            ) => {
+                self.option("-kernel", kernel);
+                if let Some(initrd) = initrd {
+                    self.option("-initrd", initrd);
+                }
+                self.option("-append", command_line);
+            }
+            (Boot::Firmware { .. }, Some(files)) => {
+                self.option(
+                    "-drive",
+                    with_path("if=pflash,format=raw,unit=0,readonly=on,file=", &files.code),
+                );
+                self.option(
+                    "-drive",
+                    with_path("if=pflash,format=raw,unit=1,file=", &files.variables),
+                );
+                self.option(
+                    "-drive",
+                    with_path("if=none,id=boot,format=raw,readonly=on,file=fat:", &files.boot_disk),
+                );
+                self.option("-device", "virtio-blk-pci,drive=boot,bootindex=0");
+            }
+            (Boot::Firmware { .. }, None) => {}
+        }
+    }
+
+    fn disks(&mut self, machine: &Machine) {
+        for (number, disk) in machine.disks.iter().enumerate() {
+            let head = format!(
+                "if=none,id=disk{number},format={},discard=unmap,file=",
+                disk.format.name()
+            );
+            self.option("-drive", with_path(&head, &disk.path));
+            self.option("-device", format!("virtio-blk-pci,drive=disk{number}"));
+        }
+    }
+
+    fn network(&mut self, forwards: &[Forward]) {
+        let mut user = String::from("user,id=net0");
+        for forward in forwards {
+            user.push_str(&format!(",hostfwd=tcp:127.0.0.1:{}-:{}", forward.host, forward.guest));
+        }
+        self.option("-netdev", user);
+        // The option ROM is for network boot, which we do not do.
+        self.option("-device", "virtio-net-pci,netdev=net0,romfile=");
+    }
+}
+
+/// An option that ends in a path; commas in it are doubled, as QEMU wants them.
+fn with_path(head: &str, path: &Path) -> OsString {
+    let mut bytes = head.as_bytes().to_vec();
+    for &byte in path.as_os_str().as_bytes() {
+        bytes.extend(std::iter::repeat_n(byte, if byte == b',' { 2 } else { 1 }));
+    }
+    OsString::from_vec(bytes)
+}
+
+impl fmt::Display for QemuCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", quoted(self.program.as_ref()))?;
+        self.arguments
+            .iter()
+            .try_for_each(|argument| write!(f, " {}", quoted(argument)))
+    }
+}
+
+fn quoted(argument: &OsStr) -> String {
+    let text = Path::new(argument).display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=,.:/+@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Disk, DiskFormat};
+
+    fn resources() -> Resources {
+        Resources {
+            qemu: "qemu-system-x86_64".into(),
+            firmware: None,
+            monitor: "/run/vm/qmp".into(),
+            forwards: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn direct_boot() {
+        let mut machine = Machine::new(Boot::Direct {
+            kernel: "vmlinuz".into(),
+            initrd: Some("my initrd".into()),
+            command_line: "console=ttyS0 quiet".into(),
+        });
+        machine.forwards = vec![Forward { host: 0, guest: 80 }];
+        let found = Resources {
+            forwards: vec![Forward { host: 40001, guest: 80 }],
+            ..resources()
+        };
+        assert_eq!(
+            QemuCommand::new(&machine, &found).to_string(),
+            "qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -m 1024 -smp 1 -nodefaults -no-reboot \
+             -display none -serial stdio -chardev socket,id=monitor,server=on,wait=off,path=/run/vm/qmp \
+             -mon chardev=monitor,mode=control -kernel vmlinuz -initrd 'my initrd' -append 'console=ttyS0 quiet' \
+             -netdev user,id=net0,hostfwd=tcp:127.0.0.1:40001-:80 -device virtio-net-pci,netdev=net0,romfile= \
+             -device virtio-rng-pci"
+        );
+    }
+
+    #[test]
+    fn firmware_boot_with_disks_and_kvm() {
+        let mut machine = Machine::new(Boot::Firmware {
+            image: "vmlinuz.efi".into(),
+        });
+        machine.accelerator = Accelerator::Kvm;
+        machine.network = false;
+        machine.disks = vec![
+            Disk {
+                path: "/d/a,b.raw".into(),
+                format: DiskFormat::Raw,
+            },
+            Disk {
+                path: "/d/c.qcow2".into(),
+                format: DiskFormat::Qcow2,
+            },
+        ];
+        let firmware = FirmwareFiles {
+            code: "/fw/code.fd".into(),
+            variables: "/run/vm/vars.fd".into(),
+            boot_disk: "/run/vm/boot".into(),
+        };
+        let found = Resources {
+            firmware: Some(firmware),
+            ..resources()
+        };
+        assert_eq!(
+            QemuCommand::new(&machine, &found).to_string(),
+            "qemu-system-x86_64 -machine q35 -accel kvm -cpu host -m 1024 -smp 1 -nodefaults -no-reboot \
+             -display none -serial stdio -chardev socket,id=monitor,server=on,wait=off,path=/run/vm/qmp \
+             -mon chardev=monitor,mode=control \
+             -drive if=none,id=disk0,format=raw,discard=unmap,file=/d/a,,b.raw -device virtio-blk-pci,drive=disk0 \
+             -drive if=none,id=disk1,format=qcow2,discard=unmap,file=/d/c.qcow2 -device virtio-blk-pci,drive=disk1 \
+             -drive if=pflash,format=raw,unit=0,readonly=on,file=/fw/code.fd \
+             -drive if=pflash,format=raw,unit=1,file=/run/vm/vars.fd \
+             -drive if=none,id=boot,format=raw,readonly=on,file=fat:/run/vm/boot \
+             -device virtio-blk-pci,drive=boot,bootindex=0 -device virtio-rng-pci"
+        );
+    }
+
+    #[test]
+    fn quotes_for_a_shell() {
+        assert_eq!(quoted(OsStr::new("it's")), r"'it'\''s'");
+        assert_eq!(quoted(OsStr::new("")), "''");
+    }
+}

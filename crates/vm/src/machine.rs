@@ -1,0 +1,98 @@
+//! What to run: a plain description, without anything found or opened yet.
+
+use crate::accel::Accelerator;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Memory that a node with a packaged kernel and a full initramfs is comfortable with, in MiB.
+pub const DEFAULT_MEMORY: u32 = 1024;
+
+/// How the machine boots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Boot {
+    /// As a real node does: UEFI firmware finds this EFI program (a unified kernel image) on a disk and starts it.
+    Firmware {
+        /// The image.
+        image: PathBuf,
+    },
+    /// Without firmware: QEMU loads the kernel itself. A second or more faster, and less like a node.
+    Direct {
+        /// The kernel.
+        kernel: PathBuf,
+        /// The initramfs.
+        initrd: Option<PathBuf>,
+        /// The kernel command line.
+        command_line: OsString,
+    },
+}
+
+/// How a disk's content is stored in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// Byte for byte, usually with holes.
+    Raw,
+    /// QEMU's own, which grows.
+    Qcow2,
+}
+
+impl DiskFormat {
+    /// QEMU's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// One disk (virtio-blk), which must exist; [`disk`](crate::disk) makes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// Its file.
+    pub path: PathBuf,
+    /// The file's format.
+    pub format: DiskFormat,
+}
+
+/// A TCP port of the host (127.0.0.1 only) that leads to one of the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forward {
+    /// The host's port; 0 for any that is free, which [`Vm::forwards`](crate::Vm::forwards) then tells.
+    pub host: u16,
+    /// The guest's port.
+    pub guest: u16,
+}
+
+/// A virtual machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// How it boots.
+    pub boot: Boot,
+    /// Memory in MiB.
+    pub memory: u32,
+    /// Processors.
+    pub processors: u32,
+    /// Disks in order: `vda`, `vdb` ... with [`Boot::Direct`]; the firmware's boot disk comes after them.
+    pub disks: Vec<Disk>,
+    /// A network card on QEMU's user network (the host is 10.0.2.2, DHCP gives 10.0.2.15).
+    pub network: bool,
+    /// Ports that lead into the guest; they need `network`.
+    pub forwards: Vec<Forward>,
+    /// What executes the guest's instructions.
+    pub accelerator: Accelerator,
+}
+
+impl Machine {
+    /// A machine with one processor, 1 GiB of memory, a network, no disk, in software.
+    pub fn new(boot: Boot) -> Self {
+        Self {
+            boot,
+            memory: DEFAULT_MEMORY,
+            processors: 1,
+            disks: Vec::new(),
+            network: true,
+            forwards: Vec::new(),
+            accelerator: Accelerator::Tcg,
+        }
+    }
+}

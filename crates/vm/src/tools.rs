@@ -1,0 +1,99 @@
+//! Finds programs and firmware on the host; what is missing is told with the Debian package that brings it.
+
+use crate::error::VmError;
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The emulator.
+pub const QEMU: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
+/// Makes qcow2 files.
+pub const QEMU_IMG: (&str, &str) = ("qemu-img", "qemu-utils");
+/// Makes ext4 file systems.
+pub const MKFS_EXT4: (&str, &str) = ("mkfs.ext4", "e2fsprogs");
+
+/// Directories of system programs, which an ordinary user's search path often lacks.
+const SYSTEM_DIRECTORIES: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// UEFI firmware: its program and the template of its variables, which belong together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Firmware {
+    /// The program.
+    pub code: PathBuf,
+    /// The variables, to be copied for each machine.
+    pub variables: PathBuf,
+}
+
+/// Where distributions keep OVMF for x86-64, without Secure Boot keys enrolled.
+const FIRMWARE: [(&str, &str); 5] = [
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"), // Debian, Ubuntu
+    (
+        "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
+        "/usr/share/edk2/x64/OVMF_VARS.4m.fd",
+    ), // Arch
+    ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"), // Fedora
+    (
+        "/usr/share/qemu/ovmf-x86_64-code.bin",
+        "/usr/share/qemu/ovmf-x86_64-vars.bin",
+    ), // openSUSE
+    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),       // Alpine, older Debian
+];
+
+/// The path of a program, given with its package.
+///
+/// # Errors
+/// When it is in none of the usual directories.
+pub fn program((name, package): (&str, &'static str)) -> Result<PathBuf, VmError> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let directories = env::split_paths(&path).chain(SYSTEM_DIRECTORIES.map(PathBuf::from));
+    find(directories, name).ok_or_else(|| VmError::Missing {
+        what: format!("the program {name}"),
+        package,
+    })
+}
+
+/// UEFI firmware.
+///
+/// # Errors
+/// When none is installed in a place known here.
+pub fn firmware() -> Result<Firmware, VmError> {
+    let known = FIRMWARE.map(|(code, variables)| Firmware {
+        code: code.into(),
+        variables: variables.into(),
+    });
+    let there = |firmware: &Firmware| firmware.code.is_file() && firmware.variables.is_file();
+    known.into_iter().find(there).ok_or_else(|| VmError::Missing {
+        what: "UEFI firmware for virtual machines (OVMF)".to_owned(),
+        package: "ovmf",
+    })
+}
+
+fn find(directories: impl Iterator<Item = PathBuf>, name: &str) -> Option<PathBuf> {
+    directories
+        .map(|directory| directory.join(name))
+        .find(|path| Path::is_file(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_program_names_its_package() {
+        let error = program(("no-such-emulator", "qemu-system-x86")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the program no-such-emulator is missing; install the Debian package qemu-system-x86"
+        );
+    }
+
+    #[test]
+    fn programs_outside_an_ordinary_search_path_are_found() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("mkfs"), "").unwrap();
+        let directories = [PathBuf::from("/nowhere"), directory.path().to_owned()];
+        assert_eq!(
+            find(directories.into_iter(), "mkfs"),
+            Some(directory.path().join("mkfs"))
+        );
+    }
+}
