@@ -102,7 +102,7 @@ pub(crate) mod tests {
         let bytes = object(&["license=GPL"]);
         assert_eq!(section(&bytes, b".modinfo"), Ok(Some(b"license=GPL\0".as_slice())));
         assert_eq!(section(&bytes, b".text"), Ok(None));
-        assert!(section(&bytes[..bytes.len() - 1], b".text").is_err());
+        assert!(section(&bytes[..bytes.len() - 30], b".text").is_err());
         assert!(section(b"#!/bin/sh", b".text").is_err());
     }
 

@@ -201,6 +201,9 @@ mod tests {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(*entry_type);
             header.set_mode(0o640);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(0);
             header.as_old_mut().name[..path.len()].copy_from_slice(path);
             let content = if *entry_type == EntryType::Regular { *rest } else { b"" };
             if content.is_empty() && !rest.is_empty() {

@@ -1,0 +1,127 @@
+//! Our unified kernel image against the one that `objcopy` makes, and against what `objdump` reads, on systemd's real
+//! stub. Needs binutils and the network (package systemd-boot-efi, through the host's apt).
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use mos_boot::uki::{self, UkiParts};
+use mos_packages::{Apt, deb};
+use mos_tree::Kind;
+
+const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+
+fn stub() -> Option<Vec<u8>> {
+    let apt = Apt::new(std::env::temp_dir().join("mos-test-apt"));
+    let quiet = &mut |_: mos_packages::Progress<'_>| {};
+    let found = apt
+        .resolve(&["systemd-boot-efi"], false, quiet)
+        .and_then(|found| apt.fetch(&found[0], quiet));
+    match found {
+        Ok(fetched) => match &deb::read(&fetched.path).unwrap().tree.get(STUB).unwrap().kind {
+            Kind::File(content) => Some(content.read().unwrap()),
+            other => panic!("{STUB}: {other:?}"),
+        },
+        Err(error) => {
+            eprintln!("skipped: no stub: {error}");
+            None
+        }
+    }
+}
+
+/// Runs a tool of binutils; nothing when it is not installed.
+fn binutils(name: &str, arguments: &[&str], directory: &Path) -> Option<String> {
+    match Command::new(name)
+        .args(arguments)
+        .current_dir(directory)
+        .env("LC_ALL", "C")
+        .output()
+    {
+        Ok(output) => {
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            Some(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        Err(error) => {
+            eprintln!("skipped: cannot run {name}: {error}");
+            None
+        }
+    }
+}
+
+/// Name, size and address of each section, as `objdump -h` prints them.
+fn listed(text: &str) -> Vec<(String, u32, u32)> {
+    let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let rows = rows.filter(|words| words.len() == 7 && words[0].parse::<u32>().is_ok());
+    let number = |word: &str| u32::from_str_radix(word, 16).unwrap();
+    rows.map(|words| (words[1].to_owned(), number(words[2]), number(words[3])))
+        .collect()
+}
+
+#[test]
+fn sections_and_headers_agree_with_binutils() {
+    let Some(stub) = stub() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    // The stub is itself a PE file, as the kernel is.
+    let parts = UkiParts {
+        linux: &stub,
+        initrd: &[0x5a; 10_001],
+        cmdline: "console=ttyS0 quiet",
+        osrelease: "ID=mos\nVERSION_ID=1\n",
+        uname: "6.12.117",
+    };
+    let ours = uki::uki(&stub, &parts).unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(directory.path().join(name), bytes).unwrap();
+    write("stub", &stub);
+    write("ours.efi", &ours);
+    let contents = [
+        (".osrel", parts.osrelease.as_bytes()),
+        (".cmdline", parts.cmdline.as_bytes()),
+        (".uname", parts.uname.as_bytes()),
+        (".initrd", parts.initrd),
+        (".linux", parts.linux),
+    ];
+    let sections = uki::inspect(&ours).unwrap();
+    let mut arguments: Vec<String> = Vec::new();
+    for (name, content) in contents {
+        write(&name[1..], content);
+        let address = sections.iter().find(|section| section.name == name).unwrap().address;
+        arguments.push(format!("--add-section={name}={}", &name[1..]));
+        arguments.push(format!("--change-section-vma={name}={address:#x}"));
+    }
+    arguments.extend(["stub".to_owned(), "theirs.efi".to_owned()]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if binutils("objcopy", &arguments, directory.path()).is_none() {
+        return;
+    }
+
+    // objdump reads the same sections, at the same places, out of both files.
+    let headers = |name: &str| listed(&binutils("objdump", &["-h", name], directory.path()).unwrap());
+    assert_eq!(headers("ours.efi"), headers("theirs.efi"));
+    assert_eq!(headers("ours.efi").len(), sections.len());
+    // Addresses rise, each added section on a page of its own.
+    for pair in sections.windows(2) {
+        assert!(pair[0].address + pair[0].size <= pair[1].address);
+    }
+    // What objcopy wrote is read back by us, and the other way round.
+    let theirs = fs::read(directory.path().join("theirs.efi")).unwrap();
+    let (ours_read, theirs_read) = (uki::extract(&ours).unwrap(), uki::extract(&theirs).unwrap());
+    assert_eq!(ours_read, theirs_read);
+    for (name, content) in contents {
+        assert!(ours_read[name] == content, "{name}");
+        let dump = format!("--dump-section={name}=dumped");
+        binutils("objcopy", &[dump.as_str(), "ours.efi", "discarded.efi"], directory.path());
+        assert!(fs::read(directory.path().join("dumped")).unwrap() == content, "{name}");
+    }
+    // The size of the image is what objcopy says. Its own checksum of our file equals ours.
+    let field = |name: &str, field: &str| {
+        let text = binutils("objdump", &["-p", name], directory.path()).unwrap();
+        let line = text.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().last().unwrap().to_owned()
+    };
+    assert_eq!(field("ours.efi", "SizeOfImage"), field("theirs.efi", "SizeOfImage"));
+    binutils("objcopy", &["ours.efi", "copy.efi"], directory.path());
+    let copy = fs::read(directory.path().join("copy.efi")).unwrap();
+    if copy.len() == ours.len() {
+        assert_eq!(field("ours.efi", "CheckSum"), field("copy.efi", "CheckSum"));
+    }
+}
