@@ -46,4 +46,4 @@ pub use project::{Compression, Project};
 pub use repository::{Repository, Service, parse};
 pub use resolve::{ResolveError, resolve};
 pub use scaffold::{ScaffoldError, scaffold};
-pub use source::{Origin, Request, Source};
+pub use source::{Origin, Request, Source, exact_version};

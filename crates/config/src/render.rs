@@ -48,6 +48,7 @@ impl Plan {
         writeln!(f, "  services      {}", services.join(" "))?;
         match image.compression {
             Compression::None => writeln!(f, "  compression   none")?,
+            Compression::Xz => writeln!(f, "  compression   xz")?,
             Compression::Zstd => writeln!(f, "  compression   zstd, level {}", image.compression_level)?,
         }
         image.users.iter().try_for_each(|user| user.render(f))

@@ -218,7 +218,7 @@ impl Source {
 
 /// The version without a leading `=`, when the text names exactly one: three numbers, then optionally a pre-release
 /// and build metadata (Semantic Versioning 2.0.0).
-pub(crate) fn exact_version(text: &str) -> Option<&str> {
+pub fn exact_version(text: &str) -> Option<&str> {
     let version = text.strip_prefix('=').unwrap_or(text).trim();
     let end = version.find(['-', '+']).unwrap_or(version.len());
     let (numbers, rest) = version.split_at(end);

@@ -9,11 +9,11 @@ fn quickstart() -> PathBuf {
 }
 
 fn repository() -> Repository {
-    load(&quickstart()).unwrap().valid(None).unwrap()
+    load(&quickstart()).expect("the example").valid(None).expect("valid")
 }
 
 fn plan(environment: &str) -> Plan {
-    resolve(&repository(), environment, &Lock::default()).unwrap()
+    resolve(&repository(), environment, &Lock::default()).expect("a plan")
 }
 
 #[test]

@@ -1,0 +1,302 @@
+//! From exact source to static programs in the cache.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use mos_cache::{CacheError, Inputs};
+use mos_config::{Build, BuildKind};
+use mos_store::Digest;
+use mos_tree::{directory, tarball};
+
+use crate::cargo::{self, Place};
+use crate::elf::check_static;
+use crate::error::ComponentError;
+use crate::fetch::{Content, Fetched};
+use crate::run::Log;
+use crate::toolchain::Toolchain;
+use crate::workshop::{Progress, Workshop};
+use crate::{folder, git};
+
+/// The step's name in the cache.
+const STEP: &str = "component";
+/// Raised whenever the same inputs would give other programs than before.
+const FORMAT: u32 = 1;
+/// The most that a crate's archive may unpack to, in bytes.
+const MAXIMUM_UNPACKED: u64 = 1 << 30;
+
+/// The programs of a component.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// Programs by name.
+    pub binaries: BTreeMap<String, PathBuf>,
+    /// The hash of everything that went into them.
+    pub key: Digest,
+    /// True when they were there already.
+    pub cached: bool,
+    /// The target that they were built for.
+    pub target: String,
+    /// What cargo said when they were built; of another machine's build, there is none.
+    pub log: PathBuf,
+}
+
+/// Builds the programs of a component, or finds them in the cache. A damaged cache entry is built again; a failed build
+/// leaves nothing in the cache.
+///
+/// # Errors
+/// [`ComponentError`].
+pub fn build(
+    fetched: &Fetched,
+    settings: &Build,
+    binaries: &[String],
+    toolchain: &Toolchain,
+    shop: &Workshop,
+    progress: &mut Progress<'_>,
+) -> Result<Built, ComponentError> {
+    let key = key(fetched, settings, binaries, toolchain);
+    let job = Job {
+        fetched,
+        settings,
+        binaries,
+        toolchain,
+        shop,
+        key,
+    };
+    let made = shop.cache().step(STEP, &key, |output| job.make(output, progress));
+    let cached = made.map_err(|error| match error {
+        CacheError::Step(error) => error,
+        CacheError::Io { path, source } => ComponentError::Io { path, source },
+    })?;
+    let place = |name: &String| (name.clone(), cached.path.join(name));
+    Ok(Built {
+        binaries: binaries.iter().map(place).collect(),
+        key,
+        cached: cached.hit,
+        target: toolchain.target().to_owned(),
+        log: shop.log(&fetched.name),
+    })
+}
+
+/// The hash of everything that decides the bytes of the programs.
+fn key(fetched: &Fetched, settings: &Build, binaries: &[String], toolchain: &Toolchain) -> Digest {
+    let subdirectory = match &fetched.content {
+        Content::Commit { subdirectory, .. } => subdirectory.clone().unwrap_or_default(),
+        // Which member of its workspace; the digest is that of the whole.
+        Content::Folder(path) => inner(path, &folder::root(path)).to_string_lossy().into_owned(),
+        Content::Archive(_) => String::new(),
+    };
+    let list = |words: &[String]| words.join("\n");
+    let kind = match settings.kind {
+        BuildKind::Cargo => "cargo",
+        BuildKind::None => "none",
+    };
+    Inputs::new(STEP, FORMAT)
+        .add("source", &fetched.digest)
+        .add("subdirectory", subdirectory)
+        .add("kind", kind)
+        .add("packages", list(&settings.packages))
+        .add("features", list(&settings.features))
+        .add("default features", [u8::from(settings.default_features)])
+        .add("profile", &settings.profile)
+        .add("binaries", list(binaries))
+        .add("compiler", toolchain.version())
+        .add("target", toolchain.target())
+        .add("flags", list(&toolchain.flags()))
+        .key()
+}
+
+fn inner<'p>(path: &'p Path, root: &Path) -> &'p Path {
+    path.strip_prefix(root).unwrap_or(path)
+}
+
+struct Job<'j> {
+    fetched: &'j Fetched,
+    settings: &'j Build,
+    binaries: &'j [String],
+    toolchain: &'j Toolchain,
+    shop: &'j Workshop,
+    key: Digest,
+}
+
+impl Job<'_> {
+    fn name(&self) -> &str {
+        &self.fetched.name
+    }
+
+    /// Makes the programs in the folder `output`.
+    fn make(&self, output: &Path, progress: &mut Progress<'_>) -> Result<(), ComponentError> {
+        let key = self.key.to_string();
+        let work = self
+            .shop
+            .folder("build")
+            .join(format!("{}-{}-{}", self.name(), &key[..16], std::process::id()));
+        let made = self.place(&work).and_then(|place| match self.settings.kind {
+            BuildKind::Cargo => self.compile(&place, output, progress),
+            BuildKind::None => self.copy(&place.directory, output),
+        });
+        // The result is what counts; a leftover is small and goes with `mos clean`.
+        let _ = fs::remove_dir_all(&work);
+        made
+    }
+
+    /// Puts the source where it is built.
+    fn place(&self, work: &Path) -> Result<Place, ComponentError> {
+        fs::create_dir_all(work).map_err(ComponentError::at(work))?;
+        let work = work.canonicalize().map_err(ComponentError::at(work))?;
+        let source = work.join("source");
+        let (directory, source, target) = match &self.fetched.content {
+            Content::Archive(archive) => {
+                self.unpack(archive, &source)?;
+                (source.clone(), source, work.join("target"))
+            }
+            Content::Commit {
+                repository,
+                commit,
+                subdirectory,
+            } => {
+                git::export(self.name(), repository, commit, &source)?;
+                let directory = subdirectory
+                    .as_ref()
+                    .map_or_else(|| source.clone(), |folder| source.join(folder));
+                (directory, source, work.join("target"))
+            }
+            Content::Folder(path) => {
+                let root = folder::root(path);
+                let digest = Digest::of(root.as_os_str().as_encoded_bytes()).to_string();
+                let target = self
+                    .shop
+                    .folder("build")
+                    .join(format!("path-{}", &digest[..16]))
+                    .join("target");
+                fs::create_dir_all(&target).map_err(ComponentError::at(&target))?;
+                (
+                    path.clone(),
+                    root,
+                    target.canonicalize().map_err(ComponentError::at(&target))?,
+                )
+            }
+        };
+        Ok(Place {
+            directory,
+            source,
+            target,
+        })
+    }
+
+    fn unpack(&self, archive: &Path, folder: &Path) -> Result<(), ComponentError> {
+        let damaged = |reason: String| ComponentError::source(self.name(), format!("{}: {reason}", archive.display()));
+        let file = fs::File::open(archive).map_err(ComponentError::at(archive))?;
+        let tree = tarball::read(GzDecoder::new(file), MAXIMUM_UNPACKED).map_err(|error| damaged(error.to_string()))?;
+        directory::write(&tree, folder, directory::Options::default()).map_err(|error| damaged(error.to_string()))?;
+        // All is in one folder, <name>-<version>, which becomes the source itself.
+        let mut inside = fs::read_dir(folder).map_err(ComponentError::at(folder))?.flatten();
+        let (Some(only), None) = (inside.next(), inside.next()) else {
+            return Err(damaged("more than one folder at the top".to_owned()));
+        };
+        let moved = folder.with_extension("moved");
+        fs::rename(only.path(), &moved).map_err(ComponentError::at(&moved))?;
+        fs::remove_dir(folder).map_err(ComponentError::at(folder))?;
+        fs::rename(&moved, folder).map_err(ComponentError::at(folder))?;
+        end_workspace(folder)
+    }
+
+    fn compile(&self, place: &Place, output: &Path, progress: &mut Progress<'_>) -> Result<(), ComponentError> {
+        let has_lock = place
+            .directory
+            .ancestors()
+            .take_while(|folder| folder.starts_with(&place.source));
+        if !has_lock.into_iter().any(|folder| folder.join("Cargo.lock").is_file()) {
+            return Err(ComponentError::NoLock {
+                name: self.name().to_owned(),
+            });
+        }
+        let mut log = Log::begin(self.name(), self.shop.log(self.name()))?;
+        log.run(
+            cargo::command(self.toolchain, self.settings, self.binaries, place),
+            progress,
+        )?;
+        let programs = cargo::output_folder(self.toolchain, &self.settings.profile, place);
+        for binary in self.binaries {
+            let program = self.read(&programs, binary)?;
+            check_static(&program).map_err(|source| ComponentError::Elf {
+                name: self.name().to_owned(),
+                binary: binary.clone(),
+                source,
+            })?;
+            if let Some(path) = leak(&program, place) {
+                progress(&format!("warning: {binary} contains the path {path} of this machine"));
+            }
+            let target = output.join(binary);
+            write_program(&target, &program)?;
+        }
+        progress(&format!("the whole output is in {}", log.path().display()));
+        Ok(())
+    }
+
+    /// Takes programs from the source as they are: scripts, or what somebody else built.
+    fn copy(&self, source: &Path, output: &Path) -> Result<(), ComponentError> {
+        for binary in self.binaries {
+            let target = output.join(binary);
+            write_program(&target, &self.read(source, binary)?)?;
+        }
+        Ok(())
+    }
+
+    fn read(&self, folder: &Path, binary: &str) -> Result<Vec<u8>, ComponentError> {
+        let path = folder.join(binary);
+        if path.is_file() {
+            return fs::read(&path).map_err(ComponentError::at(&path));
+        }
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let files = entries.filter(|entry| entry.path().is_file());
+        let names = files.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut made: Vec<String> = names
+            .filter(|name| !name.starts_with('.') && !name.ends_with(".d"))
+            .collect();
+        made.sort();
+        Err(ComponentError::MissingBinary {
+            name: self.name().to_owned(),
+            binary: binary.to_owned(),
+            made: if made.is_empty() {
+                "nothing".to_owned()
+            } else {
+                made.join(", ")
+            },
+        })
+    }
+}
+
+fn write_program(path: &Path, program: &[u8]) -> Result<(), ComponentError> {
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o755)
+        .open(path);
+    file.and_then(|mut file| file.write_all(program))
+        .map_err(ComponentError::at(path))
+}
+
+/// Says that a crate's folder is a workspace of its own, unless it does: cargo would look for one around the cache.
+fn end_workspace(folder: &Path) -> Result<(), ComponentError> {
+    let path = folder.join("Cargo.toml");
+    let mut manifest = fs::read_to_string(&path).map_err(ComponentError::at(&path))?;
+    if !manifest.lines().any(|line| line.trim_start().starts_with("[workspace")) {
+        manifest.push_str("\n[workspace]\n");
+        fs::write(&path, manifest).map_err(ComponentError::at(&path))?;
+    }
+    Ok(())
+}
+
+/// The first path of this build that is found in a program, as far as it can be told: the source's or cargo's output.
+fn leak(program: &[u8], place: &Place) -> Option<String> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let paths = [&place.source, &place.target];
+    let found = paths.into_iter().find(|path| {
+        let needle = path.as_os_str().as_bytes();
+        program.windows(needle.len()).any(|bytes| bytes == needle)
+    });
+    found.map(|path| path.display().to_string())
+}

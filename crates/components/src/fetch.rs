@@ -1,0 +1,121 @@
+//! From a wanted state to an exact one.
+
+use std::path::PathBuf;
+
+use mos_config::{LockedComponent, PlannedComponent, Source};
+
+use crate::error::ComponentError;
+use crate::workshop::{Progress, Workshop};
+use crate::{folder, git, registry};
+
+/// A component's source, exact and on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The component.
+    pub name: String,
+    /// The version that a release shows: a label of the configuration, the crate's version, the tag, the commit's or
+    /// the folder's first digits.
+    pub version: String,
+    /// SHA-256 of a crate's archive, a commit, or the BLAKE3 of a folder: whatever decides its content.
+    pub digest: String,
+    /// Where it is.
+    pub content: Content,
+    /// What to remember; `None` for folders, which are taken as they are.
+    pub lock: Option<LockedComponent>,
+}
+
+/// Where fetched source is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A crate's archive.
+    Archive(PathBuf),
+    /// A commit in a bare repository.
+    Commit {
+        /// The repository.
+        repository: PathBuf,
+        /// The commit.
+        commit: String,
+        /// The folder that is built.
+        subdirectory: Option<String>,
+    },
+    /// A folder, built in place.
+    Folder(PathBuf),
+}
+
+/// Finds out the exact state of a component and brings it here. What the lock or the configuration names exactly is
+/// not asked for again, and needs no network when it is here already.
+///
+/// # Errors
+/// [`ComponentError`]; in particular when what came has another digest than expected.
+pub fn fetch(
+    component: &PlannedComponent,
+    shop: &Workshop,
+    progress: &mut Progress<'_>,
+) -> Result<Fetched, ComponentError> {
+    let name = &component.name;
+    let locked = component.locked.as_ref();
+    let (version, digest, content) = match &component.source {
+        Source::Crate {
+            name: krate,
+            requirement,
+            sha256,
+        } => {
+            let wanted = registry::Wanted {
+                component: name,
+                krate,
+                requirement,
+                sha256: sha256.as_deref(),
+                locked,
+            };
+            let got = registry::fetch(&wanted, shop, progress)?;
+            (got.version, got.sha256, Content::Archive(got.archive))
+        }
+        Source::Git { subdirectory, .. } => {
+            let (repository, commit) = git::fetch(name, &component.source, locked, shop, progress)?;
+            let content = Content::Commit {
+                repository,
+                commit: commit.clone(),
+                subdirectory: subdirectory.clone(),
+            };
+            (short(&commit), commit, content)
+        }
+        Source::Path { path } => {
+            let path = shop.repository().join(path);
+            let path = path.canonicalize().map_err(ComponentError::at(&path))?;
+            let digest = folder::digest(&folder::root(&path))?.to_string();
+            (short(&digest), digest, Content::Folder(path))
+        }
+    };
+    let version = component
+        .version
+        .clone()
+        .or_else(|| tag(&component.source))
+        .unwrap_or(version);
+    let lock = (component.source.kind() != "path").then(|| LockedComponent {
+        name: name.clone(),
+        kind: component.source.kind().to_owned(),
+        source: component.source.location().to_owned(),
+        reference: component.source.reference(),
+        version: version.clone(),
+        digest: digest.clone(),
+    });
+    Ok(Fetched {
+        name: name.clone(),
+        version,
+        digest,
+        content,
+        lock,
+    })
+}
+
+/// Twelve digits tell commits of one project apart, and fit a table.
+fn short(digest: &str) -> String {
+    digest.chars().take(12).collect()
+}
+
+fn tag(source: &Source) -> Option<String> {
+    match source {
+        Source::Git { tag, .. } => tag.clone(),
+        _ => None,
+    }
+}

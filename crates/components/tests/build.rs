@@ -1,0 +1,319 @@
+//! Components from source to tree, with the real cargo and git.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mos_cache::Cache;
+use mos_components::{Built, ComponentError, Fetched, Toolchain, Workshop, build, check_static, fetch, stage};
+use mos_config::{Build, Lock, LockedComponent, Plan, PlannedComponent, Source, load, resolve};
+
+fn example(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../examples")
+        .join(folder)
+}
+
+fn plan(environment: &str) -> Plan {
+    let repository = load(&example("quickstart")).expect("the example is there").valid(None);
+    resolve(
+        &repository.expect("the example is valid"),
+        environment,
+        &Lock::default(),
+    )
+    .expect("a plan")
+}
+
+fn component(source: Source, binaries: &[&str]) -> PlannedComponent {
+    PlannedComponent {
+        name: "hello".to_owned(),
+        description: String::new(),
+        source,
+        version: None,
+        locked: None,
+        build: Build::default(),
+        binaries: binaries.iter().map(|name| (*name).to_owned()).collect(),
+        files: BTreeMap::new(),
+        routes: BTreeMap::new(),
+        service: None,
+    }
+}
+
+fn path_source() -> Source {
+    Source::Path {
+        path: "hello".to_owned(),
+    }
+}
+
+/// A program without dependencies, in `hello` below a folder.
+fn hello(folder: &Path, main: &str) {
+    let source = folder.join("hello/src");
+    fs::create_dir_all(&source).expect("a temporary folder");
+    let manifest = "[package]\nname = \"hello\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
+    let lock = "version = 4\n\n[[package]]\nname = \"hello\"\nversion = \"0.1.0\"\n";
+    for (path, text) in [("Cargo.toml", manifest), ("Cargo.lock", lock), ("src/main.rs", main)] {
+        fs::write(folder.join("hello").join(path), text).expect("a temporary folder");
+    }
+}
+
+fn make(component: &PlannedComponent, shop: &Workshop) -> Result<(Fetched, Built), ComponentError> {
+    let fetched = fetch(component, shop, &mut |_| {})?;
+    let toolchain = Toolchain::find()?;
+    let built = build(
+        &fetched,
+        &component.build,
+        &component.binaries,
+        &toolchain,
+        shop,
+        &mut |_| {},
+    )?;
+    Ok((fetched, built))
+}
+
+fn shop(repository: &Path, cache: &Path) -> Workshop {
+    Workshop::new(repository, Cache::new(cache))
+}
+
+fn run(program: &Path, argument: &str) -> String {
+    let output = Command::new(program).arg(argument).output().expect("a program");
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+}
+
+/// Runs `git` in a folder, with fixed names and dates.
+fn git(folder: &Path, arguments: &[&str]) -> String {
+    let mut command = Command::new("git");
+    command.args([
+        "-c",
+        "user.name=Ada",
+        "-c",
+        "user.email=ada@example.org",
+        "-c",
+        "init.defaultBranch=main",
+    ]);
+    let output = command.args(arguments).current_dir(folder).output().expect("git");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+}
+
+#[test]
+fn the_bundle_of_the_example_is_made_of_the_program_beside_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = example("node-metrics/bundle.sh");
+    let output = Command::new("sh")
+        .arg(script)
+        .arg(directory.path().join("it.bundle"))
+        .output()
+        .unwrap();
+    let commit = String::from_utf8(output.stdout).unwrap();
+    let plan = plan("production");
+    let pinned = plan.component("node-metrics").unwrap().source.reference();
+    assert_eq!(
+        pinned,
+        format!("commit {}", commit.trim()),
+        "see examples/node-metrics/bundle.sh"
+    );
+}
+
+#[test]
+fn same_commit_same_bytes_in_any_directory() {
+    let mut programs = Vec::new();
+    for name in ["one", "another/place with spaces"] {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = directory.path().join(name);
+        let plan = plan("production");
+        let component = plan.component("node-metrics").unwrap();
+        let shop = shop(&example("quickstart"), &cache);
+        let (fetched, built) = make(component, &shop).unwrap();
+        assert_eq!(fetched.version, "0.1.0");
+        assert!(!built.cached);
+        let program = fs::read(&built.binaries["node-metrics"]).unwrap();
+        check_static(&program).unwrap();
+        let needle = directory.path().to_str().unwrap().as_bytes();
+        assert!(
+            !program.windows(needle.len()).any(|bytes| bytes == needle),
+            "a path is left in the program"
+        );
+
+        let (_, again) = make(component, &shop).unwrap();
+        assert!(again.cached);
+        assert_eq!(again.key, built.key);
+        assert_eq!(
+            fs::read_dir(cache.join("build")).unwrap().count(),
+            0,
+            "nothing is left of the build"
+        );
+
+        let tree = stage(component, &again, &shop).unwrap();
+        let names: Vec<_> = tree
+            .walk()
+            .map(|entry| String::from_utf8(entry.path).unwrap())
+            .collect();
+        assert_eq!(names, ["", "node-metrics", "node-metrics.service.toml"]);
+        assert_eq!(tree.get("node-metrics").unwrap().metadata.mode, 0o755);
+        programs.push(program);
+    }
+    assert!(programs[0] == programs[1], "two builds of one commit differ");
+}
+
+#[test]
+fn a_branch_is_locked_and_then_stays_where_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    hello(directory.path(), "fn main() { println!(\"first\"); }");
+    let repository = directory.path().join("hello");
+    git(&repository, &["init", "--quiet"]);
+    git(&repository, &["add", "."]);
+    git(&repository, &["commit", "--quiet", "--message=first"]);
+    git(&repository, &["tag", "v1"]);
+    let first = git(&repository, &["rev-parse", "HEAD"]);
+
+    let mut wanted = component(
+        Source::Git {
+            url: "hello".to_owned(),
+            branch: Some("main".to_owned()),
+            tag: None,
+            commit: None,
+            subdirectory: None,
+        },
+        &["hello"],
+    );
+    let shop = shop(directory.path(), &directory.path().join("cache"));
+    let fetched = fetch(&wanted, &shop, &mut |_| {}).unwrap();
+    assert_eq!(fetched.digest, first);
+    let lock: LockedComponent = fetched.lock.unwrap();
+    assert_eq!(lock.reference, "branch main");
+
+    fs::write(repository.join("src/main.rs"), "fn main() { println!(\"second\"); }").unwrap();
+    git(&repository, &["commit", "--quiet", "--all", "--message=second"]);
+    let second = git(&repository, &["rev-parse", "HEAD"]);
+    assert_eq!(fetch(&wanted, &shop, &mut |_| {}).unwrap().digest, second);
+    wanted.locked = Some(lock);
+    assert_eq!(fetch(&wanted, &shop, &mut |_| {}).unwrap().digest, first);
+
+    // A commit that only history leads to, and a tag that was moved away from it.
+    let with_tag = |tag: Option<&str>| Source::Git {
+        url: "hello".to_owned(),
+        branch: None,
+        tag: tag.map(str::to_owned),
+        commit: Some(first.clone()),
+        subdirectory: None,
+    };
+    let fresh = Workshop::new(directory.path(), Cache::new(directory.path().join("fresh")));
+    let by_commit = component(with_tag(Some("v1")), &["hello"]);
+    assert_eq!(fetch(&by_commit, &fresh, &mut |_| {}).unwrap().version, "v1");
+    git(&repository, &["tag", "--force", "v1", "HEAD"]);
+    let other = Workshop::new(directory.path(), Cache::new(directory.path().join("other")));
+    assert!(matches!(
+        fetch(&by_commit, &other, &mut |_| {}),
+        Err(ComponentError::MovedTag { .. })
+    ));
+}
+
+#[test]
+fn a_damaged_cache_entry_is_built_again() {
+    let directory = tempfile::tempdir().unwrap();
+    hello(directory.path(), "fn main() { println!(\"hello\"); }");
+    let shop = shop(directory.path(), &directory.path().join("cache"));
+    let wanted = component(path_source(), &["hello"]);
+    let (_, built) = make(&wanted, &shop).unwrap();
+    assert_eq!(run(&built.binaries["hello"], ""), "hello");
+    fs::write(&built.binaries["hello"], "damaged").unwrap();
+    let (_, again) = make(&wanted, &shop).unwrap();
+    assert!(!again.cached);
+    check_static(&fs::read(&again.binaries["hello"]).unwrap()).unwrap();
+
+    hello(directory.path(), "fn main() { println!(\"changed\"); }");
+    let (_, changed) = make(&wanted, &shop).unwrap();
+    assert_ne!(changed.key, again.key);
+}
+
+#[test]
+fn a_failing_build_shows_why_and_where() {
+    let directory = tempfile::tempdir().unwrap();
+    hello(directory.path(), "fn main() { nonsense(); }");
+    let shop = shop(directory.path(), &directory.path().join("cache"));
+    let wanted = component(path_source(), &["hello"]);
+    let mut lines = Vec::new();
+    let fetched = fetch(&wanted, &shop, &mut |_| {}).unwrap();
+    let toolchain = Toolchain::find().unwrap();
+    let failed = build(
+        &fetched,
+        &wanted.build,
+        &wanted.binaries,
+        &toolchain,
+        &shop,
+        &mut |line| {
+            lines.push(line.to_owned());
+        },
+    );
+    let error = failed.unwrap_err().to_string();
+    assert!(error.contains("cannot find function `nonsense`"), "{error}");
+    assert!(error.contains("cache/logs/hello.log"), "{error}");
+    assert!(lines.iter().any(|line| line.contains("Compiling hello")), "{lines:?}");
+
+    hello(directory.path(), "fn main() {}");
+    let missing = component(path_source(), &["helo"]);
+    let error = make(&missing, &shop).unwrap_err().to_string();
+    assert!(error.contains("no bin target named `helo`"), "{error}");
+    fs::remove_file(directory.path().join("hello/Cargo.lock")).unwrap();
+    assert!(matches!(make(&wanted, &shop), Err(ComponentError::NoLock { .. })));
+}
+
+#[test]
+fn a_crate_is_locked_by_its_digest() {
+    // Small, without dependencies, and with the lock file that a crate with a program carries.
+    let online = Command::new("cargo")
+        .args(["info", "--quiet", "static-web-server@2.44.1"])
+        .output();
+    if !online.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: the Rust registry is not in reach");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let shop = shop(directory.path(), &directory.path().join("cache"));
+    let of = |requirement: &str, sha256: Option<&str>| {
+        component(
+            Source::Crate {
+                name: "static-web-server".to_owned(),
+                requirement: requirement.to_owned(),
+                sha256: sha256.map(str::to_owned),
+            },
+            &["static-web-server"],
+        )
+    };
+    let fetched = fetch(&of("=2.44.1", None), &shop, &mut |_| {}).unwrap();
+    assert_eq!(fetched.version, "2.44.1");
+    let plan = plan("production");
+    let Source::Crate { sha256, .. } = &plan.component("web").unwrap().source else {
+        panic!("web is a crate");
+    };
+    assert_eq!(Some(&fetched.digest), sha256.as_ref());
+    let wrong = fetch(&of("2.44.1", Some(&"0".repeat(64))), &shop, &mut |_| {});
+    assert!(matches!(wrong, Err(ComponentError::WrongDigest { .. })), "{wrong:?}");
+}
+
+#[test]
+#[ignore = "compiles a web server twice, about seven minutes of one CPU"]
+fn the_web_server_of_the_example_is_the_same_in_any_directory() {
+    let plan = plan("production");
+    let web = plan.component("web").unwrap();
+    let mut programs = Vec::new();
+    for name in ["one", "another place"] {
+        let directory = tempfile::tempdir().unwrap();
+        let shop = shop(&example("quickstart"), &directory.path().join(name));
+        let mut warnings = Vec::new();
+        let fetched = fetch(web, &shop, &mut |_| {}).unwrap();
+        let toolchain = Toolchain::find().unwrap();
+        let built = build(&fetched, &web.build, &web.binaries, &toolchain, &shop, &mut |line| {
+            if line.contains("of this machine") {
+                warnings.push(line.to_owned());
+            }
+        });
+        let program = &built.unwrap().binaries["static-web-server"];
+        assert!(warnings.is_empty(), "{warnings:?}");
+        assert!(run(program, "--version").contains("2.44.1"));
+        programs.push(fs::read(program).unwrap());
+    }
+    eprintln!("{} bytes", programs[0].len());
+    assert!(programs[0] == programs[1], "two builds of one crate differ");
+}
