@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "the helpers here are tests, too")]
 
 use mos_store::{Dir, Http, Memory, Read, StoreError, Timeouts, Write, open_read, open_write};
-use mos_testkit::{HttpServer, S3Server};
+use mos_testkit::HttpServer;
+#[cfg(feature = "s3")]
+use mos_testkit::S3Server;
 use std::thread;
 
 /// The reading half, against objects that `writer` puts there.

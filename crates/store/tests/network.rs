@@ -189,3 +189,23 @@ fn a_web_server_is_not_for_writing() {
     assert!(error.to_string().contains("can only be read"), "{error}");
     assert!(open_read("http://127.0.0.1:9/c").is_ok());
 }
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_server_that_does_not_speak_tls_is_unreachable() {
+    let fixture = fixture();
+    let store = open_read_with(&fixture.server.url().replace("http:", "https:"), &quick()).unwrap();
+    let started = Instant::now();
+    assert!(matches!(
+        store.get("x", 1),
+        Err(StoreError::Unreachable { tries: 3, .. })
+    ));
+    assert!(started.elapsed() < 5000 * MS, "{:?}", started.elapsed());
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn https_without_tls_is_a_bad_url() {
+    let error = open_read("https://127.0.0.1:9/c").err().unwrap();
+    assert!(error.to_string().contains("built without https"), "{error}");
+}
