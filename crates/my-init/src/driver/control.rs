@@ -1,0 +1,202 @@
+//! The control socket: bounded requests, bounded answers, several connections, none of them trusted.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use rustix::event::epoll::{self, EventFlags};
+
+use super::{Driver, Token, data, unwatch};
+use crate::protocol::{self, REQUEST_MAX, Refusal};
+
+/// Connections at a time; the oldest makes room for a new one, so that nobody can keep others out by holding on.
+const CONNECTIONS_MAX: usize = 64;
+/// While this much of its answers waits to be read, a client's further requests wait too. In bytes.
+const BACKLOG: usize = 256 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Control {
+    listener: UnixListener,
+    connections: BTreeMap<usize, Connection>,
+    next: usize,
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: UnixStream,
+    may_write: bool,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    written: usize,
+    closed: bool,
+}
+
+impl Control {
+    /// Binds the socket, in place of one that nobody answers on.
+    pub(super) fn listen(path: &Path) -> io::Result<Self> {
+        if UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another my_init answers here"));
+        }
+        let _ = std::fs::remove_file(path);
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
+        let listener = UnixListener::bind(path)?;
+        listener.set_nonblocking(true)?;
+        // Reading is open to all; who may write is decided by peer credentials.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+        Ok(Self {
+            listener,
+            connections: BTreeMap::new(),
+            next: 0,
+        })
+    }
+
+    pub(super) fn listener(&self) -> impl AsFd {
+        &self.listener
+    }
+}
+
+impl Connection {
+    fn is_behind(&self) -> bool {
+        self.output.len() - self.written > BACKLOG
+    }
+
+    fn wants(&self) -> EventFlags {
+        let mut flags = EventFlags::empty();
+        if !self.closed && !self.is_behind() {
+            flags |= EventFlags::IN;
+        }
+        if self.written < self.output.len() {
+            flags |= EventFlags::OUT;
+        }
+        flags
+    }
+
+    fn flush(&mut self) {
+        while self.written < self.output.len() {
+            match self.stream.write(&self.output[self.written..]) {
+                Ok(0) => break,
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    self.closed = true;
+                    break;
+                }
+            }
+        }
+        self.output.clear();
+        self.written = 0;
+    }
+
+    /// The next whole line, if there is one.
+    fn line(&mut self) -> Option<Vec<u8>> {
+        let end = self.input.iter().position(|byte| *byte == b'\n')?;
+        let mut line: Vec<u8> = self.input.drain(..=end).collect();
+        line.pop();
+        Some(line)
+    }
+
+    fn refuse_and_close(&mut self, message: &str) {
+        let refusal = Refusal::new(-32600, message);
+        self.output
+            .extend(protocol::answer(&serde_json::Value::Null, Err(refusal)).bytes());
+        self.input.clear();
+        self.closed = true;
+    }
+}
+
+impl Driver {
+    pub(super) fn accept(&mut self) {
+        while let Ok((stream, _)) = self.control.listener.accept() {
+            if self.control.connections.len() >= CONNECTIONS_MAX
+                && let Some((_, oldest)) = self.control.connections.pop_first()
+            {
+                unwatch(&self.epoll, &oldest.stream);
+            }
+            let own = rustix::process::geteuid();
+            let peer = rustix::net::sockopt::socket_peercred(&stream);
+            let may_write = peer.is_ok_and(|peer| peer.uid.is_root() || (!self.setup.machine && peer.uid == own));
+            let index = self.control.next;
+            self.control.next += 1;
+            let watched = epoll::add(&self.epoll, &stream, data(Token::Connection(index)), EventFlags::IN);
+            if stream.set_nonblocking(true).is_err() || watched.is_err() {
+                continue;
+            }
+            let connection = Connection {
+                stream,
+                may_write,
+                input: Vec::new(),
+                output: Vec::new(),
+                written: 0,
+                closed: false,
+            };
+            self.control.connections.insert(index, connection);
+        }
+    }
+
+    pub(super) fn serve(&mut self, index: usize, flags: EventFlags) {
+        let Some(connection) = self.control.connections.get_mut(&index) else {
+            return;
+        };
+        if flags.intersects(EventFlags::OUT) {
+            connection.flush();
+        }
+        if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) && !connection.closed {
+            match connection.stream.read(&mut self.buffer) {
+                Ok(0) => connection.closed = true,
+                Ok(count) => connection.input.extend(&self.buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => connection.closed = true,
+            }
+        }
+        self.answer_lines(index);
+        self.rewatch(index);
+    }
+
+    fn answer_lines(&mut self, index: usize) {
+        loop {
+            let Some(connection) = self.control.connections.get_mut(&index) else {
+                return;
+            };
+            if connection.is_behind() {
+                return;
+            }
+            let Some(line) = connection.line() else { break };
+            let may_write = connection.may_write;
+            if line.len() > REQUEST_MAX {
+                connection.refuse_and_close("the request is longer than 65536 bytes");
+                return;
+            }
+            if let Some(answer) = self.answer(&line, may_write)
+                && let Some(connection) = self.control.connections.get_mut(&index)
+            {
+                connection.output.extend(answer.bytes());
+                connection.flush();
+            }
+        }
+        if let Some(connection) = self.control.connections.get_mut(&index)
+            && connection.input.len() > REQUEST_MAX
+        {
+            connection.refuse_and_close("the request is longer than 65536 bytes");
+            connection.flush();
+        }
+    }
+
+    fn rewatch(&mut self, index: usize) {
+        let Some(connection) = self.control.connections.get(&index) else {
+            return;
+        };
+        let wants = connection.wants();
+        let watched = epoll::modify(&self.epoll, &connection.stream, data(Token::Connection(index)), wants);
+        let done = connection.closed && !wants.contains(EventFlags::OUT);
+        if done || watched.is_err() {
+            unwatch(&self.epoll, &connection.stream);
+            self.control.connections.remove(&index);
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! The loop: sleeps until something happens, tells the supervisor, does what it says.
+//!
+//! | file | concern |
+//! |---|---|
+//! | `slot` | what a service has in the real world: process, log, notify socket |
+//! | `launch` | starting processes |
+//! | `probes` | health probes on the wire |
+//! | `control` | the control socket |
+//! | `answers` | requests to answers |
+
+mod answers;
+mod control;
+mod launch;
+mod probes;
+mod slot;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use mos_sys::signals::Signals;
+use rustix::event::epoll::{self, EventFlags};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group};
+
+use crate::clock::{self, Millis};
+use crate::console::Console;
+use crate::power::PowerButtons;
+use crate::supervisor::{Action, Exit, Goal, Id, Settings, Supervisor};
+use control::Control;
+use probes::Probes;
+use slot::Slot;
+
+/// How a driver is set up.
+#[derive(Debug)]
+pub struct Setup {
+    /// Directories of service files, the most important first.
+    pub services: Vec<PathBuf>,
+    /// Path of the control socket.
+    pub socket: PathBuf,
+    /// Times.
+    pub settings: Settings,
+    /// Where the cgroup v2 leaves are made, if anywhere.
+    pub cgroups: Option<PathBuf>,
+    /// The limit of open files that services get, soft and hard.
+    pub open_files: Option<(u64, u64)>,
+    /// Listen to the power button, and take every signal as PID 1 does.
+    pub machine: bool,
+    /// Print every action.
+    pub debug: bool,
+}
+
+/// So many events are taken at once; more come the next time round.
+const EVENTS: usize = 64;
+/// So many actions are done before events are looked at again, so that a thousand starts do not make a service wait
+/// that writes to its log.
+const ACTIONS: usize = 32;
+/// The size of the buffer for everything that is read.
+const BUFFER: usize = 64 * 1024;
+
+/// What an event belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Signals,
+    Console,
+    Listener,
+    Connection(usize),
+    Log(Id),
+    Notify(Id),
+    Probe(Id),
+    PowerWatch,
+    PowerButton(usize),
+}
+
+impl Token {
+    const KIND_BITS: u32 = 4;
+
+    fn encode(self) -> u64 {
+        let (kind, index) = match self {
+            Self::Signals => (0, 0),
+            Self::Console => (1, 0),
+            Self::Listener => (2, 0),
+            Self::Connection(index) => (3, index),
+            Self::Log(index) => (4, index),
+            Self::Notify(index) => (5, index),
+            Self::Probe(index) => (6, index),
+            Self::PowerWatch => (7, 0),
+            Self::PowerButton(index) => (8, index),
+        };
+        (index as u64) << Self::KIND_BITS | kind
+    }
+
+    fn decode(value: u64) -> Self {
+        let index = usize::try_from(value >> Self::KIND_BITS).unwrap_or(usize::MAX);
+        match value & ((1 << Self::KIND_BITS) - 1) {
+            0 => Self::Signals,
+            1 => Self::Console,
+            2 => Self::Listener,
+            3 => Self::Connection(index),
+            4 => Self::Log(index),
+            5 => Self::Notify(index),
+            6 => Self::Probe(index),
+            7 => Self::PowerWatch,
+            _ => Self::PowerButton(index),
+        }
+    }
+}
+
+/// Whom a child process belongs to.
+#[derive(Debug, Clone, Copy)]
+enum Owner {
+    Service(Id),
+    Probe(Id),
+}
+
+/// The loop and everything it looks after.
+#[derive(Debug)]
+pub struct Driver {
+    setup: Setup,
+    supervisor: Supervisor,
+    console: Console,
+    console_watched: bool,
+    epoll: OwnedFd,
+    signals: Signals,
+    control: Control,
+    slots: HashMap<Id, Slot>,
+    children: HashMap<u32, Owner>,
+    probes: Probes,
+    power: Option<PowerButtons>,
+    null: File,
+    environment: launch::Environment,
+    buffer: Vec<u8>,
+}
+
+/// SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGTERM, SIGCHLD, SIGPWR (signal(7)).
+const SIGNALS: [i32; 7] = [1, 2, 10, 12, 15, 17, 30];
+
+impl Driver {
+    /// Sets everything up; services start when it runs.
+    ///
+    /// # Errors
+    /// Whatever the system says, with what it was about.
+    pub fn new(setup: Setup, console: Console) -> io::Result<Self> {
+        let named =
+            |what: &'static str| move |error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"));
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .map_err(io::Error::from)
+            .map_err(named("epoll"))?;
+        let signals = Signals::new(&SIGNALS).map_err(named("signals"))?;
+        let control = Control::listen(&setup.socket)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", setup.socket.display())))?;
+        let power = setup.machine.then(PowerButtons::watch).transpose();
+        let mut driver = Self {
+            supervisor: Supervisor::new(setup.settings.clone()),
+            console,
+            console_watched: false,
+            epoll,
+            signals,
+            control,
+            slots: HashMap::new(),
+            children: HashMap::new(),
+            probes: Probes::default(),
+            power: None,
+            null: File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/null")
+                .map_err(named("/dev/null"))?,
+            environment: launch::Environment::inherited(),
+            buffer: vec![0; BUFFER],
+            setup,
+        };
+        match power {
+            Ok(power) => driver.power = power,
+            Err(error) => driver.say(&format!("the power button is not listened to: {error}")),
+        }
+        driver.watch_all()?;
+        Ok(driver)
+    }
+
+    fn watch_all(&self) -> io::Result<()> {
+        epoll::add(&self.epoll, &self.signals, data(Token::Signals), EventFlags::IN)?;
+        epoll::add(
+            &self.epoll,
+            self.control.listener(),
+            data(Token::Listener),
+            EventFlags::IN,
+        )?;
+        if let Some(power) = &self.power {
+            epoll::add(&self.epoll, power.watcher(), data(Token::PowerWatch), EventFlags::IN)?;
+            for (index, button) in power.buttons() {
+                epoll::add(&self.epoll, button, data(Token::PowerButton(index)), EventFlags::IN)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the services and goes on until the machine is to be taken down; then every service has ended or its time
+    /// to do so is over.
+    ///
+    /// # Errors
+    /// When epoll itself fails, which leaves nothing to wait with.
+    pub fn run(&mut self) -> io::Result<Goal> {
+        self.reload();
+        let mut events = Vec::with_capacity(EVENTS);
+        loop {
+            if let Some(goal) = self.act() {
+                return Ok(goal);
+            }
+            self.watch_console();
+            events.clear();
+            let busy = self.supervisor.is_busy();
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                self.timeout(busy).as_ref(),
+            ) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            for event in &events {
+                self.handle(Token::decode(event.data.u64()), event.flags);
+            }
+            self.supervisor.tick(clock::now());
+        }
+    }
+
+    fn timeout(&self, busy: bool) -> Option<rustix::event::Timespec> {
+        let deadline = self.supervisor.next_deadline();
+        let wait = if busy {
+            0
+        } else {
+            deadline?.saturating_sub(clock::now())
+        };
+        Some(rustix::event::Timespec {
+            tv_sec: i64::try_from(wait / 1000).unwrap_or(i64::MAX),
+            tv_nsec: i64::try_from(wait % 1000).unwrap_or(0) * 1_000_000,
+        })
+    }
+
+    /// The console is only waited for while something is left to write.
+    fn watch_console(&mut self) {
+        let behind = self.console.is_behind();
+        if behind == self.console_watched {
+            return;
+        }
+        let changed = match behind {
+            true => epoll::add(&self.epoll, &self.console, data(Token::Console), EventFlags::OUT),
+            false => epoll::delete(&self.epoll, &self.console),
+        };
+        // A plain file cannot be waited for, and never makes anybody wait either.
+        self.console_watched = behind && changed.is_ok();
+    }
+
+    fn handle(&mut self, token: Token, flags: EventFlags) {
+        match token {
+            Token::Signals => self.take_signals(),
+            Token::Console => self.console.flush(),
+            Token::Listener => self.accept(),
+            Token::Connection(index) => self.serve(index, flags),
+            Token::Log(id) => self.read_log(id),
+            Token::Notify(id) => self.read_notify(id),
+            Token::Probe(id) => self.advance_probe(id),
+            Token::PowerWatch => self.find_power_buttons(),
+            Token::PowerButton(index) => self.read_power_button(index),
+        }
+    }
+
+    fn take_signals(&mut self) {
+        while let Ok(Some(number)) = self.signals.next() {
+            match number {
+                1 => drop(self.reload()),
+                2 if self.setup.machine => self.shut_down(Goal::Reboot, "Ctrl-Alt-Del"),
+                2 | 10 | 12 | 15 | 30 => self.shut_down(Goal::Poweroff, "signal"),
+                _ => self.reap(),
+            }
+        }
+    }
+
+    fn shut_down(&mut self, goal: Goal, asked_by: &str) {
+        self.say(&format!("{} asked for by {asked_by}", goal.word()));
+        self.supervisor.shut_down(goal, clock::now());
+    }
+
+    /// Takes in every child that has ended, whoever's it is: as PID 1, also other people's.
+    fn reap(&mut self) {
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            let number = pid.as_raw_nonzero().get().unsigned_abs();
+            let exit = match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => Exit::Code(code),
+                (None, Some(signal)) => Exit::Signal(signal),
+                (None, None) => continue,
+            };
+            match self.children.remove(&number) {
+                Some(Owner::Service(id)) => self.service_ended(id, pid, exit),
+                Some(Owner::Probe(id)) => self.probe_command_ended(id, exit),
+                None => {}
+            }
+        }
+    }
+
+    fn service_ended(&mut self, id: Id, pid: Pid, exit: Exit) {
+        self.read_log(id);
+        let stays = self
+            .supervisor
+            .unit(id)
+            .is_some_and(|unit| unit.service().kind == mos_service::Kind::Process);
+        if stays {
+            // What it left behind would run beside its successor.
+            let _ = kill_process_group(pid, Signal::KILL);
+            self.kill_cgroup(id);
+        }
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.process_ended(&self.epoll);
+        }
+        self.supervisor.exited(id, exit, clock::now());
+    }
+
+    /// Does what the supervisor says, up to a limit; what is left is done the next time round.
+    fn act(&mut self) -> Option<Goal> {
+        for _ in 0..ACTIONS {
+            let action = self.supervisor.take()?;
+            if self.setup.debug {
+                self.say(&format!("debug: {action:?}"));
+            }
+            match action {
+                Action::Print(line) => self.say(&line),
+                Action::PrintWithLog(id, line) => self.say_with_log(id, line),
+                Action::Spawn(id) => self.spawn(id),
+                Action::Signal(id, signal) => self.signal(id, signal.0),
+                Action::Kill(id) => self.kill(id),
+                Action::Probe(id) => self.start_probe(id),
+                Action::CancelProbe(id) => self.cancel_probe(id),
+                Action::Forget(id) => self.forget(id),
+                Action::Finish(goal) => return Some(goal),
+            }
+        }
+        None
+    }
+
+    fn say(&mut self, line: &str) {
+        self.console.say(clock::now(), line);
+    }
+
+    fn say_with_log(&mut self, id: Id, line: String) {
+        let last = self.slots.get(&id).and_then(|slot| slot.ring.last_line());
+        let line = match last {
+            Some(last) => format!("{line}; last line: {last}"),
+            None => line,
+        };
+        self.say(&line);
+    }
+
+    fn signal(&mut self, id: Id, number: i32) {
+        let pid = self.supervisor.unit(id).and_then(|unit| unit.pid());
+        let pid = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let signal = Signal::from_named_raw(number);
+        if let (Some(pid), Some(signal)) = (pid, signal) {
+            // It may have ended just now; then its end is on its way to us.
+            let _ = kill_process_group(pid, signal);
+        }
+    }
+
+    fn kill(&mut self, id: Id) {
+        self.signal(id, Signal::KILL.as_raw());
+        self.kill_cgroup(id);
+    }
+
+    fn forget(&mut self, id: Id) {
+        if let Some(slot) = self.slots.remove(&id) {
+            slot.close(&self.epoll);
+        }
+    }
+
+    /// Reads the service files and applies what is different.
+    fn reload(&mut self) -> crate::supervisor::Difference {
+        let loaded = crate::services::load(&self.setup.services);
+        for problem in &loaded.problems {
+            self.say(&problem.to_string().replace('\n', ";"));
+        }
+        let path = self.environment.path();
+        let stamped = loaded.services.into_iter().map(|service| {
+            let stamp = crate::services::stamp(&service, path);
+            (service, stamp)
+        });
+        let stamped = stamped.collect();
+        self.supervisor.reload(stamped, clock::now())
+    }
+
+    fn find_power_buttons(&mut self) {
+        let Some(power) = &mut self.power else { return };
+        for index in power.refresh() {
+            if let Some(button) = power.button(index) {
+                let _ = epoll::add(&self.epoll, button, data(Token::PowerButton(index)), EventFlags::IN);
+            }
+        }
+    }
+
+    fn read_power_button(&mut self, index: usize) {
+        let pressed = self.power.as_mut().is_some_and(|power| power.pressed(index));
+        if pressed {
+            self.shut_down(Goal::Poweroff, "the power button");
+        }
+    }
+
+    /// For taking the machine down: the console, to say the last words on.
+    pub fn into_console(self) -> Console {
+        self.console
+    }
+
+    /// Removes the control socket.
+    pub fn close(&self) {
+        let _ = std::fs::remove_file(&self.setup.socket);
+        let _ = std::fs::remove_dir_all(self.notify_directory());
+    }
+
+    fn now(&self) -> Millis {
+        clock::now()
+    }
+}
+
+fn data(token: Token) -> epoll::EventData {
+    epoll::EventData::new_u64(token.encode())
+}
+
+/// Stops watching a descriptor that is about to be closed; closing alone does not do it while a copy is open.
+fn unwatch(epoll: &OwnedFd, source: impl AsFd) {
+    let _ = epoll::delete(epoll, source);
+}

@@ -1,0 +1,24 @@
+//! PID 1 and supervisor.
+//!
+//! One thread, one loop ([`driver`]) that sleeps in epoll until something happens: a signal, a line of a service's
+//! output, a request, a deadline. What to do about it is decided by the [`supervisor`], a state machine that takes
+//! events with the time and answers with actions, and touches nothing itself.
+//!
+//! As PID 1 it first does the work of an early user space ([`stage0`]), and at the end takes the machine down
+//! ([`halt`]). It does not exit: not on a panic, not on a bad service file, not on a bad request.
+
+pub mod client;
+pub mod clock;
+pub mod console;
+pub mod driver;
+pub mod halt;
+pub mod kernel;
+pub mod modules;
+pub mod options;
+pub mod power;
+pub mod protocol;
+pub mod rescue;
+pub mod ring;
+pub mod services;
+pub mod stage0;
+pub mod supervisor;

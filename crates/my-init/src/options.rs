@@ -1,0 +1,212 @@
+//! The command line of `my_init`.
+
+use std::path::PathBuf;
+
+/// Where the control socket is on a node.
+pub const SOCKET: &str = "/run/my_init.sock";
+/// Where the service files are on a node, the most important first.
+pub const SERVICES: [&str; 2] = ["/etc/my_init/services", "/var/cache/mos/current/services"];
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+my_init: PID 1 and supervisor of a node
+
+As PID 1 it takes no arguments that concern people. Otherwise:
+
+  my_init [--container] [--services DIR]... [--socket PATH]   supervise services here
+  my_init check DIR...                  check service files; exit 1 when something is wrong
+
+Ask a running my_init:
+  my_init list                          every service and its state
+  my_init status NAME                   everything about one service
+  my_init why NAME                      what it waits for, or why it failed
+  my_init logs NAME [LINES]             the last lines it printed (100)
+  my_init blame                         services by the time they took to become ready
+  my_init start|stop|restart NAME
+  my_init reload                        read the service files again, apply the difference
+  my_init poweroff|reboot
+
+  --socket PATH     the control socket (default /run/my_init.sock)
+  --json            print what the server answered
+  --deadline S      supervising: name what is not ready after S seconds (default 30)
+  --debug           supervising: print every action
+  --help, --version
+
+Exit codes: 0 fine, 1 the check found a problem, 2 usage, 4 not found or no my_init there, 5 refused, 70 a bug.
+";
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// Supervise services.
+    Supervise,
+    /// Check the files of these directories.
+    Check(Vec<PathBuf>),
+    /// Ask a running my_init.
+    Ask(Question),
+    /// Print [`HELP`].
+    Help,
+    /// Print the version.
+    Version,
+}
+
+/// What a running my_init is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The verb.
+    pub verb: String,
+    /// The service, for verbs that concern one.
+    pub name: Option<String>,
+    /// How many lines of a log.
+    pub lines: Option<u64>,
+}
+
+/// The command line, understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// What is to be done.
+    pub task: Task,
+    /// Directories of service files.
+    pub services: Vec<PathBuf>,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// Print JSON.
+    pub json: bool,
+    /// Be an ordinary process even as PID 1 (of a container).
+    pub container: bool,
+    /// The boot deadline in seconds.
+    pub deadline: Option<u32>,
+    /// Print every action.
+    pub debug: bool,
+}
+
+/// Verbs with the number of words that follow: least and most.
+const VERBS: [(&str, usize, usize); 11] = [
+    ("list", 0, 0),
+    ("status", 1, 1),
+    ("why", 1, 1),
+    ("logs", 1, 2),
+    ("blame", 0, 0),
+    ("start", 1, 1),
+    ("stop", 1, 1),
+    ("restart", 1, 1),
+    ("reload", 0, 0),
+    ("poweroff", 0, 0),
+    ("reboot", 0, 0),
+];
+
+impl Options {
+    /// Reads the arguments after the program's name.
+    ///
+    /// # Errors
+    /// What is wrong, in a sentence.
+    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self {
+            task: Task::Supervise,
+            services: Vec::new(),
+            socket: PathBuf::from(SOCKET),
+            json: false,
+            container: false,
+            deadline: None,
+            debug: false,
+        };
+        let mut words = Vec::new();
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
+            match argument.as_str() {
+                "--help" | "-h" => options.task = Task::Help,
+                "--version" | "-V" => options.task = Task::Version,
+                "--json" => options.json = true,
+                "--container" => options.container = true,
+                "--debug" => options.debug = true,
+                "--socket" => options.socket = PathBuf::from(value()?),
+                "--services" => options.services.push(PathBuf::from(value()?)),
+                "--deadline" => options.deadline = Some(seconds(&value()?)?),
+                option if option.starts_with('-') => return Err(format!("unknown option {option}")),
+                _ => words.push(argument),
+            }
+        }
+        if options.task == Task::Supervise {
+            options.task = task(words)?;
+        }
+        Ok(options)
+    }
+}
+
+fn seconds(text: &str) -> Result<u32, String> {
+    text.parse()
+        .map_err(|_| format!("--deadline is `{text}`, expected whole seconds"))
+}
+
+fn task(words: Vec<String>) -> Result<Task, String> {
+    let mut words = words.into_iter();
+    let Some(verb) = words.next() else {
+        return Ok(Task::Supervise);
+    };
+    let rest: Vec<String> = words.collect();
+    if verb == "check" {
+        return match rest.is_empty() {
+            true => Err("check needs a directory".to_owned()),
+            false => Ok(Task::Check(rest.into_iter().map(PathBuf::from).collect())),
+        };
+    }
+    let Some((_, least, most)) = VERBS.iter().find(|(name, _, _)| *name == verb) else {
+        let names = VERBS.iter().map(|(name, _, _)| *name).chain(["check"]);
+        let hint = mos_toml::nearest(&verb, names).map_or(String::new(), |name| format!(", did you mean {name}?"));
+        return Err(format!("unknown verb {verb}{hint}"));
+    };
+    if !(*least..=*most).contains(&rest.len()) {
+        return Err(format!("{verb} takes {least} to {most} arguments, see --help"));
+    }
+    let mut rest = rest.into_iter();
+    let name = rest.next();
+    let lines = rest
+        .next()
+        .map(|lines| lines.parse().map_err(|_| format!("`{lines}` is not a number of lines")));
+    Ok(Task::Ask(Question {
+        verb,
+        name,
+        lines: lines.transpose()?,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options, String> {
+        Options::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn the_socket_is_honoured_wherever_it_stands() {
+        // zinit 0.3.9 ignored it (D7).
+        for line in ["--socket /x why web", "why --socket /x web", "why web --socket /x"] {
+            let options = parse(line).unwrap();
+            assert_eq!(options.socket, PathBuf::from("/x"));
+            let question = Question {
+                verb: "why".into(),
+                name: Some("web".into()),
+                lines: None,
+            };
+            assert_eq!(options.task, Task::Ask(question));
+        }
+    }
+
+    #[test]
+    fn usage_errors_are_sentences() {
+        for (line, message) in [
+            ("lits", "unknown verb lits, did you mean list?"),
+            ("why", "why takes 1 to 1 arguments, see --help"),
+            ("logs web many", "`many` is not a number of lines"),
+            ("--socket", "--socket needs a value"),
+            ("--colour", "unknown option --colour"),
+            ("check", "check needs a directory"),
+            ("--deadline soon", "--deadline is `soon`, expected whole seconds"),
+        ] {
+            assert_eq!(parse(line), Err(message.to_owned()));
+        }
+        assert_eq!(parse("--container").unwrap().task, Task::Supervise);
+    }
+}

@@ -1,0 +1,169 @@
+//! Reading the service directories.
+
+use std::ffi::CString;
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use mos_service::{Command, Service, is_service_file};
+use mos_toml::{Problem, Severity};
+
+/// The largest service file, in bytes.
+const FILE_MAX: u64 = 256 * 1024;
+/// The most files in one directory.
+const FILES_MAX: usize = 20_000;
+/// Where programs named without a slash are looked for when neither the service nor our environment says.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/var/cache/bin";
+
+/// Reads the files of the directories in order, those of one directory by name. A directory that is not there has none.
+pub fn read(directories: &[PathBuf]) -> (Vec<(String, String)>, Vec<Problem>) {
+    let (mut files, mut problems) = (Vec::new(), Vec::new());
+    for directory in directories {
+        for path in list(directory, &mut problems) {
+            match read_file(&path) {
+                Ok(text) => files.push((path.display().to_string(), text)),
+                Err(error) => problems.push(problem(&path, &error)),
+            }
+        }
+    }
+    (files, problems)
+}
+
+/// Reads and understands all service files; what is wrong with one leaves the others alone.
+pub fn load(directories: &[PathBuf]) -> mos_service::Loaded {
+    let (files, mut problems) = read(directories);
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    let mut loaded = mos_service::load(&files);
+    problems.append(&mut loaded.problems);
+    mos_service::Loaded { problems, ..loaded }
+}
+
+fn problem(path: &Path, error: &dyn std::fmt::Display) -> Problem {
+    Problem {
+        position: None,
+        severity: Severity::Error,
+        message: format!("{}: {error}", path.display()),
+        hint: None,
+    }
+}
+
+fn list(directory: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            problems.push(problem(directory, &error));
+            return Vec::new();
+        }
+    };
+    let named = |entry: &fs::DirEntry| entry.file_name().to_str().is_some_and(is_service_file);
+    let mut paths: Vec<PathBuf> = entries
+        .flatten()
+        .filter(named)
+        .map(|entry| entry.path())
+        .take(FILES_MAX)
+        .collect();
+    paths.sort();
+    if paths.len() == FILES_MAX {
+        problems.push(problem(
+            directory,
+            &format!("holds {FILES_MAX} service files or more; the rest is left out"),
+        ));
+    }
+    paths
+}
+
+fn read_file(path: &Path) -> std::io::Result<String> {
+    let kind = fs::metadata(path)?;
+    if !kind.is_file() || kind.len() > FILE_MAX {
+        return Err(std::io::Error::other(format!(
+            "not a regular file of at most {FILE_MAX} bytes"
+        )));
+    }
+    fs::read_to_string(path)
+}
+
+/// The file that a command executes: its first word, looked for in `path` when it has no slash.
+pub fn program(command: &Command, path: &str) -> PathBuf {
+    let word = command.argv().first().map_or("", String::as_str);
+    if word.contains('/') {
+        return PathBuf::from(word);
+    }
+    let places = path.split(':').map(|directory| Path::new(directory).join(word));
+    places
+        .into_iter()
+        .find(|place| place.is_file())
+        .unwrap_or_else(|| PathBuf::from(word))
+}
+
+/// Identifies the files that a service runs: the program and every file that its command names by absolute path. A new
+/// generation links other files there, so the value changes; writing to one of them in place does not change it.
+pub fn stamp(service: &Service, path: &str) -> u64 {
+    let Some(command) = &service.command else { return 0 };
+    let program = program(command, path);
+    let words = command
+        .argv()
+        .iter()
+        .flat_map(|word| word.split_whitespace())
+        .filter(|word| word.starts_with('/'));
+    let mut hasher = DefaultHasher::new();
+    for file in words.map(Path::new).chain([program.as_path()]) {
+        let identity = fs::metadata(file).ok().filter(fs::Metadata::is_file);
+        identity.map(|file| (file.dev(), file.ino())).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// A string for the kernel. The service's parser has refused NUL; if one came all the same the text ends there.
+pub fn c_string(text: &str) -> CString {
+    let text = text.split('\0').next().unwrap_or("");
+    CString::new(text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_read_in_order_and_a_missing_one_is_empty() {
+        let root = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("a/b.toml", "2"),
+            ("a/a.service.toml", "1"),
+            ("a/x.conf", "-"),
+            ("b/c.toml", "3"),
+        ] {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        fs::create_dir(root.path().join("b/d.toml")).unwrap();
+        let directories = ["a", "missing", "b"].map(|name| root.path().join(name));
+        let (files, problems) = read(&directories);
+        let texts: Vec<&str> = files.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(texts, ["1", "2", "3"]);
+        assert!(
+            problems[0].to_string().contains("d.toml: not a regular file"),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn the_stamp_changes_when_a_file_is_replaced_but_not_when_it_is_written_to() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("web");
+        fs::write(&file, "1").unwrap();
+        let text = format!("[service]\nexec = \"{} --fast\"\n", file.display());
+        let service = mos_service::parse("web.toml", &text).service.unwrap();
+        let first = stamp(&service, PATH);
+        fs::write(&file, "22").unwrap();
+        assert_eq!(stamp(&service, PATH), first);
+        fs::write(root.path().join("new"), "3").unwrap();
+        fs::rename(root.path().join("new"), &file).unwrap();
+        assert_ne!(stamp(&service, PATH), first);
+    }
+}

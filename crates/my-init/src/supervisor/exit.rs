@@ -1,0 +1,145 @@
+//! How a service ended, what follows, and making it end.
+
+use mos_service::{Kind, Status};
+
+use super::state::{AfterStop, Exit, Reason, State};
+use super::timers::Timer;
+use super::{Action, Id, Supervisor};
+use crate::clock::{Millis, seconds};
+
+impl Supervisor {
+    /// The service's process has ended and was reaped.
+    pub fn exited(&mut self, id: Id, exit: Exit, now: Millis) {
+        self.timers.cancel_all(id);
+        self.cancel_probe(id);
+        let Some(unit) = self.unit_mut(id) else { return };
+        unit.pid = None;
+        match unit.state {
+            State::Stopping => {
+                let after = std::mem::take(&mut unit.after_stop);
+                self.stopped(id, after, now);
+            }
+            _ => self.ended(id, exit, now),
+        }
+        self.settle(now);
+    }
+
+    /// It ended by itself.
+    fn ended(&mut self, id: Id, exit: Exit, now: Millis) {
+        let Some(unit) = self.unit(id) else { return };
+        let oneshot = unit.service.kind == Kind::Oneshot;
+        match exit {
+            Exit::Code(0) if unit.state == State::Starting && !oneshot => self.fail(id, Reason::EndedEarly, now),
+            Exit::Code(0) => self.ended_well(id, now),
+            Exit::Code(code) => self.fail(id, Reason::ExitCode(code), now),
+            Exit::Signal(number) => self.fail(id, Reason::Signal(number), now),
+        }
+    }
+
+    fn ended_well(&mut self, id: Id, now: Millis) {
+        let Some(unit) = self.unit_mut(id) else { return };
+        if unit.service.kind == Kind::Oneshot {
+            unit.ready = Some(now);
+        }
+        if !self.restart_later(id, None, now) {
+            self.set_state(id, State::Exited, now);
+        }
+    }
+
+    /// It failed; the restart policy decides what that means.
+    pub(super) fn fail(&mut self, id: Id, reason: Reason, now: Millis) {
+        self.timers.cancel_all(id);
+        self.cancel_probe(id);
+        let Some(unit) = self.unit_mut(id) else { return };
+        unit.last_failure = Some(reason.clone());
+        if self.restart_later(id, Some(&reason), now) {
+            return;
+        }
+        let Some(unit) = self.unit(id) else { return };
+        let line = format!("{}: failed: {reason}", unit.service.name);
+        self.set_state(id, State::Failed(reason), now);
+        self.actions.push_back(Action::PrintWithLog(id, line));
+    }
+
+    /// Arranges a restart if policy allows one; `failure` is `None` after a good end.
+    fn restart_later(&mut self, id: Id, failure: Option<&Reason>, now: Millis) -> bool {
+        let down = self.shutdown.is_some();
+        let Some(unit) = self.unit_mut(id) else { return false };
+        let ran = unit.ready.map_or(0, |ready| now.saturating_sub(ready));
+        let lifecycle = &unit.service.lifecycle;
+        let attempt = lifecycle.counted(unit.attempts, ran).saturating_add(1);
+        let cared_for = unit.wanted && !unit.gone && unit.service.status == Status::Start && !down;
+        if !cared_for || !lifecycle.may_restart(attempt, failure.is_some()) {
+            return false;
+        }
+        let delay = lifecycle.delay_ms(attempt);
+        unit.attempts = attempt;
+        unit.restarts += 1;
+        let why = failure.map_or_else(|| "exit code 0".to_owned(), Reason::to_string);
+        let when = if delay == 0 {
+            "now".to_owned()
+        } else {
+            format!("in {}", seconds(delay))
+        };
+        let line = format!("{}: {why}, restart {when} (attempt {attempt})", unit.service.name);
+        self.set_state(id, State::Restarting, now);
+        self.actions.push_back(Action::PrintWithLog(id, line));
+        self.timers.arm(Timer::Restart(id), now.saturating_add(delay));
+        true
+    }
+
+    /// Asks a service to end; without a process it has ended already.
+    pub(super) fn begin_stop(&mut self, id: Id, after: AfterStop, now: Millis) {
+        self.timers.cancel_all(id);
+        self.cancel_probe(id);
+        let Some(unit) = self.unit_mut(id) else { return };
+        let deadline = now.saturating_add(unit.service.lifecycle.stop_timeout_ms);
+        let signal = unit.service.lifecycle.stop_signal;
+        let stopping = unit.state == State::Stopping;
+        if unit.pid.is_none() {
+            self.stopped(id, after, now);
+            return;
+        }
+        unit.after_stop = after;
+        self.timers.arm(Timer::Stop(id), deadline);
+        if !stopping {
+            self.set_state(id, State::Stopping, now);
+            self.actions.push_back(Action::Signal(id, signal));
+        }
+    }
+
+    fn stopped(&mut self, id: Id, after: AfterStop, now: Millis) {
+        let Some(unit) = self.unit_mut(id) else { return };
+        if unit.gone {
+            return self.forget(id, now);
+        }
+        match after {
+            AfterStop::Fail(reason) => self.fail(id, reason, now),
+            AfterStop::Rest => self.set_state(id, State::Inactive, now),
+            AfterStop::Again => {
+                unit.restarts += u64::from(unit.spawned.is_some());
+                self.retry(id, now);
+            }
+        }
+    }
+
+    pub(super) fn stop_timed_out(&mut self, id: Id) {
+        let Some(service) = self.service(id) else { return };
+        let limit = seconds(service.lifecycle.stop_timeout_ms);
+        let line = format!("{}: did not stop within {limit}, killed", service.name);
+        self.print(line);
+        self.actions.push_back(Action::Kill(id));
+    }
+
+    fn forget(&mut self, id: Id, now: Millis) {
+        let Some(unit) = self.units.get_mut(id).and_then(Option::take) else {
+            return;
+        };
+        self.boot.uncount(unit.unsettled);
+        self.names.remove(&unit.service.name);
+        self.actions.push_back(Action::Forget(id));
+        for neighbour in unit.dependents.iter().chain(&unit.rivals) {
+            self.evaluate(*neighbour, now);
+        }
+    }
+}

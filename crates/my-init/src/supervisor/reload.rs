@@ -1,0 +1,192 @@
+//! New service files, applied as a difference.
+
+use std::collections::HashSet;
+
+use mos_service::{Graph, Service, Status};
+
+use super::state::{AfterStop, Reason, State, Unit};
+use super::{Id, Supervisor};
+use crate::clock::Millis;
+
+/// What a reload did, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Difference {
+    /// Were not there before.
+    pub added: Vec<String>,
+    /// Are described otherwise than before, or run other files.
+    pub changed: Vec<String>,
+    /// Are no more.
+    pub removed: Vec<String>,
+}
+
+enum Change {
+    None,
+    Changed,
+    /// It was being removed.
+    Revived,
+}
+
+impl Supervisor {
+    /// Makes `services` (with the identity of the files each would run) the ones there are. What has not changed is left
+    /// alone; what has is restarted if it runs; what is gone is stopped. Names are unique.
+    pub fn reload(&mut self, services: Vec<(Service, u64)>, now: Millis) -> Difference {
+        let mut difference = Difference::default();
+        self.remove_missing(&services, &mut difference, now);
+        let mut changed = Vec::new();
+        for (service, stamp) in services {
+            let name = service.name.clone();
+            match self.find(&name) {
+                None => {
+                    self.add(service, stamp, now);
+                    difference.added.push(name);
+                }
+                Some(id) => match self.replace(id, service, stamp) {
+                    Change::None => {}
+                    Change::Changed => {
+                        changed.push(id);
+                        difference.changed.push(name);
+                    }
+                    Change::Revived => {
+                        changed.push(id);
+                        difference.added.push(name);
+                    }
+                },
+            }
+        }
+        self.link(now);
+        for id in changed {
+            self.apply_change(id, now);
+        }
+        self.evaluate_all(now);
+        self.settle(now);
+        difference
+    }
+
+    /// A removed service keeps its name until it has ended: one that takes its place must not run beside it.
+    fn remove_missing(&mut self, services: &[(Service, u64)], difference: &mut Difference, now: Millis) {
+        let kept: HashSet<&str> = services.iter().map(|(service, _)| service.name.as_str()).collect();
+        let leaving = self
+            .units()
+            .filter(|(_, unit)| !unit.gone && !kept.contains(unit.service.name.as_str()));
+        let mut leaving: Vec<(String, Id)> = leaving.map(|(id, unit)| (unit.service.name.clone(), id)).collect();
+        leaving.sort();
+        for (name, id) in leaving {
+            if let Some(unit) = self.unit_mut(id) {
+                (unit.gone, unit.wanted) = (true, false);
+            }
+            self.begin_stop(id, AfterStop::Rest, now);
+            difference.removed.push(name);
+        }
+    }
+
+    fn add(&mut self, service: Service, stamp: u64, now: Millis) {
+        let name = service.name.clone();
+        let unit = Some(Unit::new(service, stamp, now));
+        let id = match self.free.pop() {
+            Some(free) => {
+                self.units[free] = unit;
+                free
+            }
+            None => {
+                self.units.push(unit);
+                self.units.len() - 1
+            }
+        };
+        self.names.insert(name, id);
+    }
+
+    /// Takes over a new description.
+    fn replace(&mut self, id: Id, service: Service, stamp: u64) -> Change {
+        let Some(unit) = self.unit_mut(id) else {
+            return Change::None;
+        };
+        let revived = std::mem::take(&mut unit.gone);
+        let same = unit.service.same(&service) && unit.stamp == stamp;
+        if revived || unit.service.status != service.status {
+            unit.wanted = match service.status {
+                Status::Start => true,
+                Status::Stop => false,
+                Status::Ignore => unit.wanted,
+            };
+        }
+        unit.service = service;
+        unit.stamp = stamp;
+        match (revived, same) {
+            (true, _) => Change::Revived,
+            (false, true) => Change::None,
+            (false, false) => Change::Changed,
+        }
+    }
+
+    fn apply_change(&mut self, id: Id, now: Millis) {
+        let Some(unit) = self.unit_mut(id) else { return };
+        unit.attempts = 0;
+        let after = if unit.wanted { AfterStop::Again } else { AfterStop::Rest };
+        self.begin_stop(id, after, now);
+    }
+
+    /// Draws the edges between services anew and sets aside those that wait for themselves.
+    fn link(&mut self, now: Millis) {
+        let ids: Vec<Id> = self.units().filter(|(_, unit)| !unit.gone).map(|(id, _)| id).collect();
+        let graph = Graph::new(ids.iter().filter_map(|id| self.service(*id)));
+        for (index, &id) in ids.iter().enumerate() {
+            let numbers = |list: &[usize]| list.iter().filter_map(|index| ids.get(*index).copied()).collect();
+            let (needs, dependents) = (numbers(graph.needs(index)), numbers(graph.dependents(index)));
+            if let Some(unit) = self.unit_mut(id) {
+                (unit.needs, unit.dependents) = (needs, dependents);
+                unit.rivals.clear();
+                if matches!(unit.state, State::Failed(Reason::Cycle(_))) {
+                    unit.state = State::Inactive;
+                }
+            }
+        }
+        for &id in &ids {
+            self.link_rivals(id);
+        }
+        for cycle in graph.cycles() {
+            self.set_aside(&cycle.iter().map(|index| ids[*index]).collect::<Vec<Id>>(), now);
+        }
+    }
+
+    fn link_rivals(&mut self, id: Id) {
+        let Some(service) = self.service(id) else { return };
+        let conflicts = service.dependencies.conflicts.iter();
+        let rivals: Vec<Id> = conflicts
+            .filter_map(|other| self.find(&other.name))
+            .filter(|other| *other != id)
+            .collect();
+        for rival in rivals {
+            for (one, other) in [(id, rival), (rival, id)] {
+                if let Some(unit) = self.unit_mut(one)
+                    && !unit.rivals.contains(&other)
+                {
+                    unit.rivals.push(other);
+                }
+            }
+        }
+    }
+
+    /// Members of a cycle cannot start; everybody else goes on. One that runs already keeps running.
+    fn set_aside(&mut self, cycle: &[Id], now: Millis) {
+        let names = cycle.iter().chain(cycle.first()).filter_map(|id| self.service(*id));
+        let walk = names
+            .map(|service| service.name.as_str())
+            .collect::<Vec<_>>()
+            .join(" -> ");
+        self.print(format!("services wait for each other and are left out: {walk}"));
+        for &id in cycle {
+            let Some(unit) = self.unit_mut(id) else { continue };
+            if unit.pid.is_none() {
+                unit.last_failure = Some(Reason::Cycle(walk.clone()));
+                self.set_state(id, State::Failed(Reason::Cycle(walk.clone())), now);
+            }
+        }
+    }
+
+    fn evaluate_all(&mut self, now: Millis) {
+        for id in 0..self.units.len() {
+            self.changed.push_back(id);
+            self.evaluate(id, now);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What is known of services, in words and as JSON.
+
+use mos_service::{Class, Kind, Status};
+use serde_json::{Value, json};
+
+use super::state::{State, Unit};
+use super::{Id, Supervisor};
+use crate::clock::{Millis, seconds};
+
+impl Supervisor {
+    /// One line: name, state, and what it waits for or why it failed.
+    pub fn describe(&self, id: Id) -> String {
+        let Some(unit) = self.unit(id) else {
+            return String::new();
+        };
+        let mut line = format!("{}: {}", unit.service.name, unit.state.word());
+        if let State::Failed(reason) = &unit.state {
+            line.push_str(&format!(": {reason}"));
+        }
+        if let (State::Restarting | State::Degraded, Some(reason)) = (&unit.state, &unit.last_failure) {
+            line.push_str(&format!(" after {reason}"));
+        }
+        let waits = self.waits_for(id);
+        if !waits.is_empty() {
+            line.push_str(&format!(", waits for {}", waits.join(", ")));
+        }
+        line
+    }
+
+    /// What has to happen before a service goes on; empty when nothing has to.
+    pub fn waits_for(&self, id: Id) -> Vec<String> {
+        let Some(unit) = self.unit(id) else { return Vec::new() };
+        match unit.state {
+            State::Blocked => self.unmet(unit),
+            State::Starting => vec![readiness(unit)],
+            State::Stopping => vec!["its end".to_owned()],
+            _ => Vec::new(),
+        }
+    }
+
+    fn unmet(&self, unit: &Unit) -> Vec<String> {
+        let named = |other: &Unit| format!("{} ({})", other.service.name, other.state.word());
+        let requires = unit.service.dependencies.requires.iter();
+        let required = requires.filter_map(|one| self.unit(self.find(&one.name)?));
+        let mut unmet: Vec<String> = required.filter(|other| !other.state.satisfies()).map(named).collect();
+        for other in self.waits_after(unit).map(named) {
+            if !unmet.contains(&other) {
+                unmet.push(other);
+            }
+        }
+        let rivals = self.active_rivals(unit);
+        unmet.extend(rivals.map(|rival| format!("the end of {}, with which it conflicts", rival.service.name)));
+        unmet
+    }
+
+    /// The whole story of one service, for people.
+    pub fn why(&self, id: Id, now: Millis) -> Vec<String> {
+        let Some(unit) = self.unit(id) else { return Vec::new() };
+        let mut lines = vec![self.describe(id)];
+        lines.push(format!("in this state for {}", seconds(now.saturating_sub(unit.since))));
+        if !unit.wanted {
+            lines.push("not meant to run: stopped by hand, or its file has status = \"stop\" or \"ignore\"".to_owned());
+        }
+        if !unit.status.is_empty() {
+            lines.push(format!("it says: {}", unit.status));
+        }
+        if !unit.probe_error.is_empty() {
+            lines.push(format!(
+                "last probe: {} ({} in a row failed)",
+                unit.probe_error, unit.probe_failures
+            ));
+        }
+        if let Some(at) = self.timers.at(super::timers::Timer::Restart(id)) {
+            lines.push(format!("next try in {}", seconds(at.saturating_sub(now))));
+        }
+        if let Some(reason) = &unit.last_failure {
+            lines.push(format!("last failure: {reason}"));
+        }
+        lines.push(format!("defined by {}", unit.service.file));
+        lines
+    }
+
+    /// Everything about one service, for programs. Times are milliseconds since the kernel started.
+    pub fn status(&self, id: Id, now: Millis) -> Value {
+        let Some(unit) = self.unit(id) else { return Value::Null };
+        let service = &unit.service;
+        let reason = match &unit.state {
+            State::Failed(reason) => Some(reason.to_string()),
+            _ => None,
+        };
+        json!({
+            "name": service.name,
+            "kind": kind(service.kind),
+            "state": unit.state.word(),
+            "reason": reason,
+            "pid": unit.pid,
+            "waits_for": self.waits_for(id),
+            "status": unit.status,
+            "health": health(unit),
+            "enabled": service.status == Status::Start,
+            "wanted": unit.wanted,
+            "critical": service.critical,
+            "class": match service.class { Class::User => "user", Class::System => "system" },
+            "restarts": unit.restarts,
+            "attempts": unit.counted_attempts(now),
+            "last_failure": unit.last_failure.as_ref().map(ToString::to_string),
+            "since_ms": unit.since,
+            "spawned_ms": unit.spawned,
+            "ready_ms": unit.ready,
+            "file": service.file,
+        })
+    }
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Process => "service",
+        Kind::Oneshot => "oneshot",
+        Kind::Target => "target",
+    }
+}
+
+fn readiness(unit: &Unit) -> String {
+    let service = &unit.service;
+    match &service.health {
+        _ if unit.pid.is_none() => "its process".to_owned(),
+        _ if service.kind == Kind::Oneshot => "its end".to_owned(),
+        _ if service.notify && !unit.notified => "READY=1 from it".to_owned(),
+        Some(health) => health.probe.to_string(),
+        None => "nothing".to_owned(),
+    }
+}
+
+/// `none` means that being alive is all that is checked.
+fn health(unit: &Unit) -> &'static str {
+    match (&unit.service.health, &unit.state) {
+        (None, _) => "none",
+        (Some(_), State::Running) => "healthy",
+        (Some(_), State::Degraded) => "unhealthy",
+        (Some(_), _) => "unknown",
+    }
+}

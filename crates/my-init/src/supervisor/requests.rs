@@ -1,0 +1,121 @@
+//! What people ask for. Every request is answered at once; what it sets going is seen in the service's state.
+
+use std::fmt;
+
+use super::state::{AfterStop, Reason, State};
+use super::{Id, Supervisor};
+use crate::clock::Millis;
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestError {
+    /// No service has this name.
+    NotFound(String),
+    /// It is already active.
+    AlreadyRunning(String),
+    /// It is not active.
+    NotRunning(String),
+    /// It waits for itself.
+    BadConfiguration(String),
+    /// It requires what no service file defines.
+    MissingDependency(String),
+    /// Everything is being taken down.
+    ShuttingDown,
+}
+
+impl RequestError {
+    /// The code in the control protocol.
+    pub fn code(&self) -> i64 {
+        match self {
+            Self::NotFound(_) => -32000,
+            Self::AlreadyRunning(_) => -32001,
+            Self::NotRunning(_) | Self::ShuttingDown => -32002,
+            Self::BadConfiguration(_) => -32003,
+            Self::MissingDependency(_) => -32012,
+        }
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound(name) => write!(f, "no service is named `{name}`"),
+            Self::AlreadyRunning(name) => write!(f, "{name} is already active"),
+            Self::NotRunning(name) => write!(f, "{name} is not active"),
+            Self::BadConfiguration(text) | Self::MissingDependency(text) => f.write_str(text),
+            Self::ShuttingDown => f.write_str("the node is shutting down"),
+        }
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+impl Supervisor {
+    /// Starts a service, also one that is not started by itself.
+    ///
+    /// # Errors
+    /// When there is none, it is active, or cannot start.
+    pub fn start(&mut self, name: &str, now: Millis) -> Result<(), RequestError> {
+        let id = self.named(name)?;
+        let state = self.unit(id).map(|unit| unit.state.clone());
+        if matches!(state, Some(State::Starting | State::Running | State::Degraded)) {
+            return Err(RequestError::AlreadyRunning(name.to_owned()));
+        }
+        self.start_anew(id, now)
+    }
+
+    /// Stops a service and keeps it down.
+    ///
+    /// # Errors
+    /// When there is none, or it is not active.
+    pub fn stop(&mut self, name: &str, now: Millis) -> Result<(), RequestError> {
+        let id = self.named(name)?;
+        let Some(unit) = self.unit_mut(id) else {
+            return Err(RequestError::NotFound(name.to_owned()));
+        };
+        let at_rest = matches!(unit.state, State::Inactive | State::Exited | State::Failed(_));
+        unit.wanted = false;
+        if at_rest {
+            return Err(RequestError::NotRunning(name.to_owned()));
+        }
+        self.begin_stop(id, AfterStop::Rest, now);
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Starts a service anew, whatever its state.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot start.
+    pub fn restart(&mut self, name: &str, now: Millis) -> Result<(), RequestError> {
+        let id = self.named(name)?;
+        self.start_anew(id, now)
+    }
+
+    fn named(&self, name: &str) -> Result<Id, RequestError> {
+        if self.shutdown.is_some() {
+            return Err(RequestError::ShuttingDown);
+        }
+        let found = self
+            .find(name)
+            .filter(|id| self.unit(*id).is_some_and(|unit| !unit.gone));
+        found.ok_or_else(|| RequestError::NotFound(name.to_owned()))
+    }
+
+    fn start_anew(&mut self, id: Id, now: Millis) -> Result<(), RequestError> {
+        let Some(unit) = self.unit_mut(id) else { return Ok(()) };
+        if let State::Failed(reason @ Reason::Cycle(_)) = &unit.state {
+            return Err(RequestError::BadConfiguration(reason.to_string()));
+        }
+        unit.wanted = true;
+        unit.attempts = 0;
+        self.begin_stop(id, AfterStop::Again, now);
+        self.settle(now);
+        match self.unit(id).map(|unit| &unit.state) {
+            Some(State::Failed(reason @ Reason::MissingDependency(_))) => {
+                Err(RequestError::MissingDependency(reason.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+}

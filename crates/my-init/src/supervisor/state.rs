@@ -1,0 +1,222 @@
+//! What is known of one service.
+
+use std::fmt;
+
+use mos_service::{Service, Signal, Status};
+
+use super::Id;
+use crate::clock::{Millis, seconds};
+
+/// Where a service stands. Each state claims only what was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Not running and not meant to, or about to be looked at.
+    Inactive,
+    /// Meant to run, but something it needs is not there yet.
+    Blocked,
+    /// Its process is alive (or about to be), but has not shown that it is ready. A oneshot that runs.
+    Starting,
+    /// Alive, and ready as far as the service file says how to tell.
+    Running,
+    /// Alive, was ready, and its last health probe failed.
+    Degraded,
+    /// Asked to end.
+    Stopping,
+    /// Failed, and will be started again.
+    Restarting,
+    /// Ended well.
+    Exited,
+    /// Failed for good.
+    Failed(Reason),
+}
+
+impl State {
+    /// The state's word in the control protocol.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Inactive => "inactive",
+            Self::Blocked => "blocked",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Degraded => "degraded",
+            Self::Stopping => "stopping",
+            Self::Restarting => "restarting",
+            Self::Exited => "exited",
+            Self::Failed(_) => "failed",
+        }
+    }
+
+    /// True while it has, or may have, a process; for a target, while it runs.
+    pub fn is_active(&self) -> bool {
+        matches!(self, Self::Starting | Self::Running | Self::Degraded | Self::Stopping)
+    }
+
+    /// True when a service that requires this one may start.
+    pub(super) fn satisfies(&self) -> bool {
+        matches!(self, Self::Running | Self::Exited)
+    }
+}
+
+/// Why a service failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// It ended with this code.
+    ExitCode(i32),
+    /// A signal ended it.
+    Signal(i32),
+    /// It ended with code 0 before it was ready.
+    EndedEarly,
+    /// It was not ready in time (milliseconds).
+    StartTimeout(Millis),
+    /// Its health probe failed too often; the last error.
+    Health(String),
+    /// What it requires has failed.
+    DependencyFailed(String),
+    /// What it requires is not defined.
+    MissingDependency(String),
+    /// Its process could not be started.
+    Spawn(String),
+    /// It waits for itself.
+    Cycle(String),
+}
+
+impl Reason {
+    /// True when another service is to blame, so that a change there is a reason to look again.
+    pub(super) fn is_dependency(&self) -> bool {
+        matches!(self, Self::DependencyFailed(_) | Self::MissingDependency(_))
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ExitCode(code) => write!(f, "exit code {code}"),
+            Self::Signal(number) => write!(f, "killed by {}", Signal(*number)),
+            Self::EndedEarly => f.write_str("exit code 0 before it was ready"),
+            Self::StartTimeout(limit) => write!(f, "not ready within {}", seconds(*limit)),
+            Self::Health(error) => write!(f, "unhealthy: {error}"),
+            Self::DependencyFailed(name) => write!(f, "requires {name}, which failed"),
+            Self::MissingDependency(name) => write!(f, "requires {name}, which no service file defines"),
+            Self::Spawn(error) => write!(f, "cannot be started: {error}"),
+            Self::Cycle(walk) => write!(f, "waits for itself: {walk}"),
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// What follows when a service that is being stopped has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum AfterStop {
+    /// Nothing.
+    #[default]
+    Rest,
+    /// It starts anew.
+    Again,
+    /// It has failed for this reason; the restart policy decides.
+    Fail(Reason),
+}
+
+/// One service and all that is known of it.
+#[derive(Debug)]
+pub struct Unit {
+    pub(super) service: Service,
+    pub(super) state: State,
+    /// It is meant to run.
+    pub(super) wanted: bool,
+    /// It is to be forgotten as soon as it has ended.
+    pub(super) gone: bool,
+    pub(super) pid: Option<u32>,
+    pub(super) since: Millis,
+    pub(super) spawned: Option<Millis>,
+    pub(super) ready: Option<Millis>,
+    /// Restarts in a row.
+    pub(super) attempts: u32,
+    /// Restarts ever, by hand or not.
+    pub(super) restarts: u64,
+    pub(super) last_failure: Option<Reason>,
+    pub(super) after_stop: AfterStop,
+    pub(super) notified: bool,
+    /// What it last said of itself (`STATUS=`).
+    pub(super) status: String,
+    pub(super) probing: bool,
+    /// Failed probes in a row.
+    pub(super) probe_failures: u32,
+    pub(super) probe_error: String,
+    /// Identity of the files it runs: another value means it should be restarted.
+    pub(super) stamp: u64,
+    pub(super) needs: Vec<Id>,
+    pub(super) dependents: Vec<Id>,
+    pub(super) rivals: Vec<Id>,
+    /// It counts among those that `ready` waits for.
+    pub(super) unsettled: bool,
+}
+
+impl Unit {
+    pub(super) fn new(service: Service, stamp: u64, now: Millis) -> Self {
+        Self {
+            wanted: service.status == Status::Start,
+            service,
+            state: State::Inactive,
+            gone: false,
+            pid: None,
+            since: now,
+            spawned: None,
+            ready: None,
+            attempts: 0,
+            restarts: 0,
+            last_failure: None,
+            after_stop: AfterStop::Rest,
+            notified: false,
+            status: String::new(),
+            probing: false,
+            probe_failures: 0,
+            probe_error: String::new(),
+            stamp,
+            needs: Vec::new(),
+            dependents: Vec::new(),
+            rivals: Vec::new(),
+            unsettled: false,
+        }
+    }
+
+    /// What the service file says.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    /// True when nothing more is going to happen by itself.
+    pub(super) fn is_settled(&self) -> bool {
+        match self.state {
+            State::Inactive => !self.wanted,
+            State::Exited | State::Failed(_) | State::Running => true,
+            _ => false,
+        }
+    }
+
+    /// Restarts in a row that count now: none once it has run long enough.
+    pub(super) fn counted_attempts(&self, now: Millis) -> u32 {
+        let ran = match (self.pid, self.ready) {
+            (Some(_), Some(ready)) => now.saturating_sub(ready),
+            _ => 0,
+        };
+        self.service.lifecycle.counted(self.attempts, ran)
+    }
+}
