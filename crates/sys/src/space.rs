@@ -12,7 +12,11 @@ pub fn free(path: &Path) -> io::Result<u64> {
     loop {
         match rustix::fs::statvfs(place) {
             Err(rustix::io::Errno::NOENT) => place = place.parent().ok_or(rustix::io::Errno::NOENT)?,
-            other => return other.map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize)).map_err(io::Error::from),
+            other => {
+                return other
+                    .map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+                    .map_err(io::Error::from);
+            }
         }
     }
 }
