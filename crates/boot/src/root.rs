@@ -124,7 +124,8 @@ pub fn link_busybox(tree: &mut Tree) -> Result<usize, RootError> {
     let (path, content) = find_busybox(tree).ok_or(RootError::NoBusybox)?;
     let commands = commands(&content).map_err(RootError::Busybox)?;
     let mut links = 0;
-    for command in commands.lines().filter(|line| !line.is_empty()) {
+    // `linuxrc` alone has no directory: it is for initial RAM disks of the old kind.
+    for command in commands.lines().filter(|line| line.contains('/')) {
         if !has_command(tree, command) {
             tree.insert_symlink(command, format!("/{path}"))?;
             links += 1;
@@ -201,7 +202,7 @@ mod tests {
     fn commands_are_linked_where_nothing_stands() {
         let mut tree = base_tree().unwrap();
         assert!(matches!(link_busybox(&mut tree), Err(RootError::NoBusybox)));
-        let script = "#!/bin/sh\n[ \"$1\" = --list-full ] && printf 'bin/sh\\nusr/sbin/chroot\\nbin/ip\\n'\n";
+        let script = "#!/bin/sh\n[ \"$1\" = --list-full ] && printf 'linuxrc\\nbin/sh\\nusr/sbin/chroot\\nbin/ip\\n'\n";
         tree.insert_file("bin/busybox", 0o755, script).unwrap();
         tree.insert_file("sbin/ip", 0o755, "real").unwrap();
         assert_eq!(link_busybox(&mut tree).unwrap(), 2);

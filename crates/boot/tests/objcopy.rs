@@ -1,6 +1,8 @@
 //! Our unified kernel image against the one that `objcopy` makes, and against what `objdump` reads, on systemd's real
 //! stub. Needs binutils and the network (package systemd-boot-efi, through the host's apt).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test, as tests do")]
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -109,7 +111,11 @@ fn sections_and_headers_agree_with_binutils() {
     for (name, content) in contents {
         assert!(ours_read[name] == content, "{name}");
         let dump = format!("--dump-section={name}=dumped");
-        binutils("objcopy", &[dump.as_str(), "ours.efi", "discarded.efi"], directory.path());
+        binutils(
+            "objcopy",
+            &[dump.as_str(), "ours.efi", "discarded.efi"],
+            directory.path(),
+        );
         assert!(fs::read(directory.path().join("dumped")).unwrap() == content, "{name}");
     }
     // The size of the image is what objcopy says. Its own checksum of our file equals ours.

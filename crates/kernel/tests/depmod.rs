@@ -2,6 +2,8 @@
 //!
 //! Needs the network (a kernel package of 34 MB, kept in the temporary directory) and kmod.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test, as tests do")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;

@@ -4,16 +4,16 @@
 //!     CACHE/status          empty: nothing is installed
 //!     CACHE/lists/          what the sources offer
 //!     CACHE/debs/           packages, NAME_VERSION_ARCHITECTURE.deb
-//!     CACHE/lock            held while lists or configuration are written
+//!     CACHE/lock            held while lists, configuration or packages are written
 //!
 //! Several programs may use one cache at once. A crash leaves either no package or a whole one: a download gets its
 //! final name after its digest was checked.
 
-use std::cell::Cell;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
@@ -50,8 +50,8 @@ pub struct Deb {
 #[derive(Debug)]
 pub struct Apt {
     cache: PathBuf,
-    /// Lists were fetched by us: a package that is not in them is not there.
-    updated: Cell<bool>,
+    /// This value fetched the lists: what is not in them is not there.
+    updated: AtomicBool,
 }
 
 impl Apt {
@@ -59,7 +59,7 @@ impl Apt {
     pub fn new(cache: impl Into<PathBuf>) -> Self {
         Self {
             cache: cache.into(),
-            updated: Cell::new(false),
+            updated: AtomicBool::new(false),
         }
     }
 
@@ -82,7 +82,7 @@ impl Apt {
         }
         self.update(LISTS_FRESH, progress)?;
         match self.query(&names, with_dependencies) {
-            Err(_) if !self.updated.get() => {
+            Err(_) if !self.is_updated() => {
                 self.update(Duration::ZERO, progress)?;
                 self.query(&names, with_dependencies)
             }
@@ -129,7 +129,7 @@ impl Apt {
             self.update(LISTS_FRESH, progress)?;
             progress(Progress::Downloading(package));
             let downloaded = match self.download(package, &wanted, &path) {
-                Err(PackageError::VersionGone { .. }) if !self.updated.get() => {
+                Err(PackageError::VersionGone { .. } | PackageError::Apt { .. }) if !self.is_updated() => {
                     self.update(Duration::ZERO, progress)?;
                     self.download(package, &wanted, &path)
                 }
@@ -178,44 +178,55 @@ impl Apt {
     }
 
     fn download(&self, package: &LockedPackage, wanted: &str, path: &Path) -> Result<(), PackageError> {
+        let _lock = self.lock()?;
         let debs = self.cache.join("debs");
+        mos_sys::durable::sweep(&debs).map_err(at(&debs))?;
         let scratch = mos_sys::durable::temporary_beside(path).map_err(at(path))?;
         fs::create_dir_all(&scratch).map_err(at(&scratch))?;
-        let result = (|| {
-            let mut command = self.command("apt-get")?;
-            command.args(["download", "-qq", "--", wanted]).current_dir(&scratch);
-            let output = command.output().map_err(no_apt("apt-get"))?;
-            let said = said(&output);
-            if said.contains("was not found") || said.contains("Unable to locate") || said.contains("No packages found")
-            {
-                return Err(PackageError::VersionGone {
-                    name: package.name.clone(),
-                    version: package.version.clone(),
-                });
-            }
-            let action = format!("fetch {wanted}");
-            let file = only_file(&scratch)?.ok_or(PackageError::Apt { action, said })?;
-            let found = sha256(&file)?;
-            if found != package.sha256 {
-                return Err(PackageError::Digest {
-                    name: package.name.clone(),
-                    version: package.version.clone(),
-                    expected: package.sha256.clone(),
-                    found,
-                });
-            }
-            File::open(&file).and_then(|file| file.sync_all()).map_err(at(&file))?;
-            mos_sys::durable::rename(&file, path).map_err(at(path))
-        })();
-        // A leftover is empty or a wrong package; it is swept with the next one.
+        let result = self.download_into(&scratch, package, wanted, path);
+        // What cannot be removed now is swept before the next download.
         let _ = fs::remove_dir_all(&scratch);
-        debug_assert!(path.starts_with(debs));
         result
     }
 
-    /// Fetches the lists when they are older than `fresh`. Sources out of reach are told and tolerated as long as
-    /// there is any list at all.
+    fn download_into(
+        &self,
+        scratch: &Path,
+        package: &LockedPackage,
+        wanted: &str,
+        path: &Path,
+    ) -> Result<(), PackageError> {
+        let mut command = self.command("apt-get")?;
+        command.args(["download", "-qq", "--", wanted]).current_dir(scratch);
+        let output = command.output().map_err(no_apt("apt-get"))?;
+        let said = said(&output);
+        if said.contains("was not found") || said.contains("Unable to locate") || said.contains("No packages found") {
+            return Err(PackageError::VersionGone {
+                name: package.name.clone(),
+                version: package.version.clone(),
+            });
+        }
+        let action = format!("fetch {wanted}");
+        let file = only_file(scratch)?.ok_or(PackageError::Apt { action, said })?;
+        let found = sha256(&file)?;
+        if found != package.sha256 {
+            return Err(PackageError::Digest {
+                name: package.name.clone(),
+                version: package.version.clone(),
+                expected: package.sha256.clone(),
+                found,
+            });
+        }
+        File::open(&file).and_then(|file| file.sync_all()).map_err(at(&file))?;
+        mos_sys::durable::rename(&file, path).map_err(at(path))
+    }
+
+    /// Fetches the lists when they are older than `fresh`, once in the life of this value. Sources out of reach are
+    /// told, tolerated as long as there is any list at all, and tried again by the next program.
     fn update(&self, fresh: Duration, progress: &mut dyn FnMut(Progress<'_>)) -> Result<(), PackageError> {
+        if self.is_updated() {
+            return Ok(());
+        }
         let _lock = self.lock()?;
         let stamp = self.cache.join("updated");
         let age = fs::metadata(&stamp)
@@ -232,8 +243,15 @@ impl Apt {
         if !self.has_lists()? {
             return Err(PackageError::NoLists { said });
         }
-        self.updated.set(true);
-        mos_sys::durable::write(&stamp, b"", 0o644).map_err(at(&stamp))
+        self.updated.store(true, Ordering::Relaxed);
+        if output.status.success() && said.is_empty() {
+            mos_sys::durable::write(&stamp, b"", 0o644).map_err(at(&stamp))?;
+        }
+        Ok(())
+    }
+
+    fn is_updated(&self) -> bool {
+        self.updated.load(Ordering::Relaxed)
     }
 
     fn has_lists(&self) -> Result<bool, PackageError> {

@@ -2,7 +2,7 @@
 //! package's scripts is run.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use mos_tree::{Kind, Tree, tarball};
@@ -93,7 +93,7 @@ fn unpack(members: &[Member<'_>], name: &str, limit: u64) -> Result<Tree, String
     let (bytes, compression) =
         found.ok_or_else(|| format!("it has no member {name} that is plain, gzip, xz or zstd"))?;
     let reader = compression.reader(bytes).map_err(|error| format!("{name}: {error}"))?;
-    tarball::read(reader, limit).map_err(|error| format!("{name}: {error}"))
+    tarball::read(reader.take(limit), limit).map_err(|error| format!("{name}: {error}"))
 }
 
 fn control(tree: &Tree) -> Result<String, String> {

@@ -1,5 +1,7 @@
 //! The host's real apt and real packages, in a private state. Needs the network; says so when there is none.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test, as tests do")]
+
 use std::process::Command;
 
 use mos_packages::{Apt, LockedPackage, PackageError, Progress, deb};

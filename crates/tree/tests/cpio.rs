@@ -1,5 +1,7 @@
 //! Our cpio archives against GNU cpio, and our directories against the host's file system.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test, as tests do")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
