@@ -152,13 +152,7 @@ impl Daemon<'_> {
             .into_iter()
             .cloned()
             .collect();
-        for link in self.links.clone() {
-            if !link.up
-                && let Err(error) = self.kernel.set_up(&link)
-            {
-                self.trouble(&error, now);
-            }
-        }
+        self.set_up(&links, now);
         self.notice_network(now);
         let links = &self.links;
         let chosen = self.network.as_ref().map(|network| network.link.index);
@@ -170,6 +164,18 @@ impl Daemon<'_> {
         });
         if self.network.is_none() {
             self.begin(now);
+        }
+    }
+
+    /// Sets up what is down: the loopback link always, the others while there is no network.
+    fn set_up(&mut self, links: &[Link], now: Duration) {
+        let loopback = links.iter().filter(|link| link.loopback);
+        let others = self.links.iter().filter(|_| self.network.is_none());
+        let down: Vec<Link> = loopback.chain(others).filter(|link| !link.up).cloned().collect();
+        for link in down {
+            if let Err(error) = self.kernel.set_up(&link) {
+                self.trouble(&error, now);
+            }
         }
     }
 

@@ -256,6 +256,7 @@ fn fixed_address_needs_no_server() {
         "network up: nic0 10.77.0.9/24 via 10.77.0.1"
     );
     assert!(lab.shown("route").contains("default via 10.77.0.1 dev nic0"));
+    assert!(lab.shown("address show lo").contains("inet 127.0.0.1/8"));
     let status = Status::read(&lab.settings("").status).unwrap().unwrap();
     assert_eq!((status.server, status.lease_expires), (None, None));
 }
