@@ -1,4 +1,4 @@
-//! Talks to the kernel about links, addresses and routes: a thin executor over [`netlink`](crate::netlink).
+//! Talks to the kernel about links, addresses and routes: a thin executor over [`netlink`].
 
 use crate::configuration::{Change, Configuration};
 use crate::error::NetError;

@@ -22,7 +22,11 @@ pub fn bind_to_device(socket: impl AsFd, interface: &str) -> io::Result<()> {
             length,
         )
     };
-    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[cfg(test)]
@@ -35,7 +39,10 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let error = bind_to_device(&socket, "no-such-nic").unwrap_err();
         // Without CAP_NET_RAW the kernel may refuse before it looks for the name.
-        assert!(matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EPERM)), "{error}");
+        assert!(
+            matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EPERM)),
+            "{error}"
+        );
     }
 
     #[test]
