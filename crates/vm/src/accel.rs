@@ -1,8 +1,8 @@
 //! What executes the guest's instructions: KVM when it really runs guests here, else QEMU's own translator (TCG).
 //!
 //! That `/dev/kvm` exists and opens proves nothing: in clouds and containers there are hosts on which a guest never
-//! gets anywhere. So a 512-byte boot sector is started, which says "I ran" through a port and ends QEMU. That takes a
-//! tenth of a second where KVM works. The verdict is kept until the host reboots.
+//! gets anywhere. So a 512-byte boot sector is started, which says "I ran" through a port and ends QEMU. Even in software that
+//! takes a tenth of a second. The verdict is kept until the host reboots.
 
 use crate::error::VmError;
 use crate::tools;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 pub enum Accelerator {
     /// The processor itself.
     Kvm,
-    /// QEMU's translator: works everywhere, five to twenty times slower.
+    /// QEMU's translator: works everywhere, and is much slower.
     Tcg,
 }
 

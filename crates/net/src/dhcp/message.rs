@@ -461,7 +461,7 @@ mod tests {
 
     #[test]
     fn routes_of_the_rfc_example() {
-        // RFC 3442, "Option Code 121": destinations 10/8, 10.0/24, 10.17/16, 10.27.129/24, 10.229.0.128/25.
+        // Three destinations of the table in RFC 3442, "Classless Route Option Format", all via 9.9.9.9.
         let bytes = [
             8, 10, 9, 9, 9, 9, 24, 10, 0, 0, 9, 9, 9, 9, 25, 10, 229, 0, 128, 9, 9, 9, 9,
         ];
