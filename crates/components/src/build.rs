@@ -231,6 +231,11 @@ impl Job<'_> {
             }
             let target = output.join(binary);
             write_program(&target, &program)?;
+            if let Some(path) = outside(&programs.join(format!("{binary}.d")), place) {
+                progress(&format!(
+                    "warning: {binary} is also made from {path}, whose changes go unnoticed"
+                ));
+            }
         }
         progress(&format!("the whole output is in {}", log.path().display()));
         Ok(())
@@ -299,4 +304,44 @@ fn leak(program: &[u8], place: &Place) -> Option<String> {
         program.windows(needle.len()).any(|bytes| bytes == needle)
     });
     found.map(|path| path.display().to_string())
+}
+
+/// The first of the files that cargo noted as read (`<binary>.d`, in the grammar of make) that is not below the source.
+fn outside(dependencies: &Path, place: &Place) -> Option<String> {
+    let text = fs::read_to_string(dependencies).ok()?;
+    let (_, files) = text.trim_end().split_once(": ")?;
+    // A space in a name is written `\ `.
+    let files = files.replace("\\ ", "\0");
+    let files = files.split(' ').map(|file| file.replace('\0', " "));
+    let own = |file: &str| {
+        file.is_empty()
+            || [&place.source, &place.target]
+                .iter()
+                .any(|folder| Path::new(file).starts_with(folder))
+    };
+    files.into_iter().find(|file| !own(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_outside_of_the_source_are_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place {
+            directory: "/my work/a".into(),
+            source: "/my work".into(),
+            target: "/cache/target".into(),
+        };
+        let noted = directory.path().join("a.d");
+        fs::write(
+            &noted,
+            "/cache/target/a: /my\\ work/a/src/main.rs /cache/target/out.rs\n",
+        )
+        .unwrap();
+        assert_eq!(outside(&noted, &place), None);
+        fs::write(&noted, "/cache/target/a: /my\\ work/a/src/main.rs /my\\ other/lib.rs\n").unwrap();
+        assert_eq!(outside(&noted, &place).as_deref(), Some("/my other/lib.rs"));
+    }
 }

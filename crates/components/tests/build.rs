@@ -228,6 +228,45 @@ fn a_damaged_cache_entry_is_built_again() {
 }
 
 #[test]
+fn packages_of_a_workspace_are_built_with_its_own_profile() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = directory.path().join("hello").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write(
+        "Cargo.toml",
+        "[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\n[profile.node]\ninherits = \"release\"\npanic = \"abort\"\n",
+    );
+    let mut lock = "version = 4\n".to_owned();
+    for name in ["one", "two", "unused"] {
+        write(
+            &format!("{name}/Cargo.toml"),
+            &format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n"),
+        );
+        let main = if name == "unused" {
+            "nonsense"
+        } else {
+            "fn main() { println!(\"{}\", env!(\"CARGO_PKG_NAME\")); }"
+        };
+        write(&format!("{name}/src/main.rs"), main);
+        lock.push_str(&format!("\n[[package]]\nname = \"{name}\"\nversion = \"0.1.0\"\n"));
+    }
+    write("Cargo.lock", &lock);
+    let mut wanted = component(path_source(), &["one", "two"]);
+    wanted.build.packages = vec!["one".to_owned(), "two".to_owned()];
+    wanted.build.profile = "node".to_owned();
+    let shop = shop(directory.path(), &directory.path().join("cache"));
+    let (_, built) = make(&wanted, &shop).unwrap();
+    assert_eq!(
+        (run(&built.binaries["one"], ""), run(&built.binaries["two"], "")),
+        ("one".to_owned(), "two".to_owned())
+    );
+    assert!(make(&wanted, &shop).unwrap().1.cached);
+}
+
+#[test]
 fn a_failing_build_shows_why_and_where() {
     let directory = tempfile::tempdir().unwrap();
     hello(directory.path(), "fn main() { nonsense(); }");

@@ -171,14 +171,22 @@ fn metadata<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Metadata, TarError
     let header = entry.header();
     Ok(Metadata {
         mode: header.mode()? & 0o7777,
-        uid: number(header.uid()?, "owner")?,
-        gid: number(header.gid()?, "group")?,
+        uid: owner(&header.as_old().uid, header.uid(), "owner")?,
+        gid: owner(&header.as_old().gid, header.gid(), "group")?,
         mtime: Timestamp {
             seconds: i64::try_from(header.mtime()?).unwrap_or(i64::MAX),
             nanoseconds: 0,
         },
         xattrs,
     })
+}
+
+/// Archives that keep no owners, such as those of the Rust registry, leave the field empty: root, as for GNU tar.
+fn owner(field: &[u8], value: io::Result<u64>, what: &str) -> io::Result<u32> {
+    if field.iter().all(|byte| *byte == 0) {
+        return Ok(0);
+    }
+    number(value?, what)
 }
 
 fn number(value: u64, what: &str) -> io::Result<u32> {
@@ -214,6 +222,22 @@ mod tests {
             builder.append(&header, content).unwrap();
         }
         builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn an_empty_owner_is_root_and_a_damaged_one_an_error() {
+        let with_owner = |field: &[u8; 8]| {
+            let mut bytes = archive(&[(EntryType::Regular, b"a", b"x")]);
+            let mut header = tar::Header::new_gnu();
+            header.as_mut_bytes().copy_from_slice(&bytes[..512]);
+            header.as_old_mut().uid = *field;
+            header.set_cksum();
+            bytes[..512].copy_from_slice(header.as_bytes());
+            read(&bytes[..], 99)
+        };
+        assert_eq!(with_owner(&[0; 8]).unwrap().get("a").unwrap().metadata.uid, 0);
+        assert_eq!(with_owner(b"0001750\0").unwrap().get("a").unwrap().metadata.uid, 1000);
+        assert!(matches!(with_owner(b"nonsense"), Err(TarError::Read(_))));
     }
 
     #[test]
