@@ -1,8 +1,8 @@
 //! What executes the guest's instructions: KVM when it really runs guests here, else QEMU's own translator (TCG).
 //!
 //! That `/dev/kvm` exists and opens proves nothing: in clouds and containers there are hosts on which a guest never
-//! gets anywhere. So a 512-byte boot sector is started, which says "I ran" through a port and ends QEMU. Even in software that
-//! takes a tenth of a second. The verdict is kept until the host reboots.
+//! gets anywhere. So a 512-byte boot sector is started, which says "I ran" through a port and ends QEMU. Even in
+//! software that takes a tenth of a second. The verdict is kept until the host reboots.
 
 use crate::error::VmError;
 use crate::tools;
