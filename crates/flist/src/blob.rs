@@ -199,7 +199,8 @@ fn small(length: usize) -> u32 {
     u32::try_from(length).expect("a blob is closed long before 4 GiB")
 }
 
-#[cfg(all(test, feature = "pack"))]
+#[cfg(test)]
+#[cfg(feature = "pack")]
 mod tests {
     use super::*;
 

@@ -66,7 +66,7 @@ pub enum ReadError {
         /// The blob that was wanted.
         blob: Digest,
         /// What the store said.
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// The entry is a directory, a link or a device, or comes from another flist.
     #[error("{0}: not a regular file of this flist")]

@@ -237,3 +237,86 @@ fn check_content(image: &Image, tables: &Tables) -> Result<(), FlistError> {
         Err(wrong(0, "chunks for something that is not a file"))
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "pack")]
+mod tests {
+    use super::*;
+    use crate::header::reseal;
+    use mos_store::Memory;
+    use mos_tree::{Inode, Tree};
+    use proptest::prelude::*;
+
+    fn sample() -> Vec<u8> {
+        let mut tree = Tree::default();
+        let content: Vec<u8> = (0..200_000_u32).map(|i| (i.wrapping_mul(i) >> 9) as u8).collect();
+        let id = tree.insert_file("bin/tool", 0o755, content).unwrap();
+        tree.link("bin/again", id).unwrap();
+        tree.inode_mut(id)
+            .metadata
+            .xattrs
+            .insert(b"user.a".to_vec(), b"b".to_vec());
+        tree.insert_file("etc/small", 0o644, "small").unwrap();
+        tree.insert_symlink("lib", "usr/lib").unwrap();
+        let fifo = Inode {
+            metadata: Metadata::root(0o600),
+            kind: mos_tree::Kind::Fifo,
+        };
+        tree.insert("a/b/c/d", fifo).unwrap();
+        crate::pack(&tree, &Memory::new(), &crate::PackOptions::default())
+            .unwrap()
+            .flist
+    }
+
+    /// What a caller does with an flist that parsed: none of it may panic.
+    fn use_all(flist: &Flist) {
+        let store = Memory::new();
+        let reader = crate::Reader::new(flist, &store);
+        for entry in flist.entries() {
+            let _ = reader.read_file(&entry, &mut std::io::sink());
+        }
+        assert!(flist.entries().count() <= flist.as_bytes().len());
+    }
+
+    #[test]
+    fn every_byte_changed_behind_the_digests_never_panics() {
+        let good = sample();
+        let mut refused = 0;
+        for position in 0..good.len() {
+            for mask in [0x01, 0x80, 0xff] {
+                let mut bad = good.clone();
+                bad[position] ^= mask;
+                reseal(&mut bad);
+                match Flist::parse(bad) {
+                    Ok(flist) => use_all(&flist),
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        assert!(refused > 1000, "only {refused} changes were refused");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn random_changes_behind_the_digests_never_panic(
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<[u8; 4]>(), 1..=4_usize), 1..6)
+        ) {
+            static GOOD: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(sample);
+            let mut bad = GOOD.clone();
+            for (position, bytes, count) in changes {
+                let position = position.index(bad.len() - 4);
+                bad[position..position + count].copy_from_slice(&bytes[..count]);
+            }
+            reseal(&mut bad);
+            if let Ok(flist) = Flist::parse(bad) {
+                use_all(&flist);
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in any::<Vec<u8>>()) {
+            prop_assert!(Flist::parse([b"MOSFLIST", &bytes[..]].concat()).is_err());
+        }
+    }
+}

@@ -55,7 +55,8 @@ pub(crate) fn encode(plain: Vec<u8>, level: i32) -> std::io::Result<(Encoding, V
     }
 }
 
-#[cfg(all(test, feature = "pack"))]
+#[cfg(test)]
+#[cfg(feature = "pack")]
 mod tests {
     use super::*;
 

@@ -214,7 +214,7 @@ impl Failure<'_> {
         ReadError::Store {
             file: show(self.file),
             blob: self.blob(),
-            source,
+            source: source.into(),
         }
     }
 }

@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn pieces_do_not_matter() {
-        let bytes: Vec<u8> = (0..1_000_000_u32).map(|i| (i * i >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..1_000_000_u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
         let mut hasher = VerityHasher::new();
         for piece in bytes.chunks(4097) {
             hasher.update(piece);

@@ -9,6 +9,7 @@ use zerocopy::{
 
 use super::format::RawDirent;
 
+#[cfg(feature = "pack")]
 const ENTRY: usize = size_of::<RawDirent>();
 
 /// One name in a directory block.

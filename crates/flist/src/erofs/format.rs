@@ -30,6 +30,7 @@ pub(crate) const NULL_ADDRESS: u32 = u32::MAX;
 /// Largest file: one hole of 2^(12+31) bytes, the most a chunk format can say.
 pub(crate) const FILE_LIMIT: u64 = 1 << 43;
 /// Longest tail behind an inode. It must not cross a block, and may have to start up to 31 bytes into one.
+#[cfg(feature = "pack")]
 pub(crate) const TAIL_LIMIT: usize = BLOCK - SLOT;
 /// Longest path in a tree, as everywhere in Linux (`PATH_MAX`). Also bounds what a hostile flist makes us build.
 pub(crate) const PATH_LIMIT: usize = 4096;

@@ -139,7 +139,7 @@ fn super_block(image: &[u8]) -> Result<&SuperBlock, FlistError> {
     if raw.feature_incompat.get() & !INCOMPAT_CHUNKED != 0 || raw.feature_compat.get() != COMPAT_MTIME {
         return Err(wrong("EROFS features that an flist does not use"));
     }
-    if image.len() % BLOCK != 0 || raw.blocks.get() as usize != image.len() / BLOCK {
+    if !image.len().is_multiple_of(BLOCK) || raw.blocks.get() as usize != image.len() / BLOCK {
         return Err(wrong("a number of blocks that is not the image's"));
     }
     Ok(raw)

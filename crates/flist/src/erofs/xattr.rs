@@ -127,7 +127,10 @@ pub(crate) fn decode(area: &[u8]) -> Result<Decoded, &'static str> {
     }
 }
 
-fn split_entry(area: &[u8]) -> Result<(Vec<u8>, &[u8], &[u8]), &'static str> {
+/// Full name, value, and what lies behind.
+type Split<'a> = (Vec<u8>, &'a [u8], &'a [u8]);
+
+fn split_entry(area: &[u8]) -> Result<Split<'_>, &'static str> {
     const CUT: &str = "an attribute beyond its area";
     let (entry, rest) = XattrEntry::ref_from_prefix(area).map_err(|_| CUT)?;
     let name_length = usize::from(entry.name_length);
@@ -168,7 +171,8 @@ fn redirect(object: ObjectDigest) -> String {
     format!("/{}", object.path())
 }
 
-#[cfg(all(test, feature = "pack"))]
+#[cfg(test)]
+#[cfg(feature = "pack")]
 mod tests {
     use super::*;
 

@@ -1,0 +1,226 @@
+//! Our images against erofs-utils and the kernel.
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test, as tests do")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::{large, packed, parsed, round_trip, small};
+use mos_flist::{Reader, UnpackOptions, unpack};
+use mos_store::Memory;
+use mos_tree::{Kind, Tree};
+
+/// Runs a tool, or says why it was not run.
+fn run(tool: &str, arguments: &[&str]) -> Option<Output> {
+    match Command::new(tool).args(arguments).output() {
+        Ok(output) => Some(output),
+        Err(error) => {
+            eprintln!("not checked: `{tool}`: {error}");
+            None
+        }
+    }
+}
+
+fn write(directory: &Path, tree: &Tree) -> PathBuf {
+    let path = directory.join("tree.fl");
+    std::fs::write(&path, round_trip(tree).flist).unwrap();
+    path
+}
+
+#[test]
+fn fsck_accepts_what_we_write() {
+    let directory = tempfile::tempdir().unwrap();
+    for tree in [Tree::default(), small(), large()] {
+        let path = write(directory.path(), &tree);
+        let Some(output) = run("fsck.erofs", &["-d3", path.to_str().unwrap()]) else {
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("No errors found"), "{said}");
+    }
+}
+
+#[test]
+fn fsck_would_notice() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = write(directory.path(), &small());
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The mode of the root, whose inode follows the superblock.
+    bytes[1024 + 128 + 5] = 0;
+    std::fs::write(&path, &bytes).unwrap();
+    let Some(output) = run("fsck.erofs", &["-d3", path.to_str().unwrap()]) else {
+        return;
+    };
+    assert!(!output.status.success());
+}
+
+#[test]
+fn dump_finds_a_file_and_its_size() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = write(directory.path(), &large());
+    let Some(output) = run("dump.erofs", &["--path=/sizes/1000000", path.to_str().unwrap()]) else {
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains("Size: 1000000") && said.contains("Uid: 13") && said.contains("0640"),
+        "{said}"
+    );
+}
+
+/// One line per file, as `find` prints it below a directory.
+fn found(directory: &Path) -> Vec<Vec<u8>> {
+    // Sizes of directories are a file system's own business.
+    let format = "%P %y %m %U %G %T@ %l\\0";
+    let output = Command::new("find")
+        .arg(directory)
+        .args(["-printf", format])
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let mut lines: Vec<Vec<u8>> = output.stdout.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
+    lines.sort();
+    lines
+}
+
+/// The same lines, from the tree.
+fn expected(tree: &Tree) -> Vec<Vec<u8>> {
+    let mut lines = vec![Vec::new()];
+    for entry in tree.walk() {
+        let metadata = &entry.inode.metadata;
+        let (kind, target) = match &entry.inode.kind {
+            Kind::Directory(_) => ('d', &b""[..]),
+            Kind::File(_) => ('f', &b""[..]),
+            Kind::Symlink(target) => ('l', target.as_slice()),
+            Kind::CharacterDevice { .. } => ('c', &b""[..]),
+            Kind::BlockDevice { .. } => ('b', &b""[..]),
+            Kind::Fifo => ('p', &b""[..]),
+            Kind::Socket => ('s', &b""[..]),
+        };
+        let time = format!("{}.{:09}0", metadata.mtime.seconds, metadata.mtime.nanoseconds);
+        let rest = format!(" {kind} {:o} {} {} {time} ", metadata.mode, metadata.uid, metadata.gid);
+        lines.push([&entry.path, rest.as_bytes(), target].concat());
+    }
+    lines.sort();
+    lines
+}
+
+/// The tree without times before 1970, which `find` prints in a way of its own.
+fn listed() -> Tree {
+    let mut tree = large();
+    tree.remove("old").unwrap();
+    tree
+}
+
+fn assert_same(found: &[Vec<u8>], expected: &[Vec<u8>]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!(String::from_utf8_lossy(found), String::from_utf8_lossy(expected));
+    }
+}
+
+/// Unmounts when a test ends, however it does.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn the_kernel_lists_the_same_tree() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = write(directory.path(), &listed());
+    let mount = directory.path().join("mount");
+    std::fs::create_dir(&mount).unwrap();
+    let arguments = [
+        "-t",
+        "erofs",
+        "-o",
+        "loop,ro",
+        path.to_str().unwrap(),
+        mount.to_str().unwrap(),
+    ];
+    let Some(output) = run("mount", &arguments) else { return };
+    if !output.status.success() {
+        eprintln!(
+            "not checked: no mount here: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        return;
+    }
+    let mounted = Mounted(mount.clone());
+    assert_same(&found(&mount), &expected(&listed()));
+    assert_eq!(std::fs::read(mount.join("etc/host")).unwrap(), b"inline\n");
+    assert_eq!(std::fs::metadata(mount.join("sizes/1000000")).unwrap().len(), 1_000_000);
+    let get = |name: &str| {
+        run(
+            "getfattr",
+            &[
+                "-h",
+                "--only-values",
+                "-n",
+                name,
+                mount.join("bin/tool").to_str().unwrap(),
+            ],
+        )
+    };
+    if let Some(output) = get("trusted.overlay.redirect") {
+        let store = Memory::new();
+        let object = parsed(&packed(&small(), &store))
+            .find("bin/tool")
+            .unwrap()
+            .object()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("/{}", object.path()));
+    }
+    drop(mounted);
+}
+
+#[test]
+fn unpack_gives_the_same_tree() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Memory::new();
+    let flist = parsed(&packed(&listed(), &store));
+    let options = UnpackOptions::default();
+    if !options.privileged {
+        eprintln!("not checked: owners and devices need root");
+        return;
+    }
+    let target = directory.path().join("out");
+    // Twice: what stands there already is replaced.
+    for _ in 0..2 {
+        let done = unpack(&Reader::sequential(&flist, &store), &target, &options).unwrap();
+        assert_eq!(done.names as usize + 1, listed().walk().count());
+        assert_same(&found(&target), &expected(&listed()));
+    }
+    for entry in listed().walk() {
+        if let Kind::File(content) = &entry.inode.kind {
+            let path = target.join(std::os::unix::ffi::OsStrExt::from_bytes(&entry.path[..]) as &std::ffi::OsStr);
+            assert_eq!(std::fs::read(path).unwrap(), content.read().unwrap());
+        }
+    }
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = |name: &str| std::fs::metadata(target.join(name)).unwrap().ino();
+    assert_eq!(inode("bin/tool"), inode("bin/link"));
+}
+
+#[test]
+fn unpack_never_leaves_its_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let outside = directory.path().join("outside");
+    let target = directory.path().join("out");
+    std::fs::create_dir_all(&outside).unwrap();
+    std::fs::create_dir_all(&target).unwrap();
+    std::os::unix::fs::symlink(&outside, target.join("bin")).unwrap();
+    let store = Memory::new();
+    let flist = parsed(&packed(&small(), &store));
+    let options = UnpackOptions { privileged: false };
+    let error = unpack(&Reader::new(&flist, &store), &target, &options)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("out/bin"), "{error}");
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+}

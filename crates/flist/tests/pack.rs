@@ -1,0 +1,274 @@
+//! What comes back is what went in; the same tree gives the same bytes; a change costs little.
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test, as tests do")]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{large, noise, packed, parsed, round_trip, small, text};
+use mos_flist::{Depth, EntryKind, Flist, ObjectDigest, PackOptions, Reader, pack, to_tree, verify};
+use mos_store::{Memory, Read as _, Write as _};
+use mos_tree::{Inode, Kind, Metadata, Timestamp, Tree};
+use proptest::prelude::*;
+
+#[test]
+fn trees_come_back() {
+    round_trip(&Tree::default());
+    round_trip(&small());
+    round_trip(&large());
+}
+
+#[test]
+fn same_tree_gives_same_bytes_with_any_number_of_threads() {
+    let mut tree = large();
+    tree.insert_file("big", 0o644, text(5, 20 << 20)).unwrap();
+    let with = |threads| {
+        let store = Memory::new();
+        let options = PackOptions {
+            threads,
+            ..PackOptions::default()
+        };
+        pack(&tree, &store, &options).unwrap()
+    };
+    let one = with(1);
+    for threads in [1, 2, 7] {
+        let other = with(threads);
+        assert_eq!(one.digest, other.digest);
+        assert_eq!(one.blobs, other.blobs);
+    }
+}
+
+#[test]
+fn golden_digest_of_a_fixed_tree() {
+    // A change of this digest means that every flist in the field is packed differently from now on.
+    let packed = round_trip(&small());
+    assert_eq!(
+        packed.digest.to_string(),
+        "d724764fcb99aa6a0647e3ef16c4216e538be1d5a5a35f857b5371843f584670"
+    );
+}
+
+#[test]
+fn every_file_has_its_verity_digest() {
+    let store = Memory::new();
+    let flist = parsed(&packed(&large(), &store));
+    let tree = large();
+    let mut files = 0;
+    for entry in flist.entries() {
+        if let (EntryKind::File { object, size }, Kind::File(content)) =
+            (entry.kind, &tree.get(&entry.path).unwrap().kind)
+        {
+            assert_eq!(object, ObjectDigest::of(&content.read().unwrap()));
+            assert_eq!(size, content.len());
+            files += 1;
+        }
+    }
+    assert_eq!(
+        files,
+        tree.walk()
+            .filter(|entry| matches!(entry.inode.kind, Kind::File(_)))
+            .count()
+    );
+}
+
+#[test]
+fn equal_content_is_stored_once() {
+    let mut tree = Tree::default();
+    for copy in 0..10 {
+        tree.insert_file(format!("copy-{copy}"), 0o644, noise(1, 300_000))
+            .unwrap();
+    }
+    let store = Memory::new();
+    let packed = packed(&tree, &store);
+    assert!(packed.stats.put_bytes < 310_000, "{:?}", packed.stats);
+    assert_eq!(packed.stats.content_bytes, 3_000_000);
+}
+
+#[test]
+fn hard_links_share_an_inode() {
+    let store = Memory::new();
+    let flist = parsed(&packed(&small(), &store));
+    let (link, tool) = (flist.find("bin/link").unwrap(), flist.find("/bin/tool").unwrap());
+    assert_eq!((link.inode, link.links), (tool.inode, 2));
+    let back = to_tree(&Reader::new(&flist, &store)).unwrap();
+    assert_eq!(back.find("bin/link"), back.find("bin/tool"));
+}
+
+#[test]
+fn a_gigabyte_of_zeros_takes_no_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sparse");
+    std::fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
+    let mut tree = Tree::default();
+    tree.insert_file("sparse", 0o644, mos_tree::Content::file(&path).unwrap())
+        .unwrap();
+    let store = Memory::new();
+    let packed = packed(&tree, &store);
+    assert!(
+        packed.stats.put_bytes < 2000 && packed.flist.len() < 40_000,
+        "{:?}",
+        packed.stats
+    );
+    let flist = parsed(&packed);
+    let mut hasher = mos_flist::VerityHasher::new();
+    let entry = flist.find("sparse").unwrap();
+    Reader::new(&flist, &store).read_file(&entry, &mut hasher).unwrap();
+    assert_eq!(Some(hasher.finish()), entry.object());
+}
+
+/// Files as in a distribution: many small, some large.
+fn distribution(changed: bool) -> Tree {
+    let mut tree = Tree::default();
+    for n in 0..400_u64 {
+        let mut content = text(n, 2000 + (n as usize % 40) * 6000);
+        if changed && n == 200 {
+            content.insert(1000, b'!');
+        }
+        tree.insert_file(format!("usr/{:02}/{n:03}", n / 20), 0o644, content)
+            .unwrap();
+    }
+    tree
+}
+
+#[test]
+fn one_byte_more_adds_few_bytes_with_a_base() {
+    let store = Memory::new();
+    let old = packed(&distribution(false), &store);
+    let options = PackOptions {
+        bases: vec![parsed(&old)],
+        ..PackOptions::default()
+    };
+    let new = pack(&distribution(true), &store, &options).unwrap();
+    assert_eq!(new.stats.new_chunks, 1, "{:?}", new.stats);
+    assert!(new.stats.put_bytes < 200_000, "{:?}", new.stats);
+    let flist = parsed(&new);
+    assert!(to_tree(&Reader::sequential(&flist, &store)).unwrap() == distribution(true));
+    assert_eq!(verify(&flist, &store, Depth::Full).len(), 0);
+}
+
+#[test]
+fn one_byte_more_changes_few_blobs_without_a_base() {
+    let large = |changed: bool| {
+        let mut tree = distribution(changed);
+        tree.insert_file("usr/zz", 0o644, noise(3, 60 << 20)).unwrap();
+        tree
+    };
+    let store = Memory::new();
+    let old = packed(&large(false), &store);
+    let new = packed(&large(true), &store);
+    assert!(new.stats.put_bytes < old.stats.put_bytes * 2 / 3, "{:?}", new.stats);
+}
+
+#[test]
+fn a_base_whose_blobs_are_gone_is_not_used() {
+    let store = Memory::new();
+    let old = packed(&small(), &store);
+    for name in store.list("blobs/").unwrap() {
+        store.delete(&name).unwrap();
+    }
+    let options = PackOptions {
+        bases: vec![parsed(&old)],
+        ..PackOptions::default()
+    };
+    let new = pack(&small(), &store, &options).unwrap();
+    assert_eq!((new.digest, new.stats.put_blobs), (old.digest, 1));
+}
+
+#[test]
+fn packing_again_puts_nothing() {
+    let store = Memory::new();
+    let first = packed(&large(), &store);
+    let second = packed(&large(), &store);
+    assert_eq!((second.digest, second.stats.put_blobs), (first.digest, 0));
+    assert!(first.stats.put_blobs > 0);
+    for blob in &first.blobs {
+        assert_eq!(store.length(&blob.digest.blob_name()).unwrap(), Some(blob.length));
+    }
+}
+
+#[test]
+fn what_cannot_be_packed_is_named() {
+    let mut tree = Tree::default();
+    tree.insert_file(vec![b'n'; 256], 0o644, "x").unwrap();
+    let error = pack(&tree, &Memory::new(), &PackOptions::default())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("nnn: cannot be in an flist: its name"), "{error}");
+    let mut tree = small();
+    let id = tree.find("etc/host").unwrap();
+    tree.inode_mut(id)
+        .metadata
+        .xattrs
+        .insert(b"system.nfs4_acl".to_vec(), vec![]);
+    let error = pack(&tree, &Memory::new(), &PackOptions::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("etc/host") && error.contains("system.nfs4_acl"),
+        "{error}"
+    );
+}
+
+fn some_metadata() -> impl Strategy<Value = Metadata> {
+    let xattrs = proptest::collection::btree_map("(user|security|trusted)\\.[a-z.]{1,12}", any::<Vec<u8>>(), 0..3);
+    let time = (any::<i64>(), 0..1_000_000_000_u32);
+    (0..=0o7777_u32, any::<u32>(), any::<u32>(), time, xattrs).prop_map(|(mode, uid, gid, time, xattrs)| Metadata {
+        mode,
+        uid,
+        gid,
+        mtime: Timestamp {
+            seconds: time.0,
+            nanoseconds: time.1,
+        },
+        xattrs: xattrs
+            .into_iter()
+            .map(|(name, value)| (name.into_bytes(), value))
+            .collect(),
+    })
+}
+
+fn some_kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        Just(Kind::Directory(Default::default())),
+        (any::<u64>(), 0..6000_usize).prop_map(|(seed, size)| Kind::File(text(seed, size).into())),
+        (0..4_u64, 0..400_000_usize).prop_map(|(seed, size)| Kind::File(noise(seed, size).into())),
+        proptest::collection::vec(1..=255_u8, 1..4096).prop_map(Kind::Symlink),
+        (0..4096_u32, 0..1_048_576_u32).prop_map(|(major, minor)| Kind::BlockDevice { major, minor }),
+        (0..4096_u32, 0..1_048_576_u32).prop_map(|(major, minor)| Kind::CharacterDevice { major, minor }),
+        Just(Kind::Fifo),
+        Just(Kind::Socket),
+    ]
+}
+
+/// Random paths, some of which lie below others' files and are then left out, and random hard links.
+fn some_tree() -> impl Strategy<Value = Tree> {
+    let path = proptest::collection::vec("[!a-c\\PC]{1,3}", 1..4).prop_map(|names| names.join("/"));
+    let inodes = proptest::collection::vec((path, some_metadata(), some_kind(), any::<bool>()), 0..30);
+    (some_metadata(), inodes).prop_map(|(root, inodes)| {
+        let mut tree = Tree::new(root);
+        for (path, metadata, kind, linked) in inodes {
+            let directory = matches!(kind, Kind::Directory(_));
+            if let Ok(id) = tree.insert(&path, Inode { metadata, kind })
+                && linked
+                && !directory
+            {
+                tree.link(format!("links/{}", path.replace('/', "-")), id).ok();
+            }
+        }
+        tree
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn random_trees_come_back(tree in some_tree()) {
+        let store = Memory::new();
+        let one = pack(&tree, &store, &PackOptions { threads: 1, ..PackOptions::default() }).unwrap();
+        let two = pack(&tree, &store, &PackOptions { threads: 2, ..PackOptions::default() }).unwrap();
+        prop_assert_eq!(one.digest, two.digest);
+        let flist = Arc::new(Flist::parse(one.flist).unwrap());
+        prop_assert!(to_tree(&Reader::new(&flist, &store)).unwrap() == tree);
+        prop_assert_eq!(verify(&flist, &store, Depth::Full).len(), 0);
+    }
+}

@@ -1,0 +1,95 @@
+//! Nothing that was not packed reaches a reader.
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test, as tests do")]
+
+mod common;
+
+use common::{packed, parsed, small};
+use mos_flist::{Depth, Finding, Flist, FlistError, ReadError, Reader, verify};
+use mos_store::{Memory, Write as _};
+
+#[test]
+fn tampered_chunk_is_refused() {
+    let store = Memory::new();
+    let packed = packed(&small(), &store);
+    let flist = parsed(&packed);
+    let name = packed.blobs[0].digest.blob_name();
+    let good = mos_store::Read::get(&store, &name, 1 << 20).unwrap();
+    let entry = flist.find("bin/tool").unwrap();
+    let mut right = Vec::new();
+    Reader::new(&flist, &store).read_file(&entry, &mut right).unwrap();
+    for position in (0..good.len() - 300).step_by(97) {
+        let mut bad = good.clone();
+        bad[position] ^= 0x20;
+        store.put(&name, &bad).unwrap();
+        let mut out = Vec::new();
+        match Reader::new(&flist, &store).read_file(&entry, &mut out) {
+            Err(ReadError::Tampered { file, blob, .. }) => {
+                assert_eq!((file, blob), ("bin/tool".to_owned(), packed.blobs[0].digest))
+            }
+            Err(other) => panic!("byte {position}: {other}"),
+            // Some bits of a zstd frame mean nothing; what counts is what comes out.
+            Ok(()) => assert_eq!(out, right, "byte {position}"),
+        }
+        assert!(right.starts_with(&out), "byte {position}: wrong bytes were written");
+        assert!(
+            verify(&flist, &store, Depth::Full)
+                .iter()
+                .any(|finding| matches!(finding, Finding::Damaged(_)))
+        );
+    }
+}
+
+#[test]
+fn missing_and_truncated_blobs_are_found() {
+    let store = Memory::new();
+    let packed = packed(&small(), &store);
+    let flist = parsed(&packed);
+    let name = packed.blobs[0].digest.blob_name();
+    store.put(&name, b"short").unwrap();
+    assert!(matches!(
+        verify(&flist, &store, Depth::Metadata)[..],
+        [Finding::Length { found: 5, .. }]
+    ));
+    let entry = flist.find("bin/tool").unwrap();
+    let mut out = Vec::new();
+    assert!(Reader::new(&flist, &store).read_file(&entry, &mut out).is_err());
+    store.delete(&name).unwrap();
+    assert!(matches!(
+        verify(&flist, &store, Depth::Metadata)[..],
+        [Finding::Missing(_)]
+    ));
+    let error = Reader::new(&flist, &store).read_file(&entry, &mut out).unwrap_err();
+    assert!(matches!(error, ReadError::Store { .. }), "{error}");
+    assert!(out.is_empty());
+}
+
+#[test]
+fn tampered_flist_is_refused() {
+    let good = packed(&small(), &Memory::new()).flist;
+    for position in 0..good.len() {
+        let mut bad = good.clone();
+        bad[position] ^= 1 << (position % 8);
+        assert!(Flist::parse(bad).is_err(), "byte {position}");
+    }
+}
+
+#[test]
+fn truncated_flist_is_refused() {
+    let good = packed(&small(), &Memory::new()).flist;
+    for length in 0..good.len() {
+        assert!(Flist::parse(good[..length].to_vec()).is_err(), "{length} bytes");
+    }
+    let longer = [&good[..], b"x"].concat();
+    assert!(matches!(Flist::parse(longer), Err(FlistError::Malformed { .. })));
+}
+
+#[test]
+fn content_of_another_flist_is_not_read() {
+    let store = Memory::new();
+    let flist = parsed(&packed(&small(), &store));
+    let entry = flist.find("bin/t").unwrap();
+    let error = Reader::new(&flist, &store)
+        .read_file(&entry, &mut Vec::new())
+        .unwrap_err();
+    assert!(matches!(error, ReadError::NotAFile(_)));
+}
