@@ -1,17 +1,86 @@
 //! What can go wrong while building.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use mos_cache::CacheError;
 
 /// Why something could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
+    /// A component.
+    #[error(transparent)]
+    Component(#[from] mos_components::ComponentError),
+    /// A package.
+    #[error(transparent)]
+    Package(#[from] mos_packages::PackageError),
+    /// A package's file.
+    #[error(transparent)]
+    Deb(#[from] mos_packages::deb::DebError),
+    /// The kernel package.
+    #[error(transparent)]
+    Kernel(#[from] mos_kernel::KernelError),
+    /// The list of modules.
+    #[error(transparent)]
+    Modules(#[from] mos_kernel::SelectError),
+    /// The root file system's skeleton.
+    #[error(transparent)]
+    Root(#[from] mos_boot::root::RootError),
+    /// The initramfs.
+    #[error(transparent)]
+    Initramfs(#[from] mos_boot::InitramfsError),
+    /// The EFI file.
+    #[error(transparent)]
+    Uki(#[from] mos_boot::uki::UkiError),
+    /// Packing an flist.
+    #[error("{component}: {source}")]
+    Pack {
+        /// The component.
+        component: String,
+        /// Why.
+        source: mos_flist::PackError,
+    },
+    /// A component that was asked for is not in the environment.
+    #[error("the environment has no component `{name}`; it has: {known}")]
+    NoComponent {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// Two components of a combined flist bring different files of the same name.
+    #[error("`{first}` and `{second}` both bring a file `{file}`: they cannot be in one flist")]
+    Clash {
+        /// The file.
+        file: String,
+        /// One component.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// Something that the stub's package should have.
+    #[error("the package {package} has no {path}")]
+    NoStub {
+        /// The package.
+        package: String,
+        /// The file.
+        path: &'static str,
+    },
     /// The access groups do not fit the image.
     #[error("access: {0}")]
     Access(String),
     /// A path of the tree.
     #[error(transparent)]
     Tree(#[from] mos_tree::TreeError),
+    /// The folder laid over the image.
+    #[error(transparent)]
+    Directory(#[from] mos_tree::directory::DirectoryError),
+    /// A tree that cannot be hashed.
+    #[error(transparent)]
+    Cpio(#[from] mos_tree::cpio::CpioError),
+    /// The local store.
+    #[error(transparent)]
+    Store(#[from] mos_store::StoreError),
     /// A file or folder of the host.
     #[error("{path}: {source}")]
     Io {
@@ -20,4 +89,20 @@ pub enum BuildError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl BuildError {
+    pub(crate) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+}
+
+impl From<CacheError<BuildError>> for BuildError {
+    fn from(error: CacheError<BuildError>) -> Self {
+        match error {
+            CacheError::Step(error) => error,
+            CacheError::Io { path, source } => Self::Io { path, source },
+        }
+    }
 }

@@ -1,10 +1,26 @@
 //! From a plan to artefacts: runtime flists and the boot image of one environment.
 //!
-//! Each step's output is cached by its inputs (`mos-cache`): a second build with nothing changed does nothing.
+//! ```text
+//! Plan --runtime--> flists + blobs in the local store      components, staged flat, packed
+//!      --image----> vmlinuz.efi, initramfs, report         packages, modules, programs, settings
+//! ```
+//!
+//! Each step's output is cached by its inputs (`mos-cache`): a second build with nothing changed does nothing. What is
+//! found out on the way (versions, digests) goes into the [`Lock`](mos_config::Lock), which the caller writes.
 
 mod access;
+mod builder;
 mod error;
+mod image;
 mod node_files;
+mod packages;
+mod runtime;
+mod size;
 
+pub use builder::{Builder, Report};
 pub use error::BuildError;
+pub use image::{BuiltImage, NodePrograms};
 pub use node_files::NodeFiles;
+pub use packages::lock_packages;
+pub use runtime::{BuiltFlist, PackMode, lock_components};
+pub use size::{ImageReport, Part};

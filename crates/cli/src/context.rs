@@ -85,10 +85,17 @@ impl Context {
 
     /// What has to be made for an environment of a valid repository.
     pub(crate) fn plan(&self, environment: &str) -> Result<mos_config::Plan> {
-        let loaded = self.load()?;
-        let repository = loaded.valid(Some(environment)).map_err(|found| problems(&found))?;
-        mos_config::resolve(&repository, environment, &repository.lock)
-            .map_err(|error| CliError::not_found(error.to_string()))
+        let repository = self.valid(environment)?;
+        resolve(&repository, environment, &repository.lock)
+    }
+
+    /// The same with another lock than the repository's.
+    pub(crate) fn plan_with(&self, environment: &str, lock: &mos_config::Lock) -> Result<mos_config::Plan> {
+        resolve(&self.valid(environment)?, environment, lock)
+    }
+
+    fn valid(&self, environment: &str) -> Result<mos_config::Repository> {
+        self.load()?.valid(Some(environment)).map_err(|found| problems(&found))
     }
 
     /// Where the environment's key is: `keys/dev.pub`, and `keys/dev.key` beside it.
@@ -96,6 +103,14 @@ impl Context {
         let public = self.config()?.join(&plan.trust);
         Ok(KeyFiles { private: public.with_extension("key"), public })
     }
+}
+
+fn resolve(
+    repository: &mos_config::Repository,
+    environment: &str,
+    lock: &mos_config::Lock,
+) -> Result<mos_config::Plan> {
+    mos_config::resolve(repository, environment, lock).map_err(|error| CliError::not_found(error.to_string()))
 }
 
 /// The time of this run: `SOURCE_DATE_EPOCH` (seconds since 1970) when it is set, so that builds can be repeated.

@@ -7,6 +7,7 @@ mod commands;
 mod context;
 mod error;
 mod output;
+mod pipeline;
 mod ui;
 
 use std::process::ExitCode;

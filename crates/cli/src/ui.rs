@@ -16,6 +16,7 @@ pub(crate) struct Ui {
 
 /// A piece of work under way. Dropping it clears the progress line.
 pub(crate) struct Work {
+    ui: Ui,
     bar: Option<ProgressBar>,
 }
 
@@ -32,12 +33,11 @@ impl Ui {
         }
     }
 
-    /// Begins a piece of work that is shown until it is dropped; on a pipe it is one plain line.
+    /// Begins a piece of work that is shown until it is dropped; nothing of it is shown on a pipe but its lines.
     pub(crate) fn work(&self, text: impl Into<String>) -> Work {
         let text = text.into();
         if self.quiet || !self.terminal {
-            self.line(&text);
-            return Work { bar: None };
+            return Work { ui: self.clone(), bar: None };
         }
         let style = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]");
         let bar = ProgressBar::new_spinner().with_message(text);
@@ -45,11 +45,19 @@ impl Ui {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(100));
-        Work { bar: Some(bar) }
+        Work { ui: self.clone(), bar: Some(bar) }
     }
 }
 
 impl Work {
+    /// One line that stays.
+    pub(crate) fn line(&self, text: impl AsRef<str>) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => self.ui.line(text),
+        }
+    }
+
     /// Says how far it is; only shown on a terminal.
     pub(crate) fn update(&self, text: impl Into<String>) {
         if let Some(bar) = &self.bar {

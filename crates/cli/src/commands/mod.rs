@@ -1,12 +1,16 @@
 //! The verbs.
 
+mod build;
 mod clean;
 mod completions;
 mod doctor;
+mod image;
 mod keys;
 mod list;
+mod lock;
 mod new;
 mod release;
+mod runtime;
 mod serve;
 mod validate;
 
@@ -18,6 +22,12 @@ pub(crate) enum Command {
     New(new::NewArgs),
     Validate(validate::ValidateArgs),
     List(list::ListArgs),
+    Lock(lock::LockArgs),
+    Build(build::BuildArgs),
+    #[command(subcommand)]
+    Runtime(runtime::RuntimeCommand),
+    #[command(subcommand)]
+    Image(image::ImageCommand),
     #[command(subcommand)]
     Keys(keys::KeysCommand),
     #[command(subcommand)]
@@ -34,6 +44,10 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<()> {
         Command::New(args) => new::run(context, &args),
         Command::Validate(args) => validate::run(context, &args),
         Command::List(args) => list::run(context, &args),
+        Command::Lock(args) => lock::run(context, &args),
+        Command::Build(args) => build::run(context, &args),
+        Command::Runtime(command) => runtime::run(context, &command),
+        Command::Image(command) => image::run(context, &command),
         Command::Keys(command) => keys::run(context, &command),
         Command::Release(command) => release::run(context, &command),
         Command::Serve(args) => serve::run(context, &args),

@@ -81,6 +81,6 @@ fn trust(context: &Context, plan: &Plan) -> Result<Trust> {
 fn channel_error(error: ChannelError) -> CliError {
     match error {
         ChannelError::Store(error) => error.into(),
-        trust @ ChannelError::Trust { .. } => CliError::new(Kind::Trust, trust.to_string()),
+        other => CliError::new(Kind::Trust, other.to_string()),
     }
 }

@@ -1,0 +1,57 @@
+//! What every step needs.
+
+use std::path::{Path, PathBuf};
+
+use mos_cache::Cache;
+use mos_components::Workshop;
+use mos_packages::Apt;
+use mos_store::Dir;
+
+/// Told what is going on.
+pub trait Report {
+    /// Something worth keeping: a step that was made, or was there already.
+    fn line(&self, text: &str);
+    /// What is happening this moment, such as a line of cargo's output.
+    fn detail(&self, text: &str);
+}
+
+/// Builds for one config repository with one cache.
+pub struct Builder<'r> {
+    repository: PathBuf,
+    cache: Cache,
+    pub(crate) report: &'r dyn Report,
+}
+
+impl std::fmt::Debug for Builder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("repository", &self.repository).field("cache", &self.cache).finish_non_exhaustive()
+    }
+}
+
+impl<'r> Builder<'r> {
+    /// Builds for the config repository in a folder, with the cache in another.
+    pub fn new(repository: impl Into<PathBuf>, cache: impl Into<PathBuf>, report: &'r dyn Report) -> Self {
+        Self { repository: repository.into(), cache: Cache::new(cache), report }
+    }
+
+    /// The store into which flists are packed and from which they are published.
+    pub fn store(&self) -> Dir {
+        Dir::new(self.cache.root().join("store"))
+    }
+
+    pub(crate) fn repository(&self) -> &Path {
+        &self.repository
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    pub(crate) fn workshop(&self) -> Workshop {
+        Workshop::new(&self.repository, self.cache.clone())
+    }
+
+    pub(crate) fn apt(&self) -> Apt {
+        Apt::new(self.cache.root().join("apt"))
+    }
+}

@@ -1,0 +1,266 @@
+//! The boot image: base packages, kernel modules, our programs and settings in an initramfs, joined with the kernel and
+//! the command line into one EFI file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mos_boot::{Compression, initramfs};
+use mos_boot::uki::{UkiParts, uki};
+use mos_cache::Inputs;
+use mos_config::{Lock, Plan};
+use mos_kernel::{Kernel, Selection};
+use mos_packages::deb;
+use mos_store::Digest;
+use mos_tree::{Content, Kind, Tree, directory};
+
+use crate::access::add_users;
+use crate::builder::Builder;
+use crate::error::BuildError;
+use crate::node_files::NodeFiles;
+use crate::packages::{ImagePackages, fetch, image_packages};
+use crate::size::{ImageReport, Part, bytes};
+
+const STEP: &str = "image";
+/// Raised whenever the same inputs would give another image than before.
+const FORMAT: u32 = 1;
+/// Where systemd-boot-efi has the stub for x86-64.
+const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+const EFI_FILE: &str = "vmlinuz.efi";
+const REPORT_FILE: &str = "report.json";
+/// Hexadecimal digits of the build id.
+const BUILD_ID_LENGTH: usize = 12;
+/// What packages bring that a node has no use for.
+const USELESS: [&str; 5] = ["usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/lintian", "usr/share/locale"];
+
+/// Our programs for the node, static.
+#[derive(Debug, Clone)]
+pub struct NodePrograms {
+    /// `my_init`.
+    pub my_init: PathBuf,
+    /// `mos-node`.
+    pub mos_node: PathBuf,
+}
+
+/// A boot image in the cache.
+#[derive(Debug, Clone)]
+pub struct BuiltImage {
+    /// The EFI file that firmware starts.
+    pub efi: PathBuf,
+    /// The initramfs by itself.
+    pub initramfs: PathBuf,
+    /// What it is made of.
+    pub report: ImageReport,
+    /// False when it was made just now.
+    pub hit: bool,
+}
+
+impl Builder<'_> {
+    /// The boot image of an environment, from the cache or made now. `trust` is the public key (PEM) that its nodes
+    /// will believe.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub fn image(
+        &self,
+        plan: &Plan,
+        lock: &mut Lock,
+        programs: &NodePrograms,
+        trust: &str,
+    ) -> Result<BuiltImage, BuildError> {
+        let packages = image_packages(self, plan, lock)?;
+        let recipe = Recipe::new(self, plan, packages, programs, trust)?;
+        let cached = self.cache().step(STEP, &recipe.key, |output| recipe.make(self, output))?;
+        let path = cached.path.join(REPORT_FILE);
+        let report = fs::read(&path).map_err(BuildError::at(&path))?;
+        let report = serde_json::from_slice(&report).map_err(|error| BuildError::at(&path)(error.into()))?;
+        self.report.line(if cached.hit { "boot image: nothing changed" } else { "boot image: made" });
+        Ok(BuiltImage {
+            efi: cached.path.join(EFI_FILE),
+            initramfs: cached.path.join(recipe.initramfs_name()),
+            report,
+            hit: cached.hit,
+        })
+    }
+}
+
+/// Everything that goes into an image, and its hash.
+struct Recipe<'p> {
+    plan: &'p Plan,
+    packages: ImagePackages,
+    node: NodeFiles,
+    /// The folder `image/files` of the config repository.
+    files: Tree,
+    key: Digest,
+}
+
+impl<'p> Recipe<'p> {
+    fn new(
+        builder: &Builder<'_>,
+        plan: &'p Plan,
+        packages: ImagePackages,
+        programs: &NodePrograms,
+        trust: &str,
+    ) -> Result<Self, BuildError> {
+        let folder = builder.repository().join(&plan.image.files);
+        let files = if folder.is_dir() { directory::read(&folder, directory::Options::default())? } else { Tree::default() };
+        let mut recipe = Self { plan, packages, node: node_files(plan, programs, trust)?, files: normalise(files), key: Digest::of(b"") };
+        recipe.key = recipe.inputs()?.key();
+        recipe.node.build_id = recipe.key.to_string()[..BUILD_ID_LENGTH].to_owned();
+        Ok(recipe)
+    }
+
+    /// The time of the build is no input of its own: it is read from the kernel package, which is one.
+    fn inputs(&self) -> Result<Inputs, BuildError> {
+        let image = &self.plan.image;
+        let ImagePackages { base, kernel, stub } = &self.packages;
+        let mut inputs = Inputs::new(STEP, FORMAT)
+            .add("kernel", &kernel.sha256)
+            .add("stub", &stub.sha256)
+            .add("modules", image.modules.join("\n"))
+            .add("command line", &image.command_line)
+            .add("compression", format!("{:?} {}", image.compression, image.compression_level))
+            .add_digest("node", &digest(&self.node.tree()?)?)
+            .add_digest("files", &digest(&self.files)?)
+            .add("users", serde_json::to_string(&image.users).map_err(|error| BuildError::Access(error.to_string()))?);
+        for user in image.users.iter().filter_map(|user| user.password_hash.as_ref()) {
+            inputs = inputs.add("password", user.reveal());
+        }
+        for package in base {
+            inputs = inputs.add("package", &package.sha256);
+        }
+        Ok(inputs)
+    }
+
+    fn make(&self, builder: &Builder<'_>, output: &Path) -> Result<(), BuildError> {
+        let kernel_deb = self.deb(builder, &self.packages.kernel)?;
+        let kernel = Kernel::open(&kernel_deb)?;
+        let modules = kernel.select(&self.plan.image.modules)?;
+        let node = NodeFiles { built: newest(&kernel_deb), ..self.node.clone() };
+        let (root, parts) = self.root(builder, &node, &modules)?;
+        builder.report.detail("compressing the initramfs");
+        let initrd = initramfs(&root, self.compression())?;
+        let linux = kernel.image().read().map_err(BuildError::at(Path::new("vmlinuz")))?;
+        let efi = uki(
+            &self.stub(builder)?,
+            &UkiParts {
+                linux: &linux,
+                initrd: &initrd,
+                cmdline: &self.plan.image.command_line,
+                osrelease: &node.os_release(),
+                uname: kernel.version(),
+            },
+        )?;
+        let report = ImageReport {
+            build_id: node.build_id,
+            kernel: kernel.version().to_owned(),
+            efi_bytes: efi.len() as u64,
+            kernel_bytes: linux.len() as u64,
+            initramfs_bytes: initrd.len() as u64,
+            parts,
+            modules: modules.modules.iter().map(|module| (module.name.clone(), module.reason.to_string())).collect(),
+        };
+        let report = serde_json::to_vec_pretty(&report).map_err(|error| BuildError::at(output)(error.into()))?;
+        for (name, content) in [(EFI_FILE, &efi), (self.initramfs_name(), &initrd), (REPORT_FILE, &report)] {
+            let path = output.join(name);
+            fs::write(&path, content).map_err(BuildError::at(&path))?;
+        }
+        Ok(())
+    }
+
+    /// The root file system and the size of each of its parts.
+    fn root(&self, builder: &Builder<'_>, node: &NodeFiles, modules: &Selection) -> Result<(Tree, Vec<Part>), BuildError> {
+        let mut root = mos_boot::root::base_tree()?;
+        let mut parts = Vec::new();
+        let mut lay = |name: String, tree: &Tree| {
+            parts.push(Part { name, bytes: bytes(tree) });
+            root.overlay(tree)
+        };
+        for package in &self.packages.base {
+            let mut tree = self.deb(builder, package)?;
+            USELESS.iter().for_each(|path| drop(tree.remove(path)));
+            lay(format!("package {}", package.name), &tree)?;
+        }
+        lay(format!("{} kernel modules", modules.modules.len()), &modules.tree()?)?;
+        lay("MOS".to_owned(), &node.tree()?)?;
+        lay("image/files".to_owned(), &self.files)?;
+        mos_boot::root::link_busybox(&mut root)?;
+        add_users(&mut root, &self.plan.image.users)?;
+        Ok((root, parts))
+    }
+
+    fn deb(&self, builder: &Builder<'_>, package: &mos_packages::LockedPackage) -> Result<Tree, BuildError> {
+        Ok(deb::read(&fetch(builder, package)?.path)?.tree)
+    }
+
+    fn stub(&self, builder: &Builder<'_>) -> Result<Vec<u8>, BuildError> {
+        let tree = self.deb(builder, &self.packages.stub)?;
+        let missing = || BuildError::NoStub { package: self.packages.stub.name.clone(), path: STUB };
+        match &tree.get(STUB).ok_or_else(missing)?.kind {
+            Kind::File(content) => content.read().map_err(BuildError::at(Path::new(STUB))),
+            _ => Err(missing()),
+        }
+    }
+
+    fn compression(&self) -> Compression {
+        match self.plan.image.compression {
+            mos_config::Compression::None => Compression::None,
+            mos_config::Compression::Xz => Compression::Xz,
+            mos_config::Compression::Zstd => {
+                Compression::Zstd(u8::try_from(self.plan.image.compression_level).unwrap_or(u8::MAX))
+            }
+        }
+    }
+
+    fn initramfs_name(&self) -> &'static str {
+        match self.plan.image.compression {
+            mos_config::Compression::None => "initramfs.cpio",
+            mos_config::Compression::Xz => "initramfs.cpio.xz",
+            mos_config::Compression::Zstd => "initramfs.cpio.zst",
+        }
+    }
+}
+
+fn node_files(plan: &Plan, programs: &NodePrograms, trust: &str) -> Result<NodeFiles, BuildError> {
+    let program = |path: &Path| Content::file(path).map_err(BuildError::at(path));
+    let image = &plan.image;
+    Ok(NodeFiles {
+        environment: plan.environment.clone(),
+        channel: plan.channel.clone(),
+        trust: trust.to_owned(),
+        built: 0,
+        build_id: String::new(),
+        hostname: image.hostname.clone(),
+        modules: image.modules.clone(),
+        services: image.services.iter().map(|service| (service.file_name.clone(), service.text.clone())).collect(),
+        my_init: program(&programs.my_init)?,
+        mos_node: program(&programs.mos_node)?,
+    })
+}
+
+/// The host's files keep their permissions for the owner and lose what depends on who checked them out when.
+fn normalise(mut tree: Tree) -> Tree {
+    let ids: Vec<_> = tree.walk().map(|entry| entry.id).collect();
+    for id in ids {
+        let inode = tree.inode_mut(id);
+        inode.metadata.mtime = mos_tree::Timestamp::default();
+        inode.metadata.mode = match &inode.kind {
+            Kind::Directory(_) => 0o755,
+            Kind::Symlink(_) => 0o777,
+            _ if inode.metadata.mode & 0o100 != 0 => 0o755,
+            _ => 0o644,
+        };
+    }
+    tree
+}
+
+/// The newest time in a package: when it was built.
+fn newest(tree: &Tree) -> i64 {
+    tree.walk().map(|entry| entry.inode.metadata.mtime.seconds).max().unwrap_or(0)
+}
+
+/// Hashes a tree with names, modes, owners and content.
+pub(crate) fn digest(tree: &Tree) -> Result<Digest, BuildError> {
+    let mut archive = Vec::new();
+    mos_tree::cpio::write(tree, &mut archive)?;
+    Ok(Digest::of(&archive))
+}

@@ -1,0 +1,110 @@
+//! Packages: from names to `.deb` files in the cache, by way of the lock.
+
+use mos_config::{Lock, Plan};
+use mos_packages::{Deb, LockedPackage, Progress};
+
+use crate::builder::Builder;
+use crate::error::BuildError;
+
+/// The package that brings the UEFI stub.
+pub(crate) const STUB_PACKAGE: &str = "systemd-boot-efi";
+
+/// Everything that an image takes from packages.
+#[derive(Debug)]
+pub(crate) struct ImagePackages {
+    /// The base system, dependencies included.
+    pub(crate) base: Vec<LockedPackage>,
+    /// The kernel.
+    pub(crate) kernel: LockedPackage,
+    /// The UEFI stub.
+    pub(crate) stub: LockedPackage,
+}
+
+/// How a request is answered.
+#[derive(Clone, Copy)]
+enum How {
+    WithDependencies,
+    Kernel,
+    Single,
+}
+
+/// Finds out the exact packages of an image, and puts them into the lock; what the lock has is not asked for again.
+///
+/// # Errors
+/// [`BuildError::Package`].
+pub fn lock_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock) -> Result<(), BuildError> {
+    image_packages(builder, plan, lock).map(drop)
+}
+
+pub(crate) fn image_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock) -> Result<ImagePackages, BuildError> {
+    let kernel = std::slice::from_ref(&plan.image.kernel_package);
+    let stub = [STUB_PACKAGE.to_owned()];
+    let single = |packages: Vec<LockedPackage>, asked: &str| {
+        let missing = || mos_packages::PackageError::NotFound { name: asked.to_owned(), nearest: None };
+        packages.into_iter().next().ok_or_else(missing)
+    };
+    Ok(ImagePackages {
+        base: answer(builder, lock, &plan.image.packages, How::WithDependencies)?,
+        kernel: single(answer(builder, lock, kernel, How::Kernel)?, &kernel[0])?,
+        stub: single(answer(builder, lock, &stub, How::Single)?, STUB_PACKAGE)?,
+    })
+}
+
+fn answer(builder: &Builder<'_>, lock: &mut Lock, wanted: &[String], how: How) -> Result<Vec<LockedPackage>, BuildError> {
+    if let Some(locked) = lock.answer(wanted) {
+        return Ok(locked.into_iter().map(from_lock).collect());
+    }
+    builder.report.line(&format!("resolving packages: {}", wanted.join(" ")));
+    let apt = builder.apt();
+    let mut progress = progress(builder);
+    let found = match how {
+        How::WithDependencies => apt.resolve(wanted, true, &mut progress)?,
+        How::Single => apt.resolve(wanted, false, &mut progress)?,
+        How::Kernel => {
+            let mut kernels = Vec::new();
+            for name in wanted {
+                kernels.push(apt.resolve_kernel(name, &mut progress)?);
+            }
+            kernels
+        }
+    };
+    lock.set_answer(wanted, found.iter().map(to_lock).collect());
+    Ok(found)
+}
+
+/// Brings a package into the cache.
+pub(crate) fn fetch(builder: &Builder<'_>, package: &LockedPackage) -> Result<Deb, BuildError> {
+    Ok(builder.apt().fetch(package, &mut progress(builder))?)
+}
+
+fn progress<'b>(builder: &'b Builder<'_>) -> impl FnMut(Progress<'_>) + use<'b> {
+    let report = builder.report;
+    move |progress| match progress {
+        Progress::UpdatingLists => report.detail("updating package lists"),
+        Progress::Warning(text) => report.line(&format!("warning: {text}")),
+        Progress::Downloading(package) => {
+            report.line(&format!("downloading {} {} ({} KiB)", package.name, package.version, package.size / 1024));
+        }
+        _ => {}
+    }
+}
+
+fn from_lock(package: &mos_config::LockedPackage) -> LockedPackage {
+    LockedPackage {
+        name: package.name.clone(),
+        version: package.version.clone(),
+        architecture: package.architecture.clone(),
+        sha256: package.sha256.clone(),
+        size: package.size,
+    }
+}
+
+fn to_lock(package: &LockedPackage) -> mos_config::LockedPackage {
+    mos_config::LockedPackage {
+        name: package.name.clone(),
+        version: package.version.clone(),
+        architecture: package.architecture.clone(),
+        sha256: package.sha256.clone(),
+        size: package.size,
+    }
+}

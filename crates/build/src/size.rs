@@ -1,0 +1,42 @@
+//! What an image consists of, in bytes.
+
+use mos_tree::{Kind, Tree};
+use serde::{Deserialize, Serialize};
+
+/// A part of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// `package busybox-static`, `modules`, `my_init`, …
+    pub name: String,
+    /// Bytes of its files before compression.
+    pub bytes: u64,
+}
+
+/// What a boot image is made of; kept beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageReport {
+    /// Identifies the inputs; the running node shows it.
+    pub build_id: String,
+    /// The kernel's version.
+    pub kernel: String,
+    /// Bytes of the EFI file.
+    pub efi_bytes: u64,
+    /// Bytes of the kernel in it.
+    pub kernel_bytes: u64,
+    /// Bytes of the compressed initramfs in it.
+    pub initramfs_bytes: u64,
+    /// The parts of the initramfs.
+    pub parts: Vec<Part>,
+    /// The modules in it, in the order of loading, with the reason for each.
+    pub modules: Vec<(String, String)>,
+}
+
+/// Bytes of all regular files, hard links counted once.
+pub(crate) fn bytes(tree: &Tree) -> u64 {
+    let mut seen = std::collections::BTreeSet::new();
+    let each = tree.walk().map(|entry| match &entry.inode.kind {
+        Kind::File(content) if seen.insert(entry.id) => content.len(),
+        _ => 0,
+    });
+    each.sum()
+}

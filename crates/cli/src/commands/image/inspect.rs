@@ -1,0 +1,65 @@
+//! `mos image inspect`.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::error::{CliError, Result, io};
+use crate::{output, ui};
+
+/// Show what an EFI file is made of: sections, command line, kernel version, os-release
+#[derive(Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    /// The file
+    #[arg(default_value = "dist/vmlinuz.efi")]
+    file: PathBuf,
+
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Image {
+    bytes: u64,
+    command_line: Option<String>,
+    kernel: Option<String>,
+    os_release: Option<String>,
+    sections: Vec<Section>,
+}
+
+#[derive(Serialize)]
+struct Section {
+    name: String,
+    bytes: u64,
+}
+
+pub(crate) fn run(args: &InspectArgs) -> Result<()> {
+    let bytes = std::fs::read(&args.file).map_err(io(&args.file))?;
+    let unreadable = |error| CliError::problem(format!("{}: {error}", args.file.display()));
+    let sections = mos_boot::uki::extract(&bytes).map_err(unreadable)?;
+    let text = |name: &str| {
+        let content = String::from_utf8_lossy(sections.get(name)?);
+        Some(content.trim_end_matches(['\0', '\n']).to_owned())
+    };
+    let image = Image {
+        bytes: bytes.len() as u64,
+        command_line: text(".cmdline"),
+        kernel: text(".uname"),
+        os_release: text(".osrel"),
+        sections: sections.iter().map(|(name, content)| Section { name: name.clone(), bytes: content.len() as u64 }).collect(),
+    };
+    if args.json {
+        output::json(&image);
+    } else {
+        print(&image);
+    }
+    Ok(())
+}
+
+fn print(image: &Image) {
+    let rows: Vec<Vec<String>> = image.sections.iter().map(|it| vec![it.name.clone(), ui::bytes(it.bytes)]).collect();
+    println!("{}", ui::table(&["SECTION", "SIZE"], &rows));
+    let lines = [("kernel", &image.kernel), ("command line", &image.command_line)];
+    lines.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).for_each(|(name, value)| println!("{name}: {value}"));
+}

@@ -1,0 +1,201 @@
+//! The way of one environment, for the verbs that walk a stretch of it: plan, runtime, image, release.
+
+use std::path::{Path, PathBuf};
+
+use mos_build::{BuiltFlist, BuiltImage, Builder, NodePrograms, PackMode, Report};
+use mos_channel::publish::{Boot, FlistFile, Inputs, PublishPlan, execute, plan_publish, survey};
+use mos_channel::{Blob, KeyPair, Trust};
+use mos_config::{Lock, Plan};
+
+use crate::context::{Context, now};
+use crate::error::{CliError, Kind, Result, io};
+use crate::ui::{self, Work};
+
+/// An environment being built.
+pub(crate) struct Pipeline<'c> {
+    context: &'c Context,
+    repository: PathBuf,
+    cache: PathBuf,
+    pub(crate) plan: Plan,
+    lock: Lock,
+}
+
+impl<'c> Pipeline<'c> {
+    /// Reads and checks the config repository, and plans.
+    pub(crate) fn open(context: &'c Context, environment: &str) -> Result<Self> {
+        let repository = context.config()?;
+        let lock = Lock::read(&repository).map_err(|error| CliError::problem(error.to_string()))?;
+        let plan = context.plan(environment)?;
+        Ok(Self { context, repository, cache: context.cache()?, plan, lock })
+    }
+
+    /// The same with nothing locked, to find out what is newest now.
+    pub(crate) fn open_unlocked(context: &'c Context, environment: &str, keep: impl FnOnce(&mut Lock)) -> Result<Self> {
+        let mut pipeline = Self::open(context, environment)?;
+        keep(&mut pipeline.lock);
+        pipeline.plan = context.plan_with(environment, &pipeline.lock)?;
+        Ok(pipeline)
+    }
+
+    pub(crate) fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    /// Finds out the exact state of everything, without building.
+    pub(crate) fn resolve(&mut self) -> Result<()> {
+        self.with_builder("resolving", |builder, plan, lock| {
+            mos_build::lock_components(builder, plan, lock)?;
+            mos_build::lock_packages(builder, plan, lock)
+        })
+    }
+
+    /// Builds the flists.
+    pub(crate) fn runtime(&mut self, only: &[String], mode: PackMode) -> Result<Vec<BuiltFlist>> {
+        let flists = self.with_builder("building the runtime", |b, plan, lock| b.runtime(plan, lock, only, mode))?;
+        self.write_lock()?;
+        Ok(flists)
+    }
+
+    /// Builds the boot image.
+    pub(crate) fn image(&mut self) -> Result<BuiltImage> {
+        let programs = node_programs()?;
+        let files = self.context.key_files(&self.plan)?;
+        // Read as a key first, so that rubbish in the file is found now and not by the nodes.
+        let trust = mos_channel::PublicKey::read(&files.public).map_err(|error| {
+            CliError::new(Kind::Trust, error.to_string())
+                .with_hint(format!("`mos keys new --env {}` makes the keys", self.plan.environment))
+        })?;
+        let trust = trust.to_pem();
+        let image = self.with_builder("building the boot image", |b, plan, lock| b.image(plan, lock, &programs, &trust))?;
+        self.write_lock()?;
+        Ok(image)
+    }
+
+    /// Plans a release of what was built, and publishes it unless `dry_run`.
+    pub(crate) fn publish(
+        &self,
+        to: &str,
+        image: &BuiltImage,
+        flists: &[BuiltFlist],
+        dry_run: bool,
+    ) -> Result<PublishPlan> {
+        let files = self.context.key_files(&self.plan)?;
+        let pair = KeyPair::read(&files.private).map_err(|error| CliError::new(Kind::Trust, error.to_string()))?;
+        let trust = Trust::new(self.plan.environment.as_str(), vec![pair.public()]);
+        let days = i64::from(self.plan.release.expires_days);
+        let inputs = Inputs {
+            trust: trust.clone(),
+            boot: Boot::read(&image.efi).map_err(publish_error)?,
+            flists: flists.iter().map(flist_file).collect::<Result<_>>()?,
+            minimum_sequence: self.plan.release.minimum_sequence.unwrap_or(0),
+            now: now()?,
+            validity: jiff::SignedDuration::from_hours(24 * days),
+        };
+        let channel = mos_store::open_write(to)?;
+        let existing = survey(channel.as_ref(), &trust).map_err(publish_error)?;
+        let plan = plan_publish(&inputs, &existing, &[&pair]).map_err(publish_error)?;
+        if !dry_run {
+            let work = self.context.ui.work(format!("publishing to {}", channel.address()));
+            let store = mos_store::Dir::new(self.cache.join("store"));
+            execute(&plan, &store, channel.as_ref(), &mut |progress| {
+                let bytes = format!("{} of {}", ui::bytes(progress.bytes_done), ui::bytes(progress.bytes));
+                work.update(format!("publishing {} of {} objects, {bytes}", progress.done, progress.steps));
+            })
+            .map_err(publish_error)?;
+        }
+        Ok(plan)
+    }
+
+    fn with_builder<T>(
+        &mut self,
+        what: &str,
+        run: impl FnOnce(&Builder<'_>, &Plan, &mut Lock) -> std::result::Result<T, mos_build::BuildError>,
+    ) -> Result<T> {
+        let reporter = Reporter { work: self.context.ui.work(what) };
+        let builder = Builder::new(&self.repository, &self.cache, &reporter);
+        run(&builder, &self.plan, &mut self.lock).map_err(build_error)
+    }
+
+    /// Keeps what was found out.
+    pub(crate) fn write_lock(&self) -> Result<()> {
+        let written = self.lock.write(&self.repository).map_err(|error| CliError::problem(error.to_string()))?;
+        if written {
+            self.context.ui.line(format!("Wrote {}.", self.repository.join(mos_config::LOCK_FILE).display()));
+        }
+        Ok(())
+    }
+}
+
+struct Reporter {
+    work: Work,
+}
+
+impl Report for Reporter {
+    fn line(&self, text: &str) {
+        self.work.line(text);
+    }
+
+    fn detail(&self, text: &str) {
+        self.work.update(text);
+    }
+}
+
+fn flist_file(flist: &BuiltFlist) -> Result<FlistFile> {
+    let blobs = flist.blobs.iter().map(|&(blake3, length)| Blob { blake3, length }).collect();
+    FlistFile::read(&flist.name, &flist.version, &flist.file, blobs).map_err(publish_error)
+}
+
+fn build_error(error: mos_build::BuildError) -> CliError {
+    use mos_build::BuildError as E;
+    let kind = match &error {
+        E::NoComponent { .. }
+        | E::Component(mos_components::ComponentError::MissingTool { .. })
+        | E::Package(mos_packages::PackageError::NoApt { .. } | mos_packages::PackageError::NotFound { .. }) => {
+            Kind::NotFound
+        }
+        E::Component(
+            mos_components::ComponentError::WrongDigest { .. } | mos_components::ComponentError::MovedTag { .. },
+        )
+        | E::Package(mos_packages::PackageError::Digest { .. }) => Kind::Trust,
+        _ => Kind::Problem,
+    };
+    CliError::new(kind, error.to_string())
+}
+
+fn publish_error(error: mos_channel::publish::PublishError) -> CliError {
+    use mos_channel::publish::PublishError as E;
+    match error {
+        E::Store(error) => error.into(),
+        E::NotOurs(_) | E::NoTrustedKey { .. } => CliError::new(Kind::Trust, error.to_string()),
+        E::Conflict { .. } => CliError::new(Kind::Conflict, error.to_string()),
+        other => CliError::problem(other.to_string()),
+    }
+}
+
+/// Where the node's programs are: `MOS_NODE_PROGRAMS`, or `node` beside the folder that `mos` is in.
+fn node_programs() -> Result<NodePrograms> {
+    let beside = || {
+        let program = std::env::current_exe().ok()?.canonicalize().ok()?;
+        Some(program.parent()?.parent()?.join("node"))
+    };
+    let folder = std::env::var_os("MOS_NODE_PROGRAMS").map(PathBuf::from).or_else(beside).unwrap_or_default();
+    let programs = NodePrograms { my_init: folder.join("my_init"), mos_node: folder.join("mos-node") };
+    for program in [&programs.my_init, &programs.mos_node] {
+        if !program.is_file() {
+            return Err(CliError::not_found(format!("the node's program {} is missing", program.display()))
+                .with_hint("`make build` makes both; MOS_NODE_PROGRAMS names the folder that has them"));
+        }
+    }
+    Ok(programs)
+}
+
+/// Copies an output to where the user wants it, unless the same bytes are there already.
+pub(crate) fn deliver(from: &Path, to: &Path) -> Result<()> {
+    let content = std::fs::read(from).map_err(io(from))?;
+    if std::fs::read(to).is_ok_and(|old| old == content) {
+        return Ok(());
+    }
+    let folder = to.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(io(folder))?;
+    mos_sys::durable::write(to, &content, 0o644).map_err(io(to))
+}
