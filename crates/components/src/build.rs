@@ -103,6 +103,7 @@ fn key(fetched: &Fetched, settings: &Build, binaries: &[String], toolchain: &Too
         .add("profile", &settings.profile)
         .add("binaries", list(binaries))
         .add("compiler", toolchain.version())
+        .add("c compiler", toolchain.c_compiler())
         .add("target", toolchain.target())
         .add("flags", list(&toolchain.flags()))
         .key()

@@ -15,7 +15,7 @@ use crate::registry::cargo_home;
 use crate::toolchain::Toolchain;
 
 /// Variables that are passed on: they say where things are, not what comes out. Names that end in `*` are prefixes.
-const PASSED: [&str; 17] = [
+const PASSED: [&str; 20] = [
     "PATH",
     "HOME",
     "TMPDIR",
@@ -33,6 +33,9 @@ const PASSED: [&str; 17] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "no_proxy",
+    "NO_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
 ];
 /// Seconds since 1970 that programs are told they were built at.
 const SOURCE_DATE_EPOCH: &str = "0";

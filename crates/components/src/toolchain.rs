@@ -14,6 +14,8 @@ use crate::run::{output, require};
 pub struct Toolchain {
     /// What `rustc -vV` prints.
     version: String,
+    /// The first line that `cc --version` prints.
+    c_compiler: String,
     sysroot: PathBuf,
     target: String,
 }
@@ -28,6 +30,7 @@ impl Toolchain {
         require("cc")?;
         let rustc = |arguments: &[&str]| output("toolchain", Command::new("rustc").args(arguments));
         let version = rustc(&["-vV"])?;
+        let cc = output("toolchain", Command::new("cc").arg("--version"))?;
         let sysroot = PathBuf::from(rustc(&["--print", "sysroot"])?);
         let host = version
             .lines()
@@ -43,6 +46,7 @@ impl Toolchain {
         };
         Ok(Self {
             version,
+            c_compiler: cc.lines().next().unwrap_or_default().to_owned(),
             sysroot,
             target,
         })
@@ -51,6 +55,11 @@ impl Toolchain {
     /// The compiler's version, as `rustc -vV` prints it.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// The C compiler, which also links.
+    pub fn c_compiler(&self) -> &str {
+        &self.c_compiler
     }
 
     /// The target that programs are built for.
