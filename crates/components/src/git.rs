@@ -135,7 +135,7 @@ impl<'r> Repository<'r> {
     }
 
     fn fetch_reference(&self, reference: &str) -> Result<String, ComponentError> {
-        let ours = format!("refs/mos/{}", reference.to_lowercase().trim_start_matches("refs/"));
+        let ours = format!("refs/mos/{}", reference.strip_prefix("refs/").unwrap_or(reference));
         let refspec = format!("+{reference}:{ours}");
         self.git(&["fetch", "--quiet", "--no-tags", "--depth=1", "--", self.url, &refspec])?;
         self.git(&["rev-parse", "--verify", "--quiet", &format!("{ours}^{{commit}}")])

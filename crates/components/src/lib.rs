@@ -19,7 +19,7 @@
 //! ```text
 //! crates/<name>-<version>.crate    archives, checked against the lock each time
 //! git/<digest of the URL>.git      bare repositories, one per URL
-//! build/<name>-<key>/              while a component is built
+//! build/<name>-<key>-<process>/    while a component is built
 //! build/path-<digest>/target/      cargo's own output for folders, kept for the next build
 //! logs/<name>.log                  what cargo said, last build
 //! steps/component/<key>/           the result (mos-cache)

@@ -300,7 +300,6 @@ fn a_failing_build_shows_why_and_where() {
 
 #[test]
 fn a_crate_is_locked_by_its_digest() {
-    // Small, without dependencies, and with the lock file that a crate with a program carries.
     let online = Command::new("cargo")
         .args(["info", "--quiet", "static-web-server@2.44.1"])
         .output();
@@ -327,6 +326,16 @@ fn a_crate_is_locked_by_its_digest() {
         panic!("web is a crate");
     };
     assert_eq!(Some(&fetched.digest), sha256.as_ref());
+
+    // A requirement never leads to a pre-release, and what is locked is not asked for again.
+    let mut newest = of(">=2.44, <4", None);
+    let found = fetch(&newest, &shop, &mut |_| {}).unwrap();
+    assert!(!found.version.contains('-'), "{}", found.version);
+    newest.locked = found.lock.clone();
+    let mut asked = Vec::new();
+    let again = fetch(&newest, &shop, &mut |line| asked.push(line.to_owned())).unwrap();
+    assert_eq!((again.digest, asked), (found.digest, Vec::new()));
+
     let wrong = fetch(&of("2.44.1", Some(&"0".repeat(64))), &shop, &mut |_| {});
     assert!(matches!(wrong, Err(ComponentError::WrongDigest { .. })), "{wrong:?}");
 }
