@@ -262,7 +262,7 @@ impl Apt {
 
     /// Makes the cache's directories and files, and keeps others from doing so at the same time.
     fn lock(&self) -> Result<File, PackageError> {
-        for part in ["lists/partial", "cache/archives/partial", "debs"] {
+        for part in ["lists/partial", "cache/archives/partial", "debs", "none"] {
             let path = self.cache.join(part);
             fs::create_dir_all(&path).map_err(at(&path))?;
         }

@@ -2,7 +2,7 @@
 //!
 //! apt reads `apt.conf.d` after the file named by `APT_CONFIG` and cannot be told to forget a hook from there. So our
 //! file holds all of the host's settings that we want (as `apt-config dump` prints them) and points `apt.conf.d`
-//! nowhere.
+//! at an empty directory.
 
 use std::path::Path;
 
