@@ -5,7 +5,7 @@
 pub(crate) const PLAIN_LIMIT: u32 = 4 << 20;
 
 /// How a frame is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub(crate) enum Encoding {
     /// As it is: data that does not shrink.

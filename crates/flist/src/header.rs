@@ -29,8 +29,9 @@ const VERSION: u32 = 2;
 const SECTIONS: usize = 6;
 /// Incompatible features this program knows: none yet.
 const KNOWN_INCOMPATIBLE: u64 = 0;
-/// Most bytes in a chunk that a reader accepts, whatever the header says: bounds memory.
-const CHUNK_LIMIT: u32 = 1 << 20;
+/// Most bytes in a chunk that a reader accepts. Chunks that come from a base may have been cut with other sizes than the
+/// header's, so this is the only bound.
+pub(crate) const CHUNK_LIMIT: u32 = 1 << 20;
 
 /// The parts of the file, in the order in which they lie in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,6 +19,9 @@ use crate::table::Frame;
 const CACHE_BYTES: usize = 16 << 20;
 /// Bytes that one request asks for at most, when more than one frame is wanted.
 const REQUEST_BYTES: u64 = 4 << 20;
+/// Plain bytes that one request brings at most, when more than one frame is wanted: half of what is kept, so that frames
+/// fetched ahead are still there when they are wanted, however well they were compressed.
+const AHEAD_BYTES: usize = CACHE_BYTES / 2;
 /// Bytes between two wanted frames that are fetched along, rather than asking twice: about what a store sends in the
 /// time of one more round trip.
 const GAP_BYTES: u64 = 128 << 10;
@@ -153,6 +156,7 @@ impl<'a> Reader<'a> {
         let start = tables.frames[first as usize];
         let cache = self.cache();
         let mut frames = vec![first];
+        let mut plain = start.plain as usize;
         let mut extend = |index: u32| -> bool {
             let Some(frame) = tables.frames.get(index as usize) else {
                 return false;
@@ -160,8 +164,10 @@ impl<'a> Reader<'a> {
             let last = tables.frames[frames[frames.len() - 1] as usize];
             let near = u64::from(frame.offset).saturating_sub(end(last)) <= GAP_BYTES;
             let small = end(*frame).saturating_sub(u64::from(start.offset)) <= REQUEST_BYTES;
+            let small = small && plain + frame.plain as usize <= AHEAD_BYTES;
             let next = frame.blob == start.blob && frame.offset > last.offset && near && small && !cache.has(index);
             if next {
+                plain += frame.plain as usize;
                 frames.push(index);
             }
             next

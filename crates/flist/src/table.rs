@@ -17,8 +17,8 @@ use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::error::FlistError;
-use crate::frame::{Encoding, PLAIN_LIMIT};
-use crate::header::{ChunkSizes, Header, Section};
+use crate::frame::Encoding;
+use crate::header::{CHUNK_LIMIT, Header, Section};
 
 /// A blob that an flist needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -240,7 +240,7 @@ fn chunks(file: &[u8], header: &Header, frames: &[Frame]) -> Result<Vec<Chunk>, 
                 .checked_add(chunk.length)
                 .is_some_and(|end| end <= frame.plain)
         };
-        if chunk.length == 0 || chunk.length > max_chunk(header.sizes) || !frame.is_some_and(inside) {
+        if chunk.length == 0 || chunk.length > CHUNK_LIMIT || !frame.is_some_and(inside) {
             let at = header.range(Section::Chunks).start + index * size_of::<RawChunk>();
             return Err(FlistError::malformed(
                 "chunk table",
@@ -251,11 +251,6 @@ fn chunks(file: &[u8], header: &Header, frames: &[Frame]) -> Result<Vec<Chunk>, 
         chunks.push(chunk);
     }
     Ok(chunks)
-}
-
-/// The most bytes a chunk may have. Base flists may have been cut otherwise, so it is not the header's own size.
-fn max_chunk(sizes: ChunkSizes) -> u32 {
-    sizes.max.max(PLAIN_LIMIT / 4)
 }
 
 type Files = (HashMap<u64, std::ops::Range<usize>>, Vec<u32>);

@@ -154,6 +154,10 @@ impl Unpacker<'_> {
         root: &OwnedFd,
         entry: &Entry<'_>,
     ) -> Result<io::Result<Option<OwnedFd>>, UnpackError> {
+        if !self.options.privileged && is_device(entry) {
+            self.done.left_out.push(entry.path.clone());
+            return Ok(Ok(None));
+        }
         self.done.names += 1;
         let name = base_name(&entry.path);
         if let EntryKind::Directory = entry.kind {
@@ -168,11 +172,6 @@ impl Unpacker<'_> {
         if let EntryKind::File { size, .. } = entry.kind {
             self.file(parent, name, entry)?;
             self.done.bytes += size;
-            return Ok(Ok(None));
-        }
-        if !self.options.privileged && is_device(entry) {
-            self.done.names -= 1;
-            self.done.left_out.push(entry.path.clone());
             return Ok(Ok(None));
         }
         Ok(self.special(parent, name, entry).map(|()| None))

@@ -1,5 +1,7 @@
 //! Does a store hold what an flist names?
 
+use std::collections::HashSet;
+
 use mos_store::{Digest, Read, StoreError};
 
 use crate::blob::{BLOB_LIMIT, parse_index};
@@ -116,11 +118,12 @@ fn whole(flist: &Flist, blob: &BlobRef, number: u32, store: &dyn Read) -> Result
     }
     let wrong = |why| Finding::Index { blob: blob.digest, why };
     let index = parse_index(&bytes).map_err(wrong)?;
+    let index: HashSet<_> = index
+        .iter()
+        .map(|frame| (frame.offset, frame.stored, frame.plain, frame.encoding))
+        .collect();
     for frame in flist.tables.frames.iter().filter(|frame| frame.blob == number) {
-        let listed = index.iter().any(|indexed| {
-            (indexed.offset, indexed.stored, indexed.plain, indexed.encoding)
-                == (frame.offset, frame.stored, frame.plain, frame.encoding)
-        });
+        let listed = index.contains(&(frame.offset, frame.stored, frame.plain, frame.encoding));
         if !listed {
             return Err(wrong("an index without a frame that the flist names"));
         }

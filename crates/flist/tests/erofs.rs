@@ -224,3 +224,16 @@ fn unpack_never_leaves_its_directory() {
     assert!(error.contains("out/bin"), "{error}");
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
 }
+
+#[test]
+fn without_privilege_device_nodes_are_left_out_and_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut tree = small();
+    tree.link("null2", tree.find("null").unwrap()).unwrap();
+    let store = Memory::new();
+    let flist = parsed(&packed(&tree, &store));
+    let options = UnpackOptions { privileged: false };
+    let done = unpack(&Reader::new(&flist, &store), directory.path(), &options).unwrap();
+    assert_eq!(done.left_out, [b"null".to_vec(), b"null2".to_vec()]);
+    assert!(directory.path().join("bin/link").exists() && !directory.path().join("null2").exists());
+}

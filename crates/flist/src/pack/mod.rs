@@ -166,7 +166,7 @@ pub fn pack(tree: &Tree, store: &dyn Write, options: &PackOptions) -> Result<Pac
 fn read_files(
     tree: &Tree,
     options: &PackOptions,
-    builder: &mut Builder<'_>,
+    builder: &mut Builder,
 ) -> Result<BTreeMap<InodeId, FileBody>, PackError> {
     let inline_limit = options.inline_limit.min(TAIL_LIMIT) as u64;
     let mut chunker = Chunker::new(options.chunk_sizes);

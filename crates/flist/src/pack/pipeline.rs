@@ -35,11 +35,9 @@ type Reply = std::io::Result<StoredFrame>;
 type Job = (PlainFrame, SyncSender<Reply>);
 
 /// Where the cutting thread leaves its frames.
-pub(super) struct Frames<'p> {
+pub(super) struct Frames {
     jobs: SyncSender<Job>,
     order: SyncSender<Receiver<Reply>>,
-    /// Ties the senders to the threads of one run.
-    run: std::marker::PhantomData<&'p ()>,
 }
 
 /// What became of the frames, in their order.
@@ -50,7 +48,7 @@ pub(super) struct Assembled {
     pub(super) stats: PackStats,
 }
 
-impl Frames<'_> {
+impl Frames {
     /// Hands a frame on; waits while the threads behind are busy.
     pub(super) fn send(&self, frame: PlainFrame) -> Result<(), PackError> {
         let (reply, answer) = sync_channel(1);
@@ -65,7 +63,7 @@ impl Frames<'_> {
 pub(super) fn run<T>(
     store: &dyn Write,
     options: &PackOptions,
-    produce: impl FnOnce(Frames<'_>) -> Result<T, PackError>,
+    produce: impl FnOnce(Frames) -> Result<T, PackError>,
 ) -> Result<(T, Assembled), PackError> {
     let threads = options.threads.max(1);
     let (jobs, job_queue) = sync_channel::<Job>(threads);
@@ -76,11 +74,7 @@ pub(super) fn run<T>(
             scope.spawn(|| compress(&job_queue, options.compression_level));
         }
         let assembler = scope.spawn(|| assemble(answers, store));
-        let produced = produce(Frames {
-            jobs,
-            order,
-            run: std::marker::PhantomData,
-        });
+        let produced = produce(Frames { jobs, order });
         let assembled = match assembler.join() {
             Ok(assembled) => assembled?,
             Err(panic) => std::panic::resume_unwind(panic),

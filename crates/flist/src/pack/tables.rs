@@ -60,9 +60,9 @@ impl Known {
 }
 
 /// Takes chunks one after the other.
-pub(super) struct Builder<'p> {
+pub(super) struct Builder {
     known: Known,
-    frames: Frames<'p>,
+    frames: Frames,
     draft: Draft,
     /// Index into the draft's chunks, by digest.
     index: HashMap<Digest, u32>,
@@ -79,8 +79,8 @@ pub(super) struct Draft {
     stats: PackStats,
 }
 
-impl<'p> Builder<'p> {
-    pub(super) fn new(known: Known, frames: Frames<'p>) -> Self {
+impl Builder {
+    pub(super) fn new(known: Known, frames: Frames) -> Self {
         let bases = known.bases.clone();
         Self {
             known,
