@@ -34,15 +34,16 @@ impl Console {
     }
 
     /// Our own standard output. Opened anew where possible, so that not waiting for it is our own affair and not that of
-    /// others who write there.
+    /// others who write there; a plain file never makes anybody wait, and is shared with its place.
     ///
     /// # Errors
     /// Whatever the system says.
     pub fn standard_output() -> io::Result<Self> {
-        Self::open("/proc/self/fd/1").or_else(|_| {
-            let file = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
-            Ok(Self::new(file))
-        })
+        let shared = File::from(rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?);
+        match shared.metadata()?.is_file() {
+            true => Ok(Self::new(shared)),
+            false => Self::open("/proc/self/fd/1").or_else(|_| Ok(Self::new(shared))),
+        }
     }
 
     fn open(path: &str) -> io::Result<Self> {

@@ -118,9 +118,9 @@ impl Driver {
             {
                 unwatch(&self.epoll, &oldest.stream);
             }
-            let own = rustix::process::geteuid();
-            let peer = rustix::net::sockopt::socket_peercred(&stream);
-            let may_write = peer.is_ok_and(|peer| peer.uid.is_root() || (!self.setup.machine && peer.uid == own));
+            let own = rustix::process::geteuid().as_raw();
+            let peer = mos_sys::peer::user(&stream);
+            let may_write = peer.is_ok_and(|peer| peer == 0 || (!self.setup.machine && peer == own));
             let index = self.control.next;
             self.control.next += 1;
             let watched = epoll::add(&self.epoll, &stream, data(Token::Connection(index)), EventFlags::IN);

@@ -1,0 +1,536 @@
+//! The real program with real services: `my_init --container` as an ordinary process, and as PID 1 of a namespace.
+
+#![allow(clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use my_init::client::{AskError, call};
+use serde_json::{Value, json};
+
+/// How long anything here may take on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Machine {
+    directory: tempfile::TempDir,
+    child: Child,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_my_init"))
+}
+
+impl Machine {
+    fn start(services: &[(&str, &str)]) -> Self {
+        Self::start_by(services, &[])
+    }
+
+    /// Starts it through another program (and its arguments), if any are given.
+    fn start_by(services: &[(&str, &str)], before: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("services")).unwrap();
+        for (name, text) in services {
+            fs::write(
+                directory.path().join("services").join(format!("{name}.service.toml")),
+                text,
+            )
+            .unwrap();
+        }
+        let mut words: Vec<&str> = before.to_vec();
+        words.push(env!("CARGO_BIN_EXE_my_init"));
+        let child = Command::new(words[0])
+            .args(&words[1..])
+            .arg("--container")
+            .arg("--services")
+            .arg(directory.path().join("services"))
+            .arg("--socket")
+            .arg(directory.path().join("sock"))
+            .env("HERE", directory.path())
+            .stdout(fs::File::create(directory.path().join("console")).unwrap())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let machine = Self { directory, child };
+        machine.wait("an answer", || {
+            call(&machine.socket(), "system.ping", &json!({})).is_ok()
+        });
+        machine
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.path("sock")
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    fn console(&self) -> String {
+        self.read("console")
+    }
+
+    fn write_service(&self, name: &str, text: &str) {
+        fs::write(self.path("services").join(format!("{name}.service.toml")), text).unwrap();
+    }
+
+    fn call(&self, method: &str, parameters: Value) -> Value {
+        call(&self.socket(), method, &parameters).unwrap_or_else(|error| panic!("{method}: {error:?}"))
+    }
+
+    fn status(&self, name: &str) -> Value {
+        self.call("service.status", json!({ "name": name }))
+    }
+
+    fn wait(&self, what: &str, done: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !done() {
+            assert!(
+                Instant::now() < deadline,
+                "{what} did not come about; console:\n{}",
+                self.console()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn wait_for_state(&self, name: &str, state: &str) {
+        self.wait(&format!("{name} {state}"), || self.status(name)["state"] == state);
+    }
+
+    fn signal(&self, number: i32) {
+        let signal = rustix::process::Signal::from_named_raw(number).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end and returns the exit code.
+    fn end(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "it does not end; console:\n{}",
+                self.console()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+const STAYS: &str = "[service]\nexec = \"sleep 1000\"\n";
+
+fn is_alive(pid: &Value) -> bool {
+    Path::new(&format!("/proc/{pid}/exe")).exists() && fs::read_link(format!("/proc/{pid}/exe")).is_ok()
+}
+
+#[test]
+fn a_crashed_service_is_restarted() {
+    let machine = Machine::start(&[("web", STAYS)]);
+    machine.wait_for_state("web", "running");
+    let first = machine.status("web")["pid"].as_i64().unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(first).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    machine.wait("another process", || {
+        machine.status("web")["pid"].as_i64().is_some_and(|pid| pid != first)
+    });
+    assert_eq!(machine.status("web")["restarts"], 1);
+    assert!(
+        machine
+            .console()
+            .contains("web: killed by SIGKILL, restart now (attempt 1)"),
+        "{}",
+        machine.console()
+    );
+}
+
+#[test]
+fn a_failure_for_good_is_told_with_the_last_line_of_the_log() {
+    let fetch = "[service]\nexec = \"echo; echo trust failure: wrong key; exit 3\"\noneshot = true\n";
+    let machine = Machine::start(&[("runtime-fetch", fetch)]);
+    machine.wait_for_state("runtime-fetch", "failed");
+    machine.wait("the line", || {
+        machine
+            .console()
+            .contains("] runtime-fetch: failed: exit code 3; last line: trust failure: wrong key\n")
+    });
+    let tail = machine.call("logs.tail", json!({ "name": "runtime-fetch", "lines": 1 }));
+    assert_eq!(tail, json!({ "lines": ["trust failure: wrong key"], "dropped": 0 }));
+}
+
+#[test]
+fn d1_a_thousand_services_in_chains_all_start() {
+    let services: Vec<(String, String)> = (0..1000)
+        .map(|n| {
+            let needs = if n % 25 == 0 {
+                String::new()
+            } else {
+                format!("requires = [\"s{}\"]", n - 1)
+            };
+            (
+                format!("s{n}"),
+                format!("[service]\nexec = \"true\"\noneshot = true\n[dependencies]\n{needs}\n"),
+            )
+        })
+        .collect();
+    let services: Vec<(&str, &str)> = services
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    let machine = Machine::start(&services);
+    machine.wait("ready", || machine.console().contains("] ready\n"));
+    let states = machine.call("service.list", json!({}));
+    let states = states.as_object().unwrap();
+    assert_eq!(states.len(), 1000);
+    assert!(states.values().all(|state| state == "exited"), "{states:?}");
+    assert!(machine.console().contains("] timeline start="), "{}", machine.console());
+}
+
+#[test]
+fn orphans_are_reaped() {
+    let orphan = "[service]\nexec = \"(sleep 0.1 & echo $! >$HERE/orphan) & wait\"\noneshot = true\n";
+    let machine = Machine::start(&[("a", orphan)]);
+    machine.wait_for_state("a", "exited");
+    let pid = machine.read("orphan").trim().to_owned();
+    assert!(!pid.is_empty());
+    // Not even a zombie is left.
+    machine.wait("the orphan's end", || !Path::new(&format!("/proc/{pid}")).exists());
+}
+
+#[test]
+fn what_a_service_leaves_behind_does_not_run_beside_its_successor() {
+    let forks =
+        "[service]\nexec = \"sleep 1000 & echo $! >>$HERE/left; sleep 0.1; exit 1\"\n[lifecycle]\nmax_restarts = 1\n";
+    let machine = Machine::start(&[("forks", forks)]);
+    machine.wait_for_state("forks", "failed");
+    let left = machine.read("left");
+    assert_eq!(left.lines().count(), 2);
+    machine.wait("the end of both", || {
+        left.lines().all(|pid| !is_alive(&json!(pid.parse::<u32>().unwrap())))
+    });
+}
+
+#[test]
+fn reload_applies_the_difference() {
+    let machine = Machine::start(&[("kept", STAYS), ("gone", STAYS), ("changed", STAYS)]);
+    for name in ["kept", "gone", "changed"] {
+        machine.wait_for_state(name, "running");
+    }
+    let kept = machine.status("kept")["pid"].clone();
+    let gone = machine.status("gone")["pid"].clone();
+    fs::remove_file(machine.path("services/gone.service.toml")).unwrap();
+    machine.write_service("changed", "[service]\nexec = \"sleep 2000\"\n");
+    machine.write_service("new", STAYS);
+    machine.write_service("broken", "[service\n");
+    let difference = machine.call("system.reload", json!({}));
+    assert_eq!(
+        difference,
+        json!({ "added": ["new"], "changed": ["changed"], "removed": ["gone"] })
+    );
+    machine.wait_for_state("new", "running");
+    machine.wait("the end of the removed", || !is_alive(&gone));
+    machine.wait_for_state("changed", "running");
+    let command = fs::read(format!("/proc/{}/cmdline", machine.status("changed")["pid"])).unwrap();
+    assert_eq!(command, b"sleep\x002000\0");
+    assert_eq!(machine.status("kept")["pid"], kept);
+    assert!(
+        machine.console().contains("broken.service.toml:1:"),
+        "{}",
+        machine.console()
+    );
+    let error = call(&machine.socket(), "service.status", &json!({ "name": "gone" })).unwrap_err();
+    assert!(matches!(error, AskError::Refused(-32000, _)), "{error:?}");
+}
+
+#[test]
+fn reload_restarts_a_service_whose_program_was_replaced() {
+    let machine = Machine::start(&[]);
+    let install = |text: &str| {
+        fs::write(machine.path("tmp"), text).unwrap();
+        fs::set_permissions(machine.path("tmp"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fs::rename(machine.path("tmp"), machine.path("web")).unwrap();
+    };
+    install("#!/bin/sh\necho one\nexec sleep 1000\n");
+    machine.write_service(
+        "web",
+        &format!("[service]\nexec = \"{}\"\n", machine.path("web").display()),
+    );
+    machine.call("system.reload", json!({}));
+    let log = |lines: Value| machine.call("logs.tail", json!({ "name": "web" }))["lines"] == lines;
+    machine.wait("its word", || log(json!(["one"])));
+    assert_eq!(machine.call("system.reload", json!({}))["changed"], json!([]));
+    install("#!/bin/sh\necho two\nexec sleep 1000\n");
+    assert_eq!(machine.call("system.reload", json!({}))["changed"], json!(["web"]));
+    machine.wait("its word", || {
+        machine.call("logs.tail", json!({ "name": "web" }))["lines"] == json!(["one", "two"])
+    });
+}
+
+#[test]
+fn shutdown_goes_in_reverse_order() {
+    let service = |name: &str, needs: &str| {
+        format!(
+            "[service]\nexec = \"trap 'echo {name} >>$HERE/order; exit 0' TERM; touch $HERE/{name}; while :; do sleep 0.05; done\"\n\
+             [dependencies]\nrequires = [{needs}]\n"
+        )
+    };
+    let (a, b, c) = (service("a", ""), service("b", "\"a\""), service("c", "\"b\""));
+    let mut machine = Machine::start(&[("a", &a), ("b", &b), ("c", &c)]);
+    machine.wait("all three", || {
+        ["a", "b", "c"].iter().all(|name| machine.path(name).exists())
+    });
+    machine.signal(15);
+    assert_eq!(machine.end(), Some(0));
+    assert_eq!(machine.read("order"), "c\nb\na\n");
+    assert!(!machine.socket().exists());
+}
+
+#[test]
+fn a_service_that_ignores_the_signal_is_killed_and_named() {
+    let stubborn =
+        "[service]\nexec = \"trap '' TERM; echo up; while :; do sleep 1; done\"\n[lifecycle]\nstop_timeout_ms = 300\n";
+    let mut machine = Machine::start(&[("stubborn", stubborn)]);
+    machine.wait("its word", || {
+        machine.call("logs.tail", json!({ "name": "stubborn" }))["lines"] == json!(["up"])
+    });
+    machine.call("system.poweroff", json!({}));
+    assert_eq!(machine.end(), Some(0));
+    assert!(
+        machine
+            .console()
+            .contains("stubborn: did not stop within 0.3 s, killed"),
+        "{}",
+        machine.console()
+    );
+}
+
+#[test]
+fn readiness_by_notify_socket_and_by_http_status() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    let web = format!(
+        "[service]\nexec = \"sleep 1000\"\n[health]\ntype = \"http\"\ntarget = \"{address}/health\"\ninterval_ms = 100\n"
+    );
+    let notify = "[service]\nnotify = true\nexec = \"test -S $NOTIFY_SOCKET && sleep 1000\"\n";
+    let machine = Machine::start(&[("web", &web), ("notify", notify)]);
+    let answer = |status: &str| {
+        let (mut stream, _) = server.accept().unwrap();
+        let mut line = String::new();
+        BufReader::new(stream.try_clone().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        write!(stream, "HTTP/1.0 {status}\r\n\r\n").unwrap();
+        line
+    };
+    assert_eq!(answer("503 Busy"), "GET /health HTTP/1.0\r\n");
+    answer("503 Busy");
+    assert_eq!(machine.status("web")["state"], "starting");
+    let why = machine.call("service.why", json!({ "name": "web" }));
+    assert!(
+        why["lines"]
+            .to_string()
+            .contains("answers with status 503, expected 200"),
+        "{why}"
+    );
+    answer("200 OK");
+    machine.wait_for_state("web", "running");
+
+    assert_eq!(machine.status("notify")["waits_for"], json!(["READY=1 from it"]));
+    let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    socket
+        .send_to(
+            b"STATUS=nearly\nREADY=1",
+            machine.path("sock").with_extension("notify").join("notify"),
+        )
+        .unwrap();
+    machine.wait_for_state("notify", "running");
+    assert_eq!(machine.status("notify")["status"], "nearly");
+}
+
+#[test]
+fn bad_requests_are_refused_and_kill_nobody() {
+    let machine = Machine::start(&[("web", STAYS)]);
+    let mut stream = UnixStream::connect(machine.socket()).unwrap();
+    stream
+        .write_all(b"\xff\xfe{{{\n[1]\n\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"system.ping\"}\n")
+        .unwrap();
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    let mut code = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(code()["error"]["code"], -32700);
+    assert_eq!(code()["error"]["code"], -32600);
+    assert_eq!(code()["result"], "pong");
+    // A request without an end is cut off.
+    let mut endless = UnixStream::connect(machine.socket()).unwrap();
+    let _ = endless.write_all(&vec![b'x'; 1 << 20]);
+    let mut answer = String::new();
+    let _ = endless.read_to_string(&mut answer);
+    assert!(answer.contains("longer than") || answer.is_empty(), "{answer}");
+    // Deep nesting, half a request, and more connections than there is room for.
+    let mut deep = UnixStream::connect(machine.socket()).unwrap();
+    deep.write_all(format!("{}\n", "[".repeat(60_000)).as_bytes()).unwrap();
+    let many: Vec<UnixStream> = (0..100)
+        .map(|_| {
+            let mut stream = UnixStream::connect(machine.socket()).unwrap();
+            let _ = stream.write_all(b"{\"jsonrpc\"");
+            stream
+        })
+        .collect();
+    assert_eq!(machine.call("system.ping", json!({})), "pong");
+    drop(many);
+    machine.wait_for_state("web", "running");
+}
+
+#[test]
+fn d14_a_chatty_service_is_never_blocked_and_its_log_stays_bounded() {
+    let chatty = "[service]\noneshot = true\nexec = \"yes 0123456789 | head -c 20000000; echo; echo done\"\n[logging]\nbuffer_bytes = 4096\n";
+    let machine = Machine::start(&[("chatty", chatty)]);
+    machine.wait_for_state("chatty", "exited");
+    let tail = machine.call("logs.tail", json!({ "name": "chatty", "lines": 100_000 }));
+    let lines = tail["lines"].as_array().unwrap();
+    assert_eq!(lines.last(), Some(&json!("done")));
+    assert!(lines.len() <= 4096 / 11 + 1, "{}", lines.len());
+    assert!(tail["dropped"].as_u64().unwrap() > 19_900_000);
+}
+
+#[test]
+fn d9_an_idle_supervisor_does_not_wake_up() {
+    let machine = Machine::start(&[("a", STAYS), ("b", STAYS)]);
+    machine.wait("ready", || machine.console().contains("] ready\n"));
+    let switches = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", machine.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("voluntary_ctxt_switches"))
+            .unwrap()
+            .to_owned();
+        line
+    };
+    std::thread::sleep(Duration::from_millis(300));
+    let before = switches();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(switches(), before);
+}
+
+#[test]
+fn console_true_relays_whole_lines() {
+    let loud = "[service]\noneshot = true\nexec = \"printf 'one\\\\ntwo'\"\n[logging]\nconsole = true\n";
+    let machine = Machine::start(&[("loud", loud)]);
+    machine.wait("both lines", || machine.console().contains("loud: one\nloud: two\n"));
+}
+
+#[test]
+fn d7_the_client_verbs_honour_the_socket() {
+    let machine = Machine::start(&[
+        ("web", STAYS),
+        ("lazy", "[service]\nexec = \"sleep 9\"\nstatus = \"stop\"\n"),
+    ]);
+    machine.wait_for_state("web", "running");
+    let ask = |words: &[&str]| {
+        let output = program()
+            .args(words)
+            .arg("--socket")
+            .arg(machine.socket())
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    assert_eq!(
+        ask(&["list"]),
+        (Some(0), format!("{:24} inactive\n{:24} running\n", "lazy", "web"))
+    );
+    assert_eq!(ask(&["start", "lazy"]).0, Some(0));
+    machine.wait_for_state("lazy", "running");
+    assert_eq!(
+        ask(&["start", "lazy"]),
+        (Some(5), "my_init: lazy is already active\n".to_owned())
+    );
+    assert_eq!(
+        ask(&["stop", "nobody"]),
+        (Some(4), "my_init: no service is named `nobody`\n".to_owned())
+    );
+    let (code, json) = ask(&["status", "web", "--json"]);
+    assert_eq!(
+        (code, serde_json::from_str::<Value>(&json).unwrap()["state"].clone()),
+        (Some(0), json!("running"))
+    );
+    let nobody = program()
+        .args(["list", "--socket", "/nonexistent/sock"])
+        .output()
+        .unwrap();
+    assert_eq!(nobody.status.code(), Some(4));
+    // A second one does not take the socket over.
+    let second = program()
+        .args(["--services", "/tmp", "--socket"])
+        .arg(machine.socket())
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(5));
+    assert_eq!(ask(&["list"]).0, Some(0));
+}
+
+#[test]
+fn check_finds_problems_and_exits_with_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = || program().arg("check").arg(directory.path()).output().unwrap();
+    fs::write(directory.path().join("a.service.toml"), STAYS).unwrap();
+    assert_eq!(check().status.code(), Some(0));
+    fs::write(directory.path().join("b.service.toml"), "[service]\nexecc = \"x\"\n").unwrap();
+    let output = check();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("b.service.toml:2:1: unknown key `execc` in [service]\n  hint: did you mean `exec`?"),
+        "{text}"
+    );
+    assert_eq!(
+        program()
+            .args(["check", "/nonexistent"])
+            .output()
+            .unwrap()
+            .status
+            .code(),
+        Some(4)
+    );
+    assert_eq!(program().arg("--nonsense").output().unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn as_first_process_of_a_namespace_it_reaps_everybody() {
+    if !Command::new("unshare")
+        .args(["-pf", "--mount-proc", "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        println!("skipped: unshare -pf needs root");
+        return;
+    }
+    let orphan = "[service]\nexec = \"(setsid sleep 0.2 &) ; exit 0\"\noneshot = true\n";
+    let unshare = ["unshare", "-pf", "--mount-proc", "--kill-child"];
+    let mut machine = Machine::start_by(&[("orphan", orphan), ("web", STAYS)], &unshare);
+    machine.wait_for_state("orphan", "exited");
+    machine.wait_for_state("web", "running");
+    let init = fs::read_to_string(format!("/proc/{0}/task/{0}/children", machine.child.id())).unwrap();
+    let children = || fs::read_to_string(format!("/proc/{0}/task/{0}/children", init.trim())).unwrap();
+    machine.wait("the orphan's end", || children().split_whitespace().count() == 1);
+    machine.call("system.poweroff", json!({}));
+    assert_eq!(machine.end(), Some(0));
+}
