@@ -89,7 +89,10 @@ pub(crate) fn command(toolchain: &Toolchain, build: &Build, binaries: &[String],
         .env("CARGO_INCREMENTAL", "0")
         .env("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH)
         // A build script that asks git for a commit must not be told that of a repository around the cache.
-        .env("GIT_CEILING_DIRECTORIES", place.source.parent().unwrap_or(&place.source))
+        .env(
+            "GIT_CEILING_DIRECTORIES",
+            place.source.parent().unwrap_or(&place.source),
+        )
         .env("LC_ALL", "C")
         .env("TZ", "UTC");
     command
