@@ -341,7 +341,7 @@ fn a_crate_is_locked_by_its_digest() {
 }
 
 #[test]
-#[ignore = "compiles a web server twice, about seven minutes of one CPU"]
+#[ignore = "compiles a web server twice, seven minutes of one CPU: cargo test -p mos-components -- --ignored"]
 fn the_web_server_of_the_example_is_the_same_in_any_directory() {
     let plan = plan("production");
     let web = plan.component("web").unwrap();
