@@ -144,7 +144,7 @@ fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
 }
 
 fn check(directories: &[PathBuf]) -> ExitCode {
-    for directory in directories.iter().filter(|directory| !directory.is_dir()) {
+    if let Some(directory) = directories.iter().find(|directory| !directory.is_dir()) {
         return fail(NOT_FOUND, &format!("{} is not a directory", directory.display()));
     }
     let (files, mut problems) = services::read(directories);

@@ -414,12 +414,8 @@ fn d9_an_idle_supervisor_does_not_wake_up() {
     machine.wait("ready", || machine.console().contains("] ready\n"));
     let switches = || {
         let status = fs::read_to_string(format!("/proc/{}/status", machine.child.id())).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("voluntary_ctxt_switches"))
-            .unwrap()
-            .to_owned();
-        line
+        let mut lines = status.lines().map(str::to_owned);
+        lines.find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap()
     };
     std::thread::sleep(Duration::from_millis(300));
     let before = switches();
