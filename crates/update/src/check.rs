@@ -16,8 +16,6 @@ use crate::{File, Generation, Layout, Link, PLACES, UpdateError, disk, installed
 pub struct Damage {
     /// The path in the generation.
     pub place: String,
-    /// The object that has to be fetched again, when content is damaged.
-    pub object: Option<ObjectDigest>,
     /// What is wrong.
     pub why: String,
 }
@@ -47,25 +45,15 @@ pub fn check(layout: &Layout, generation: &Generation) -> Result<Vec<Damage>, Up
 }
 
 fn check_file(root: &Path, file: &File) -> Option<Damage> {
-    let damage = |object, why: String| {
-        let place = file.place.clone();
-        Some(Damage { place, object, why })
+    let right = disk::mode(file.executable);
+    let why = match inspect(&root.join(&file.place)) {
+        Ok((found, mode)) if found == file.object && mode == right => return None,
+        Ok((found, mode)) if found == file.object => format!("its mode is {mode:o}, not {right:o}"),
+        Ok((found, _)) => format!("its content is object {found}, not {}", file.object),
+        Err(error) => format!("cannot be read: {error}"),
     };
-    match inspect(&root.join(&file.place)) {
-        Err(error) => damage(Some(file.object), format!("cannot be read: {error}")),
-        Ok((found, _)) if found != file.object => damage(
-            Some(file.object),
-            format!("its content is object {found}, not {}", file.object),
-        ),
-        Ok((_, mode)) if mode != disk::mode(file.executable) => {
-            // The object shares the mode: fetching it anew sets both right.
-            damage(
-                Some(file.object),
-                format!("its mode is {mode:o}, not {:o}", disk::mode(file.executable)),
-            )
-        }
-        Ok(_) => None,
-    }
+    let place = file.place.clone();
+    Some(Damage { place, why })
 }
 
 /// Digest and permission bits of a regular file.
@@ -84,8 +72,8 @@ fn check_link(root: &Path, link: &Link) -> Option<Damage> {
         Ok(target) => format!("it points at {}, not {}", target.display(), link.target),
         Err(error) => format!("cannot be read: {error}"),
     };
-    let (place, object) = (link.place.clone(), None);
-    Some(Damage { place, object, why })
+    let place = link.place.clone();
+    Some(Damage { place, why })
 }
 
 /// A service file that nobody signed must not be started, so what is too much is damage as well.
@@ -100,8 +88,8 @@ fn find_strangers(
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             find_strangers(root, &place, known, damages)?;
         } else if !known.contains(place.as_str()) {
-            let (object, why) = (None, "no flist of the release names it".to_owned());
-            damages.push(Damage { place, object, why });
+            let why = "no flist of the release names it".to_owned();
+            damages.push(Damage { place, why });
         }
     }
     Ok(())

@@ -50,6 +50,18 @@ pub fn execute(_lock: &Lock, job: &Job<'_>, plan: &Plan, observer: &mut dyn Obse
     Ok(())
 }
 
+/// Makes another generation current, to go back to one that is sound. As durable as [`Step::Switch`].
+///
+/// # Errors
+/// [`UpdateError::Io`]; the old one is then still current.
+pub fn switch_to(_lock: &Lock, layout: &Layout, generation: u64) -> Result<(), UpdateError> {
+    switch(&mut Disk { observer: &mut () }, layout, generation)
+}
+
+fn switch(disk: &mut Disk<'_>, layout: &Layout, generation: u64) -> Result<(), UpdateError> {
+    disk.switch(&PathBuf::from(format!("generations/{generation}")), &layout.current())
+}
+
 struct Run<'a, 'o> {
     job: &'a Job<'a>,
     disk: Disk<'o>,
@@ -82,10 +94,7 @@ impl Run<'_, '_> {
             Step::Finish => self
                 .disk
                 .rename(&layout.unfinished(self.generation), &layout.generation(self.generation)),
-            Step::Switch => {
-                let target = PathBuf::from(format!("generations/{}", self.generation));
-                self.disk.switch(&target, &layout.current())
-            }
+            Step::Switch => switch(&mut self.disk, layout, self.generation),
             Step::Prune { generation } => self.prune(*generation),
             Step::Drop { object } => self.disk.remove_file(&layout.object(object)),
         }

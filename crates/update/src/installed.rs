@@ -8,7 +8,7 @@ use std::path::Path;
 
 use mos_flist::ObjectDigest;
 
-use crate::{Damage, Generation, Layout, UpdateError};
+use crate::{Generation, Layout, UpdateError, Wanted, disk};
 
 /// What is there before an update.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,12 +50,21 @@ impl Installed {
         })
     }
 
-    /// Takes damaged objects for absent, so that they are fetched again.
-    pub fn forget(&mut self, damages: &[Damage]) {
-        for object in damages.iter().filter_map(|damage| damage.object) {
-            self.objects.remove(&object);
+    /// Takes those of the wanted objects for absent whose content is damaged, so that they are fetched again.
+    pub fn verify(&mut self, layout: &Layout, wanted: &Wanted) {
+        for (_, file) in wanted.files() {
+            let path = layout.object(&file.object);
+            if self.objects.contains_key(&file.object) && !is_sound(&path, &file.object) {
+                self.objects.remove(&file.object);
+            }
         }
     }
+}
+
+/// What cannot be read is not sound either.
+fn is_sound(path: &Path, object: &ObjectDigest) -> bool {
+    let digest = fs::File::open(path).and_then(|mut file| ObjectDigest::of_reader(&mut file));
+    digest.is_ok_and(|digest| digest == *object)
 }
 
 fn scan_objects(directory: &Path) -> Result<BTreeMap<ObjectDigest, Object>, UpdateError> {
@@ -69,12 +78,15 @@ fn scan_objects(directory: &Path) -> Result<BTreeMap<ObjectDigest, Object>, Upda
                 continue;
             };
             let metadata = entry.metadata().map_err(UpdateError::io("look at", &entry.path()))?;
+            let executable = match metadata.permissions().mode() & 0o7777 {
+                mode if mode == disk::mode(true) => true,
+                mode if mode == disk::mode(false) => false,
+                // Somebody changed it; a new copy will be right.
+                _ => continue,
+            };
             if metadata.is_file() && entry.path().ends_with(digest.path()) {
-                let object = Object {
-                    length: metadata.len(),
-                    executable: metadata.permissions().mode() & 0o111 != 0,
-                };
-                objects.insert(digest, object);
+                let length = metadata.len();
+                objects.insert(digest, Object { length, executable });
             }
         }
     }

@@ -31,7 +31,7 @@ mod wanted;
 pub use check::{Damage, check};
 pub use disk::{Observer, Operation};
 pub use error::UpdateError;
-pub use execute::{Content, Job, execute};
+pub use execute::{Content, Job, execute, switch_to};
 pub use generation::{Generation, load};
 pub use installed::{Installed, Object};
 pub use layout::{Layout, Lock};

@@ -1,0 +1,67 @@
+//! `mosctl status`: release, generation, what is waited for, when it was last verified, services.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use mos_update::Layout;
+use serde_json::{Value, json};
+
+use super::{Complaint, print_json, services, text};
+use crate::arguments::Arguments;
+use crate::exit::Exit;
+use crate::rpc;
+
+/// Largest file of our own that is read, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+pub fn run(arguments: &Arguments) -> Result<Exit, Complaint> {
+    let layout = Layout::new(arguments.state());
+    let fetch = read_json(&arguments.progress());
+    let remembered = read_json(&layout.channel().join("state.json"));
+    let services = rpc::call(&arguments.socket(), "service.list_full", Value::Null);
+    let verified = remembered["last_verified"].as_i64().filter(|seconds| *seconds > 0);
+    let verified = verified.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let status = json!({
+        "environment": fetch["environment"],
+        "release": fetch["release"],
+        "generation": layout.current_number()?,
+        "phase": fetch["phase"],
+        "message": fetch["message"],
+        "waiting_for": fetch["waiting_for"],
+        "last_verified": verified.map(|time| time.to_string()),
+        "failed_releases": remembered["failed"],
+        "services": services.as_ref().unwrap_or(&Value::Null),
+    });
+    match arguments.json {
+        true => print_json(&status),
+        false => print(&status),
+    }
+    services.map(|_| Exit::Fine).map_err(Complaint::from)
+}
+
+fn print(status: &Value) {
+    let field = |name: &str| text(&status[name]);
+    println!("release        {} of {}", field("release"), field("environment"));
+    println!("generation     {}", field("generation"));
+    println!("fetch          {}: {}", field("phase"), field("message"));
+    println!("waiting for    {}", field("waiting_for"));
+    println!("last verified  {}", field("last_verified"));
+    for failure in status["failed_releases"].as_array().into_iter().flatten() {
+        println!(
+            "failed         release {}: {}",
+            text(&failure["sequence"]),
+            text(&failure["reason"])
+        );
+    }
+    services::print(&status["services"]);
+}
+
+/// A file of ours, or `null` when it is not there (yet) or senseless.
+fn read_json(path: &Path) -> Value {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes));
+    read.ok()
+        .and_then(|_| serde_json::from_slice(&bytes).ok())
+        .unwrap_or(Value::Null)
+}
