@@ -1,5 +1,6 @@
-//! Developer glue: `cargo xtask build|layers|bench`. Everything a user needs is in `mos` itself.
+//! Developer glue: `cargo xtask build|layers`. Everything a user needs is in `mos` itself.
 
+mod build;
 mod layers;
 
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
 fn main() -> ExitCode {
     let command = std::env::args().nth(1);
     let outcome = match command.as_deref() {
+        Some("build") => build::run(),
         Some("layers") => layers::check(),
         _ => {
             eprint!("{USAGE}");

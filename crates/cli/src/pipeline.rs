@@ -1,5 +1,6 @@
 //! The way of one environment, for the verbs that walk a stretch of it: plan, runtime, image, release.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use mos_build::{BuiltFlist, BuiltImage, Builder, NodePrograms, PackMode, Report};
@@ -18,15 +19,18 @@ pub(crate) struct Pipeline<'c> {
     cache: PathBuf,
     pub(crate) plan: Plan,
     lock: Lock,
+    /// Keeps other builds of this config repository waiting: two would write one lock.
+    _guard: File,
 }
 
 impl<'c> Pipeline<'c> {
     /// Reads and checks the config repository, and plans.
     pub(crate) fn open(context: &'c Context, environment: &str) -> Result<Self> {
         let repository = context.config()?;
+        let guard = wait_for_turn(context, &repository)?;
         let lock = Lock::read(&repository).map_err(|error| CliError::problem(error.to_string()))?;
         let plan = context.plan(environment)?;
-        Ok(Self { context, repository, cache: context.cache()?, plan, lock })
+        Ok(Self { context, repository, cache: context.cache()?, plan, lock, _guard: guard })
     }
 
     /// The same with nothing locked, to find out what is newest now.
@@ -124,6 +128,19 @@ impl<'c> Pipeline<'c> {
         }
         Ok(())
     }
+}
+
+/// Locks the config repository until the file is dropped; the lock ends with the process, however that ends.
+fn wait_for_turn(context: &Context, repository: &Path) -> Result<File> {
+    let folder = File::open(repository).map_err(io(repository))?;
+    match folder.try_lock() {
+        Ok(()) => return Ok(folder),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(io(repository)(error)),
+    }
+    context.ui.line(format!("Another mos works on {}; waiting for it.", repository.display()));
+    folder.lock().map_err(io(repository))?;
+    Ok(folder)
 }
 
 struct Reporter {

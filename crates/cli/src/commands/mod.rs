@@ -10,6 +10,7 @@ mod list;
 mod lock;
 mod new;
 mod release;
+mod run;
 mod runtime;
 mod serve;
 mod validate;
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Keys(keys::KeysCommand),
     #[command(subcommand)]
     Release(release::ReleaseCommand),
+    Run(Box<run::RunArgs>),
     Serve(serve::ServeArgs),
     Doctor(doctor::DoctorArgs),
     Clean(clean::CleanArgs),
@@ -50,6 +52,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<()> {
         Command::Image(command) => image::run(context, &command),
         Command::Keys(command) => keys::run(context, &command),
         Command::Release(command) => release::run(context, &command),
+        Command::Run(args) => run::run(context, &args),
         Command::Serve(args) => serve::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
         Command::Clean(args) => clean::run(context, &args),

@@ -3,6 +3,8 @@
 mod new;
 mod show;
 
+pub(crate) use new::make;
+
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 
@@ -21,6 +23,6 @@ pub(crate) fn run(context: &Context, command: &KeysCommand) -> Result<()> {
 }
 
 /// A key that cannot be used is a matter of trust.
-pub(super) fn key_error(error: mos_channel::KeyError) -> CliError {
+fn key_error(error: mos_channel::KeyError) -> CliError {
     CliError::new(Kind::Trust, error.to_string())
 }

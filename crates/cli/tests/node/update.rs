@@ -1,0 +1,76 @@
+//! Generations on a node with a disk.
+
+use std::time::Duration;
+
+use crate::system::{BOOT, Script, System, console, dead_port};
+
+const FIRST: Script = Script {
+    name: "app",
+    script: "#!/bin/sh\necho APP-ONE >/dev/console\nexec sleep 100000\n",
+    service: "[service]\nname = \"app\"\nexec = \"/var/cache/bin/app\"\n",
+};
+const SECOND: Script = Script { script: "#!/bin/sh\necho APP-TWO >/dev/console\nexec sleep 100000\n", ..FIRST };
+
+/// A node that has generation 1 on its disk and was shut down in order.
+fn installed() -> System {
+    let system = System::new(&[FIRST]);
+    system.publish();
+    let server = system.serve();
+    let mut vm = system.boot(server.address().port(), vec![system.disk()]);
+    vm.wait_for("APP-ONE", BOOT).unwrap();
+    vm.wait_for("ready", BOOT).unwrap();
+    vm.powerdown().unwrap();
+    vm.wait_exit(BOOT).unwrap();
+    system
+}
+
+#[test]
+fn channel_unreachable_at_boot_starts_the_last_good_generation() {
+    let system = installed();
+    let mut vm = system.boot(dead_port(), vec![system.disk()]);
+    vm.wait_for("unreachable", BOOT).unwrap();
+    vm.wait_for("starting generation 1 offline", BOOT).unwrap();
+    vm.wait_for("APP-ONE", BOOT).unwrap();
+    vm.wait_for("ready", BOOT).unwrap();
+}
+
+#[test]
+fn channel_unreachable_without_a_generation_is_visible_and_goes_on() {
+    let system = System::new(&[FIRST]);
+    system.publish();
+    let port = dead_port();
+    let mut vm = system.boot(port, Vec::new());
+    vm.wait_for("unreachable", BOOT).unwrap();
+    vm.wait_for("next try in", BOOT).unwrap();
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let _server = mos_serve::Server::bind(any, &system.channel(), std::sync::Arc::new(|_| {})).unwrap();
+    vm.wait_for("APP-ONE", BOOT).unwrap();
+}
+
+/// Cuts the power at several moments of an update. Afterwards, without a channel, the node must start the old or the
+/// new generation, whole.
+#[test]
+fn power_cut_during_generation_switch_leaves_old_or_new() {
+    let system = installed();
+    system.add(&SECOND);
+    system.publish();
+    let mut outcomes = Vec::new();
+    for delay in [0, 20, 60, 150] {
+        let server = system.serve();
+        let mut vm = system.boot(server.address().port(), vec![system.disk()]);
+        vm.wait_for("release 2", BOOT).unwrap();
+        std::thread::sleep(Duration::from_millis(delay));
+        vm.kill().unwrap();
+        drop(server);
+        let mut vm = system.boot(dead_port(), vec![system.disk()]);
+        let line = vm.wait_for("APP-", BOOT).unwrap().text;
+        assert!(line.contains("APP-ONE") || line.contains("APP-TWO"), "{line}");
+        vm.wait_for("ready", BOOT).unwrap();
+        let said = console(&vm);
+        assert!(said.contains("offline"), "{said}");
+        outcomes.push((delay, line));
+        vm.powerdown().unwrap();
+        vm.wait_exit(BOOT).unwrap();
+    }
+    println!("after a power cut: {outcomes:?}");
+}
