@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::{large, packed, parsed, round_trip, small};
-use mos_flist::{Reader, UnpackOptions, unpack};
+use mos_flist::{ObjectDigest, Reader, UnpackOptions, unpack};
 use mos_store::Memory;
 use mos_tree::{Kind, Tree};
 
@@ -120,6 +120,20 @@ fn assert_same(found: &[Vec<u8>], expected: &[Vec<u8>]) {
     }
 }
 
+fn attribute(path: &Path, name: &str) -> Vec<u8> {
+    let mut value = vec![0; 65_536];
+    let length = rustix::fs::lgetxattr(path, name, &mut value).unwrap();
+    value.truncate(length);
+    value
+}
+
+fn tree_object(tree: &Tree, path: &str) -> ObjectDigest {
+    match &tree.get(path).unwrap().kind {
+        Kind::File(content) => ObjectDigest::of(&content.read().unwrap()),
+        other => panic!("{path}: {other:?}"),
+    }
+}
+
 /// Unmounts when a test ends, however it does.
 struct Mounted(PathBuf);
 
@@ -155,26 +169,17 @@ fn the_kernel_lists_the_same_tree() {
     assert_same(&found(&mount), &expected(&listed()));
     assert_eq!(std::fs::read(mount.join("etc/host")).unwrap(), b"inline\n");
     assert_eq!(std::fs::metadata(mount.join("sizes/1000000")).unwrap().len(), 1_000_000);
-    let get = |name: &str| {
-        run(
-            "getfattr",
-            &[
-                "-h",
-                "--only-values",
-                "-n",
-                name,
-                mount.join("bin/tool").to_str().unwrap(),
-            ],
-        )
-    };
-    if let Some(output) = get("trusted.overlay.redirect") {
-        let store = Memory::new();
-        let object = parsed(&packed(&small(), &store))
-            .find("bin/tool")
+    let object = tree_object(&listed(), "bin/tool");
+    assert_eq!(
+        attribute(&mount.join("bin/tool"), "trusted.overlay.redirect"),
+        format!("/{}", object.path()).as_bytes()
+    );
+    let attributes = &listed().get("attributes").unwrap().metadata.xattrs.clone();
+    for (name, value) in attributes {
+        let name = String::from_utf8(name.clone())
             .unwrap()
-            .object()
-            .unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("/{}", object.path()));
+            .replace("trusted.overlay.", "trusted.overlay.overlay.");
+        assert_eq!(attribute(&mount.join("attributes"), &name), *value, "{name}");
     }
     drop(mounted);
 }
@@ -201,6 +206,10 @@ fn unpack_gives_the_same_tree() {
             let path = target.join(std::os::unix::ffi::OsStrExt::from_bytes(&entry.path[..]) as &std::ffi::OsStr);
             assert_eq!(std::fs::read(path).unwrap(), content.read().unwrap());
         }
+    }
+    for (name, value) in &listed().get("attributes").unwrap().metadata.xattrs {
+        let name = String::from_utf8(name.clone()).unwrap();
+        assert_eq!(attribute(&target.join("attributes"), &name), *value, "{name}");
     }
     use std::os::unix::fs::MetadataExt as _;
     let inode = |name: &str| std::fs::metadata(target.join(name)).unwrap().ino();
