@@ -94,11 +94,6 @@ impl Command {
     pub fn argv(&self) -> &[String] {
         &self.argv
     }
-
-    /// The first argument.
-    pub fn program(&self) -> &str {
-        self.argv.first().map_or("", String::as_str)
-    }
 }
 
 fn starts_like_a_shell(words: &[String]) -> bool {

@@ -52,11 +52,6 @@ impl Supervisor {
         self.check_down();
     }
 
-    /// True once everything is being taken down.
-    pub fn is_shutting_down(&self) -> bool {
-        self.shutdown.is_some()
-    }
-
     /// Stops a service that nothing needs any more. What has ended well still keeps its place in the order.
     pub(super) fn stop_if_free(&mut self, id: Id, now: Millis) {
         let Some(unit) = self.unit(id) else { return };
