@@ -13,7 +13,7 @@ help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 run: deps-run build ## Build the quickstart system and boot it in QEMU until its page is served
-	$(MOS) run --config examples/quickstart --env dev --output dist --firmware --forward $(PORT):8080 \
+	$(MOS) run --config examples/quickstart --env dev --output dist --forward $(PORT):8080 \
 	    --until ready --timeout 300 --get http://127.0.0.1:$(PORT)/ --timeline dist/boot-timeline.svg
 
 test: deps-test build check unit deny ## Everything that CI runs

@@ -1,6 +1,6 @@
-//! The errors of the command line: a kind, which decides the exit code; what happened; and what to do about it.
+//! The errors of the command line: a kind, which decides the exit code; what happened; and what to do about it. A bug
+//! (a panic) is none of these: it ends with [`BUG`].
 
-use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -17,16 +17,16 @@ pub(crate) enum Kind {
     NotFound = 4,
     /// Something else holds a lock, or two things contradict each other.
     Conflict = 5,
-    /// A bug in MOS.
-    Internal = 70,
 }
+
+/// The exit code of a bug in MOS (EX_SOFTWARE of sysexits.h).
+pub(crate) const BUG: u8 = 70;
 
 /// A failure as the user sees it.
 #[derive(Debug)]
 pub(crate) struct CliError {
     kind: Kind,
     message: String,
-    source: Option<Box<dyn Error + Send + Sync>>,
     hints: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ pub(crate) type Result<T> = std::result::Result<T, CliError>;
 
 impl CliError {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None, hints: Vec::new() }
+        Self { kind, message: message.into(), hints: Vec::new() }
     }
 
     pub(crate) fn problem(message: impl Into<String>) -> Self {
@@ -47,15 +47,6 @@ impl CliError {
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(Kind::NotFound, message)
-    }
-
-    /// Wraps an error of a library.
-    pub(crate) fn caused(
-        kind: Kind,
-        message: impl Into<String>,
-        source: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
-        Self { source: Some(source.into()), ..Self::new(kind, message) }
     }
 
     #[must_use]
@@ -72,14 +63,6 @@ impl CliError {
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.message)?;
-        let mut source: Option<&dyn Error> = self.source.as_deref().map(|source| source as &dyn Error);
-        while let Some(cause) = source {
-            // Libraries repeat their cause in their own text now and then; once is enough.
-            if !self.message.contains(&cause.to_string()) {
-                write!(f, "\n  because: {cause}")?;
-            }
-            source = cause.source();
-        }
         self.hints.iter().try_for_each(|hint| write!(f, "\n  hint: {hint}"))
     }
 }

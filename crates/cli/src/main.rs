@@ -10,6 +10,7 @@ mod output;
 mod pipeline;
 mod ui;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -35,11 +36,15 @@ pub(crate) struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let context = Context::new(cli.global);
-    match commands::run(&context, cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    match panic::catch_unwind(AssertUnwindSafe(|| commands::run(&context, cli.command))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
             eprintln!("{error}");
             error.exit_code()
+        }
+        Err(_) => {
+            eprintln!("This is a bug in mos: please report what you did, and the lines above.");
+            ExitCode::from(error::BUG)
         }
     }
 }

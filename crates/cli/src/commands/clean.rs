@@ -14,19 +14,20 @@ pub(crate) struct CleanArgs {
     dry_run: bool,
 }
 
+/// The folders that mos makes in its cache; others are somebody else's.
+const FOLDERS: [&str; 7] = ["apt", "build", "crates", "git", "logs", "steps", "store"];
+
 pub(crate) fn run(context: &Context, args: &CleanArgs) -> Result<()> {
     let cache = context.cache()?;
-    if !cache.exists() {
-        context.ui.line(format!("{} does not exist: nothing to remove.", cache.display()));
-        return Ok(());
+    let mut total = 0;
+    for folder in FOLDERS.map(|name| cache.join(name)).iter().filter(|folder| folder.is_dir()) {
+        total += size(folder).map_err(io(folder))?;
+        if !args.dry_run {
+            std::fs::remove_dir_all(folder).map_err(io(folder))?;
+        }
     }
-    let size = ui::bytes(size(&cache).map_err(io(&cache))?);
-    if args.dry_run {
-        context.ui.line(format!("Would remove {} ({size}).", cache.display()));
-        return Ok(());
-    }
-    std::fs::remove_dir_all(&cache).map_err(io(&cache))?;
-    context.ui.line(format!("Removed {} ({size}).", cache.display()));
+    let verb = if args.dry_run { "Would remove" } else { "Removed" };
+    context.ui.line(format!("{verb} {} from {}.", ui::bytes(total), cache.display()));
     Ok(())
 }
 

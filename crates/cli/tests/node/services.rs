@@ -53,7 +53,7 @@ fn power_button_stops_services_and_powers_off() {
     let server = system.serve();
     let mut vm = system.boot(server.address().port(), Vec::new());
     vm.wait_for("POLITE-STARTED", BOOT).unwrap();
-    vm.wait_for("ready", BOOT).unwrap();
+    vm.wait_for("] ready", BOOT).unwrap();
     vm.powerdown().unwrap();
     vm.wait_for("POLITE-STOPPED", BOOT).unwrap();
     assert!(vm.wait_exit(BOOT).unwrap().success());
@@ -66,7 +66,7 @@ fn ctrl_alt_delete_stops_services_and_reboots() {
     let server = system.serve();
     let mut vm = system.boot(server.address().port(), Vec::new());
     vm.wait_for("POLITE-STARTED", BOOT).unwrap();
-    vm.wait_for("ready", BOOT).unwrap();
+    vm.wait_for("] ready", BOOT).unwrap();
     vm.ctrl_alt_del().unwrap();
     vm.wait_for("POLITE-STOPPED", BOOT).unwrap();
     // `-no-reboot` makes QEMU end where the machine would start again.

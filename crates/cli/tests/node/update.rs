@@ -18,7 +18,7 @@ fn installed() -> System {
     let server = system.serve();
     let mut vm = system.boot(server.address().port(), vec![system.disk()]);
     vm.wait_for("APP-ONE", BOOT).unwrap();
-    vm.wait_for("ready", BOOT).unwrap();
+    vm.wait_for("] ready", BOOT).unwrap();
     vm.powerdown().unwrap();
     vm.wait_exit(BOOT).unwrap();
     system
@@ -31,7 +31,7 @@ fn channel_unreachable_at_boot_starts_the_last_good_generation() {
     vm.wait_for("unreachable", BOOT).unwrap();
     vm.wait_for("starting generation 1 offline", BOOT).unwrap();
     vm.wait_for("APP-ONE", BOOT).unwrap();
-    vm.wait_for("ready", BOOT).unwrap();
+    vm.wait_for("] ready", BOOT).unwrap();
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn power_cut_during_generation_switch_leaves_old_or_new() {
         let mut vm = system.boot(dead_port(), vec![system.disk()]);
         let line = vm.wait_for("APP-", BOOT).unwrap().text;
         assert!(line.contains("APP-ONE") || line.contains("APP-TWO"), "{line}");
-        vm.wait_for("ready", BOOT).unwrap();
+        vm.wait_for("] ready", BOOT).unwrap();
         let said = console(&vm);
         assert!(said.contains("offline"), "{said}");
         outcomes.push((delay, line));

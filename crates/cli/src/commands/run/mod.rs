@@ -13,6 +13,10 @@ use mos_vm::{Forward, Output, Timeline, Vm, VmError};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result, io};
 
+/// How my_init's own word ends its line; kernels and services say `ready` of other things too.
+const READY: &str = "] ready";
+/// How long after `ready` the node may take to print its timeline.
+const TIMELINE: Duration = Duration::from_secs(10);
 /// How long a machine is given to power off in order, before the power is cut.
 const POWER_OFF: Duration = Duration::from_secs(30);
 
@@ -58,7 +62,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "HOST:GUEST", value_parser = forward)]
     forward: Vec<Forward>,
 
-    /// Wait until the console says this, then power the machine off
+    /// Wait until the console says this, then power the machine off; `ready` waits for my_init to say so
     #[arg(long, value_name = "TEXT")]
     until: Option<String>,
 
@@ -70,7 +74,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "URL", requires = "until")]
     get: Option<String>,
 
-    /// Write the boot timeline as a picture
+    /// Write the boot timeline as a picture; with --until ready
     #[arg(long, value_name = "FILE.svg", requires = "until")]
     timeline: Option<PathBuf>,
 }
@@ -97,16 +101,23 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> Result<()> {
 
 /// Waits for the text, fetches the page, draws the timeline.
 fn observe(context: &Context, args: &RunArgs, vm: &mut Vm, text: &str) -> Result<()> {
+    let text = if text == "ready" { READY } else { text };
     vm.wait_for(text, Duration::from_secs(args.timeout)).map_err(vm_error)?;
     if let Some(url) = &args.get {
         let page = page::get(url)?;
         println!("\n--- {url} ---\n{}\n---", page.trim_end());
     }
+    if text == READY {
+        draw(context, args, vm)?;
+    }
+    Ok(())
+}
+
+/// The line with the times comes right after the one that says `ready`.
+fn draw(context: &Context, args: &RunArgs, vm: &mut Vm) -> Result<()> {
+    vm.wait_for("my_init: timeline", TIMELINE).map_err(vm_error)?;
     let Some(timeline) = Timeline::parse(&vm.console()) else {
-        if args.timeline.is_some() {
-            return Err(CliError::problem("the console shows no timeline: did the node become ready?"));
-        }
-        return Ok(());
+        return Err(CliError::problem("the node's timeline makes no sense"));
     };
     println!("\n{timeline}");
     if let Some(path) = &args.timeline {
