@@ -320,6 +320,22 @@ fn interrupted_download_goes_on_where_it_was() {
 }
 
 #[test]
+fn missing_blobs_do_not_keep_a_node_waiting() {
+    let (world, _) = with_generation();
+    world.publish(2, &[("tool", &noise(2, 300_000))]);
+    fs::remove_dir_all(world.channel.join("blobs")).unwrap();
+    world.fetch().expect(
+        0,
+        &[
+            "unreachable (try 1): ",
+            "next try in 1 s",
+            "starting generation 1 offline",
+        ],
+    );
+    assert_eq!(world.current(), Path::new("generations/1"));
+}
+
+#[test]
 fn my_init_is_told_to_reload() {
     let world = World::new();
     world.publish(1, &[("web", b"x")]);

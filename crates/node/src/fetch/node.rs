@@ -154,6 +154,7 @@ impl Node {
         let mut watch = Watch {
             progress: &mut self.progress,
             fetched: &mut self.fetched,
+            fetching: false,
         };
         execute(&self.lock, &job, &plan, &mut watch).map_err(of_update)?;
         let number = plan.generation;
@@ -185,11 +186,11 @@ impl Node {
             .into_iter()
             .for_each(|line| self.progress.warn("reading", line));
         let best = best?;
-        if self.layout.current_number().ok().flatten() != Some(best.number) {
-            if let Err(error) = switch_to(&self.lock, &self.layout, best.number) {
-                self.progress.warn("failed", error.to_string());
-                return None;
-            }
+        if self.layout.current_number().ok().flatten() != Some(best.number)
+            && let Err(error) = switch_to(&self.lock, &self.layout, best.number)
+        {
+            self.progress.warn("failed", error.to_string());
+            return None;
         }
         Some(best)
     }
@@ -284,13 +285,14 @@ fn say_plan(progress: &mut Progress, plan: &Plan) {
 struct Watch<'a> {
     progress: &'a mut Progress,
     fetched: &'a mut usize,
+    fetching: bool,
 }
 
 impl Observer for Watch<'_> {
     fn step(&mut self, step: &Step, number: usize, total: usize) {
-        if matches!(step, Step::Fetch(_)) {
-            *self.fetched += 1;
-        }
+        // The step before is done when the next begins.
+        *self.fetched += usize::from(self.fetching);
+        self.fetching = matches!(step, Step::Fetch(_));
         if matches!(step, Step::Fetch(_) | Step::Begin | Step::Switch) {
             self.progress
                 .note("downloading", format!("step {number} of {total}: {step}"));
