@@ -138,14 +138,18 @@ impl Console {
             .collect()
     }
 
-    /// The first line from number `from` on (counted from the start of the machine) that contains the pattern, with
-    /// the number after it. A prompt without a line's end is found too.
+    /// The first finished line from number `from` on (counted from the start of the machine) that contains the
+    /// pattern, with the number after it.
     pub fn find(&self, pattern: &str, from: usize) -> Option<(Line, usize)> {
         let skipped = from.saturating_sub(self.dropped);
-        let whole = self.lines.iter().enumerate().skip(skipped);
-        if let Some((index, line)) = whole.into_iter().find(|(_, line)| line.text.contains(pattern)) {
-            return Some((line.clone(), self.dropped + index + 1));
-        }
+        let mut whole = self.lines.iter().enumerate().skip(skipped);
+        let (index, line) = whole.find(|(_, line)| line.text.contains(pattern))?;
+        Some((line.clone(), self.dropped + index + 1))
+    }
+
+    /// The unfinished line, if it is number `from` or later and contains the pattern: a prompt, or a line that is
+    /// still being written.
+    pub fn find_unfinished(&self, pattern: &str, from: usize) -> Option<(Line, usize)> {
         let next = self.dropped + self.lines.len();
         let partial = self.partial.as_ref().filter(|_| from <= next)?.line();
         partial.text.contains(pattern).then_some((partial, next + 1))
@@ -219,8 +223,8 @@ mod tests {
         let (_, next) = console.find("ready", next).unwrap();
         assert_eq!(next, 3);
         assert_eq!(console.find("ready", next), None);
-        let (_, next) = console.find("login:", next).unwrap();
-        assert_eq!(console.find("login:", next), None);
+        let (_, next) = console.find_unfinished("login:", next).unwrap();
+        assert_eq!(console.find_unfinished("login:", next), None);
     }
 
     #[test]

@@ -76,6 +76,9 @@ impl Shared {
     }
 }
 
+/// After this long without a byte an unfinished line is a prompt.
+const QUIET: Duration = Duration::from_millis(100);
+
 impl Vm {
     /// Starts a machine.
     ///
@@ -150,7 +153,8 @@ impl Vm {
         self.shared.lock().console.lines()
     }
 
-    /// Waits for a line that contains the pattern. The next call looks only at the lines after it.
+    /// Waits for a line that contains the pattern. The next call looks only at the lines after it. A line without an
+    /// end counts once nothing has come for a moment: it is a prompt then, and not half of what will be said.
     ///
     /// # Errors
     /// When it does not come in time, or the machine ends first. The error shows the last lines of the console.
@@ -175,10 +179,17 @@ impl Vm {
                     console: state.console.tail(),
                 });
             }
-            (state, _) = shared
+            let waited;
+            (state, waited) = shared
                 .changed
-                .wait_timeout(state, left)
+                .wait_timeout(state, left.min(QUIET))
                 .unwrap_or_else(PoisonError::into_inner);
+            if waited.timed_out()
+                && let Some((line, next)) = state.console.find_unfinished(pattern, self.searched)
+            {
+                self.searched = next;
+                return Ok(line);
+            }
         }
     }
 

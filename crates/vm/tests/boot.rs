@@ -21,7 +21,7 @@ const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 /// PID 1: says what my_init would, waits for a moment when told so, and switches off.
 const INIT: &str = "#!/busybox sh
 /busybox echo 'my_init: [   1.250] hello'
-/busybox echo 'my_init: timeline start=1250 services=1300 network=1310 fetch=1400 ready=1450'
+/busybox echo 'my_init: [   2.851] timeline start=1250 services=1300 network=1310 fetch=1400 ready=1450'
 /busybox mkdir /proc
 /busybox mount -t proc proc /proc
 case \"$(/busybox cat /proc/cmdline)\" in *linger*) /busybox sleep 600 ;; esac
@@ -111,7 +111,7 @@ fn direct_boot_tells_its_timeline_and_ends() {
         interactive: false,
     };
     let mut vm = Vm::start(&machine, output).unwrap();
-    let line = vm.wait_for("my_init: timeline", PATIENCE).unwrap();
+    let line = vm.wait_for("] timeline ", PATIENCE).unwrap();
     assert!(line.at > Duration::from_millis(100), "{line:?}");
     assert!(vm.wait_exit(PATIENCE).unwrap().success());
     let timeline = Timeline::parse(&vm.console()).unwrap();
@@ -132,7 +132,7 @@ fn what_does_not_come_is_told_with_the_console_and_the_power_can_be_cut() {
     let directory = tempfile::tempdir().unwrap();
     let machine = direct(kernel, directory.path(), "console=ttyS0 quiet panic=-1 linger");
     let mut vm = Vm::start(&machine, Output::default()).unwrap();
-    vm.wait_for("my_init: timeline", PATIENCE).unwrap();
+    vm.wait_for("] timeline ", PATIENCE).unwrap();
     let error = vm
         .wait_for("network up", Duration::from_millis(300))
         .unwrap_err()

@@ -1,6 +1,6 @@
 //! Where the time of a boot goes: phases from the power button to `ready`.
 //!
-//! The guest prints one line (`my_init: timeline start=1912 services=1990 ...`, milliseconds since its kernel started).
+//! The guest prints one line (`my_init: [   2.851] timeline start=1912 services=1990 ...`, milliseconds since its kernel started).
 //! Its zero on the host's clock follows from the first line of my_init: host time less the seconds in its brackets.
 //! What lies before that is the firmware's (with direct boot: QEMU's own start).
 
@@ -12,7 +12,7 @@ use std::fmt;
 /// What begins every line of the guest's PID 1.
 const PREFIX: &str = "my_init: [";
 /// What begins the line with the times.
-const TIMELINE: &str = "my_init: timeline ";
+const TIMELINE: &str = "] timeline ";
 /// The guest's names for moments, in order, with the names of the phases that end there.
 const PHASES: [(&str, &str); 5] = [
     ("start", "kernel"),
@@ -145,7 +145,7 @@ mod tests {
             line(5412, "my_init: [   1.912] starting"),
             line(
                 6350,
-                "my_init: timeline start=1912 services=1990 network=2310 fetch=2730 ready=2850",
+                "my_init: [   2.851] timeline start=1912 services=1990 network=2310 fetch=2730 ready=2850",
             ),
         ])
         .unwrap()
@@ -190,20 +190,20 @@ total       6350 ms"
     fn what_is_missing_or_garbled() {
         let first = line(3000, "my_init: [   1.000] hello");
         let parse = |text: &str| Timeline::parse(&[first.clone(), line(4000, text)]);
-        let partly = parse("my_init: timeline start=1000 ready=1500").unwrap();
+        let partly = parse("my_init: [   2.851] timeline start=1000 ready=1500").unwrap();
         let names: Vec<&str> = partly.phases().iter().map(|phase| phase.name).collect();
         assert_eq!(names, ["firmware", "kernel", "ready"]);
-        let backwards = parse("my_init: timeline start=1000 services=900 ready=1500").unwrap();
+        let backwards = parse("my_init: [   2.851] timeline start=1000 services=900 ready=1500").unwrap();
         assert_eq!(backwards.phases()[2].duration(), 0);
-        assert_eq!(parse("my_init: timeline start=x"), None);
-        assert_eq!(parse("my_init: timeline start=99999999999999999"), None);
-        assert_eq!(parse("my_init: timeline"), None);
-        assert_eq!(Timeline::parse(&[line(1, "my_init: timeline start=1")]), None);
+        assert_eq!(parse("my_init: [   2.851] timeline start=x"), None);
+        assert_eq!(parse("my_init: [   2.851] timeline start=99999999999999999"), None);
+        assert_eq!(parse("my_init: [   2.851] timeline"), None);
+        assert_eq!(Timeline::parse(&[line(1, "] timeline start=1")]), None);
     }
 
     proptest! {
         #[test]
-        fn any_console_is_survived(text in "(my_init: \\[|my_init: timeline |start=|ready=|[0-9.\\] ]){0,10}", at: u32) {
+        fn any_console_is_survived(text in "(my_init: \\[|\\] timeline |start=|ready=|[0-9.\\] ]){0,10}", at: u32) {
             let lines = [line(5, "my_init: [ 0.001] x"), line(at.into(), &text)];
             if let Some(timeline) = Timeline::parse(&lines) {
                 prop_assert!(timeline.phases().windows(2).all(|pair| pair[0].end == pair[1].begin));

@@ -115,7 +115,7 @@ fn observe(context: &Context, args: &RunArgs, vm: &mut Vm, text: &str) -> Result
 
 /// The line with the times comes right after the one that says `ready`.
 fn draw(context: &Context, args: &RunArgs, vm: &mut Vm) -> Result<()> {
-    vm.wait_for("my_init: timeline", TIMELINE).map_err(vm_error)?;
+    vm.wait_for("] timeline ", TIMELINE).map_err(vm_error)?;
     let Some(timeline) = Timeline::parse(&vm.console()) else {
         return Err(CliError::problem("the node's timeline makes no sense"));
     };
