@@ -25,12 +25,17 @@ pub(crate) fn run() -> Result<String, String> {
         copy(path, &folder.join(name))?;
     }
     let verb = if built.cached { "nothing changed in" } else { "built" };
-    Ok(format!("{verb} the node's programs ({}); dist/bin/mos is ready", built.target))
+    Ok(format!(
+        "{verb} the node's programs ({}); dist/bin/mos is ready",
+        built.target
+    ))
 }
 
 fn mos() -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(["build", "--quiet", "--release", "--locked", "--package", "mos"]).status();
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--release", "--locked", "--package", "mos"])
+        .status();
     match status {
         Ok(status) if status.success() => {}
         Ok(status) => return Err(format!("cargo build failed ({status})")),
@@ -45,7 +50,10 @@ fn mos() -> Result<(), String> {
 fn node_programs() -> Result<Built, String> {
     let failed = |error: mos_components::ComponentError| error.to_string();
     let toolchain = Toolchain::find().map_err(failed)?;
-    let shop = Workshop::new(std::env::current_dir().map_err(|error| error.to_string())?, Cache::new(cache()?));
+    let shop = Workshop::new(
+        std::env::current_dir().map_err(|error| error.to_string())?,
+        Cache::new(cache()?),
+    );
     let component = component();
     let fetched = fetch(&component, &shop, &mut |_| {}).map_err(failed)?;
     let mut started = false;
@@ -81,9 +89,15 @@ fn component() -> PlannedComponent {
 
 /// The same cache as that of `mos`.
 fn cache() -> Result<PathBuf, String> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let home = || set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    set("MOS_CACHE").or_else(|| Some(home()?.join("mos"))).ok_or_else(|| "HOME is not set".to_owned())
+    set("MOS_CACHE")
+        .or_else(|| Some(home()?.join("mos")))
+        .ok_or_else(|| "HOME is not set".to_owned())
 }
 
 /// Copies a program, unless the same bytes are there already: what depends on it then sees no change.

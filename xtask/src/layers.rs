@@ -12,7 +12,10 @@ pub(crate) fn check() -> Result<String, String> {
     let packages = packages(&metadata()?);
     let faults = faults(&order, &packages);
     if faults.is_empty() {
-        Ok(format!("layers: {} crates, all dependencies point upwards", packages.len()))
+        Ok(format!(
+            "layers: {} crates, all dependencies point upwards",
+            packages.len()
+        ))
     } else {
         Err(faults.join("\n"))
     }
@@ -21,7 +24,9 @@ pub(crate) fn check() -> Result<String, String> {
 /// The crates of the table, top first: rows that begin with a name in back quotes.
 fn order(page: &str) -> Vec<String> {
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
-    rows.filter_map(|row| row.split('`').next()).map(str::to_owned).collect()
+    rows.filter_map(|row| row.split('`').next())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Each package of the workspace with those of the workspace that it uses outside its tests.
@@ -29,8 +34,13 @@ fn packages(metadata: &Value) -> Vec<(String, Vec<String>)> {
     let list = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let name = |value: &Value| value["name"].as_str().unwrap_or_default().to_owned();
     let uses = |package: &Value| {
-        let all = package["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let own = all.iter().filter(|used| used["path"].is_string() && used["kind"].as_str() != Some("dev"));
+        let all = package["dependencies"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let own = all
+            .iter()
+            .filter(|used| used["path"].is_string() && used["kind"].as_str() != Some("dev"));
         own.map(name).collect()
     };
     list.iter().map(|package| (name(package), uses(package))).collect()
@@ -49,7 +59,9 @@ fn faults(order: &[String], packages: &[(String, Vec<String>)]) -> Vec<String> {
     }
     for listed in order {
         if !packages.iter().any(|(package, _)| package == listed) {
-            faults.push(format!("{listed} stands in ARCHITECTURE.md, but is not in the workspace"));
+            faults.push(format!(
+                "{listed} stands in ARCHITECTURE.md, but is not in the workspace"
+            ));
         }
     }
     faults
@@ -68,7 +80,9 @@ mod tests {
     use super::*;
 
     fn packages(list: &[(&str, &[&str])]) -> Vec<(String, Vec<String>)> {
-        list.iter().map(|(name, uses)| ((*name).to_owned(), uses.iter().map(|used| (*used).to_owned()).collect())).collect()
+        list.iter()
+            .map(|(name, uses)| ((*name).to_owned(), uses.iter().map(|used| (*used).to_owned()).collect()))
+            .collect()
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn package(apt: &Apt, locked: &LockedPackage) -> Result<Tree, PackageError> {
 }
 
 fn parts() -> Result<Parts, PackageError> {
-    let apt = Apt::new(std::env::temp_dir().join("mos-test-apt"));
+    let apt = Apt::new(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"));
     let found = apt.resolve(&["busybox-static", "systemd-boot-efi"], false, &mut quiet)?;
     let kernel = apt.resolve_kernel("linux-image-6.12-cloud-amd64", &mut quiet)?;
     let (busybox, stub, kernel) = (

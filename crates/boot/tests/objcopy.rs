@@ -14,7 +14,7 @@ use mos_tree::Kind;
 const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 
 fn stub() -> Option<Vec<u8>> {
-    let apt = Apt::new(std::env::temp_dir().join("mos-test-apt"));
+    let apt = Apt::new(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"));
     let quiet = &mut |_: mos_packages::Progress<'_>| {};
     let found = apt
         .resolve(&["systemd-boot-efi"], false, quiet)

@@ -57,12 +57,17 @@ impl Accounts {
         let name = &user.name;
         let uid = match user.uid {
             Some(uid) => uid,
-            None => (FIRST_UID..).find(|uid| !self.taken.contains_key(uid)).unwrap_or(FIRST_UID),
+            None => (FIRST_UID..)
+                .find(|uid| !self.taken.contains_key(uid))
+                .unwrap_or(FIRST_UID),
         };
         if let Some(other) = self.taken.insert(uid, name.clone()) {
-            return Err(BuildError::Access(format!("`{name}` and `{other}` have the same user id {uid}")));
+            return Err(BuildError::Access(format!(
+                "`{name}` and `{other}` have the same user id {uid}"
+            )));
         }
-        self.passwd.push_str(&format!("{name}:x:{uid}:{uid}:{name}:/home/{name}:{}\n", user.shell));
+        self.passwd
+            .push_str(&format!("{name}:x:{uid}:{uid}:{name}:/home/{name}:{}\n", user.shell));
         let password = user.password_hash.as_ref().map_or(NO_PASSWORD, |hash| hash.reveal());
         self.shadow.push_str(&format!("{name}:{password}::0:99999:7:::\n"));
         self.group.push(format!("{name}:x:{uid}:"));
@@ -95,8 +100,15 @@ impl Accounts {
 
 fn add_home(tree: &mut Tree, user: &PlannedUser, uid: u32) -> Result<(), BuildError> {
     let home = format!("home/{}", user.name);
-    let owned = |mode| Metadata { uid, gid: uid, ..Metadata::root(mode) };
-    let directory = |mode| Inode { metadata: owned(mode), kind: Kind::Directory(BTreeMap::new()) };
+    let owned = |mode| Metadata {
+        uid,
+        gid: uid,
+        ..Metadata::root(mode)
+    };
+    let directory = |mode| Inode {
+        metadata: owned(mode),
+        kind: Kind::Directory(BTreeMap::new()),
+    };
     tree.insert(&home, directory(0o750))?;
     if user.keys.is_empty() {
         return Ok(());
@@ -104,7 +116,10 @@ fn add_home(tree: &mut Tree, user: &PlannedUser, uid: u32) -> Result<(), BuildEr
     // sshd(8), StrictModes: nobody else may be able to write these.
     tree.insert(format!("{home}/.ssh"), directory(0o700))?;
     let keys: String = user.keys.iter().map(|key| format!("{key}\n")).collect();
-    let file = Inode { metadata: owned(0o600), kind: Kind::File(keys.as_str().into()) };
+    let file = Inode {
+        metadata: owned(0o600),
+        kind: Kind::File(keys.as_str().into()),
+    };
     tree.insert(format!("{home}/.ssh/authorized_keys"), file)?;
     Ok(())
 }
@@ -119,7 +134,13 @@ fn add_sudo(tree: &mut Tree, user: &PlannedUser) -> Result<(), BuildError> {
 
 fn text(tree: &Tree, path: &str) -> Result<String, BuildError> {
     let missing = || BuildError::Access(format!("the base system has no /{path}"));
-    let Some(Inode { kind: Kind::File(content), .. }) = tree.get(path) else { return Err(missing()) };
+    let Some(Inode {
+        kind: Kind::File(content),
+        ..
+    }) = tree.get(path)
+    else {
+        return Err(missing());
+    };
     let bytes = content.read().map_err(|_| missing())?;
     String::from_utf8(bytes).map_err(|_| BuildError::Access(format!("/{path} of the base system is not text")))
 }
@@ -130,7 +151,8 @@ mod tests {
 
     fn base() -> Tree {
         let mut tree = Tree::default();
-        tree.insert_file("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\n").unwrap();
+        tree.insert_file("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\n")
+            .unwrap();
         tree.insert_file("etc/group", 0o644, "root:x:0:\nadm:x:4:\n").unwrap();
         tree.insert_file("etc/shadow", 0o600, "root:!:::::::\n").unwrap();
         tree
@@ -153,19 +175,34 @@ mod tests {
     fn users_get_ids_homes_keys_and_rules() {
         let mut tree = base();
         add_users(&mut tree, &[user("ann", &["adm"]), user("bob", &["adm"])]).unwrap();
-        assert!(text(&tree, "etc/passwd").unwrap().ends_with("bob:x:1001:1001:bob:/home/bob:/bin/sh\n"));
+        assert!(
+            text(&tree, "etc/passwd")
+                .unwrap()
+                .ends_with("bob:x:1001:1001:bob:/home/bob:/bin/sh\n")
+        );
         assert!(text(&tree, "etc/group").unwrap().contains("adm:x:4:ann,bob\n"));
         assert!(text(&tree, "etc/shadow").unwrap().contains("ann:!:"));
         let keys = tree.get("home/ann/.ssh/authorized_keys").unwrap();
         assert_eq!((keys.metadata.mode, keys.metadata.uid), (0o600, 1000));
-        assert_eq!(text(&tree, "etc/sudoers.d/bob").unwrap(), "bob ALL=(ALL) /sbin/reboot\n");
+        assert_eq!(
+            text(&tree, "etc/sudoers.d/bob").unwrap(),
+            "bob ALL=(ALL) /sbin/reboot\n"
+        );
     }
 
     #[test]
     fn unknown_groups_and_doubled_ids_are_refused() {
-        let error = add_users(&mut base(), &[user("ann", &["wheel"])]).unwrap_err().to_string();
-        assert!(error.contains("the group `wheel`, which the image does not have; it has: root, adm, ann"), "{error}");
-        let twice = PlannedUser { uid: Some(0), ..user("toor", &[]) };
+        let error = add_users(&mut base(), &[user("ann", &["wheel"])])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("the group `wheel`, which the image does not have; it has: root, adm, ann"),
+            "{error}"
+        );
+        let twice = PlannedUser {
+            uid: Some(0),
+            ..user("toor", &[])
+        };
         let error = add_users(&mut base(), &[twice]).unwrap_err().to_string();
         assert!(error.contains("`toor` and `root` have the same user id 0"), "{error}");
     }

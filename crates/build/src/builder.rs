@@ -24,14 +24,21 @@ pub struct Builder<'r> {
 
 impl std::fmt::Debug for Builder<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Builder").field("repository", &self.repository).field("cache", &self.cache).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("repository", &self.repository)
+            .field("cache", &self.cache)
+            .finish_non_exhaustive()
     }
 }
 
 impl<'r> Builder<'r> {
     /// Builds for the config repository in a folder, with the cache in another.
     pub fn new(repository: impl Into<PathBuf>, cache: impl Into<PathBuf>, report: &'r dyn Report) -> Self {
-        Self { repository: repository.into(), cache: Cache::new(cache), report }
+        Self {
+            repository: repository.into(),
+            cache: Cache::new(cache),
+            report,
+        }
     }
 
     /// The store into which flists are packed and from which they are published.

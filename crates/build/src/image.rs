@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mos_boot::{Compression, initramfs};
 use mos_boot::uki::{UkiParts, uki};
+use mos_boot::{Compression, initramfs};
 use mos_cache::Inputs;
 use mos_config::{Lock, Plan};
 use mos_kernel::{Kernel, Selection};
@@ -30,7 +30,13 @@ const REPORT_FILE: &str = "report.json";
 /// Hexadecimal digits of the build id.
 const BUILD_ID_LENGTH: usize = 12;
 /// What packages bring that a node has no use for.
-const USELESS: [&str; 5] = ["usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/lintian", "usr/share/locale"];
+const USELESS: [&str; 5] = [
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/info",
+    "usr/share/lintian",
+    "usr/share/locale",
+];
 
 /// Our programs for the node, static.
 #[derive(Debug, Clone)]
@@ -69,11 +75,17 @@ impl Builder<'_> {
     ) -> Result<BuiltImage, BuildError> {
         let packages = image_packages(self, plan, lock)?;
         let recipe = Recipe::new(self, plan, packages, programs, trust)?;
-        let cached = self.cache().step(STEP, &recipe.key, |output| recipe.make(self, output))?;
+        let cached = self
+            .cache()
+            .step(STEP, &recipe.key, |output| recipe.make(self, output))?;
         let path = cached.path.join(REPORT_FILE);
         let report = fs::read(&path).map_err(BuildError::at(&path))?;
         let report = serde_json::from_slice(&report).map_err(|error| BuildError::at(&path)(error.into()))?;
-        self.report.line(if cached.hit { "boot image: nothing changed" } else { "boot image: made" });
+        self.report.line(if cached.hit {
+            "boot image: nothing changed"
+        } else {
+            "boot image: made"
+        });
         Ok(BuiltImage {
             efi: cached.path.join(EFI_FILE),
             initramfs: cached.path.join(recipe.initramfs_name()),
@@ -102,8 +114,18 @@ impl<'p> Recipe<'p> {
         trust: &str,
     ) -> Result<Self, BuildError> {
         let folder = builder.repository().join(&plan.image.files);
-        let files = if folder.is_dir() { directory::read(&folder, directory::Options::default())? } else { Tree::default() };
-        let mut recipe = Self { plan, packages, node: node_files(plan, programs, trust)?, files: normalise(files), key: Digest::of(b"") };
+        let files = if folder.is_dir() {
+            directory::read(&folder, directory::Options::default())?
+        } else {
+            Tree::default()
+        };
+        let mut recipe = Self {
+            plan,
+            packages,
+            node: node_files(plan, programs, trust)?,
+            files: normalise(files),
+            key: Digest::of(b""),
+        };
         recipe.key = recipe.inputs()?.key();
         recipe.node.build_id = recipe.key.to_string()[..BUILD_ID_LENGTH].to_owned();
         Ok(recipe)
@@ -118,10 +140,16 @@ impl<'p> Recipe<'p> {
             .add("stub", &stub.sha256)
             .add("modules", image.modules.join("\n"))
             .add("command line", &image.command_line)
-            .add("compression", format!("{:?} {}", image.compression, image.compression_level))
+            .add(
+                "compression",
+                format!("{:?} {}", image.compression, image.compression_level),
+            )
             .add_digest("node", &digest(&self.node.tree()?)?)
             .add_digest("files", &digest(&self.files)?)
-            .add("users", serde_json::to_string(&image.users).map_err(|error| BuildError::Access(error.to_string()))?);
+            .add(
+                "users",
+                serde_json::to_string(&image.users).map_err(|error| BuildError::Access(error.to_string()))?,
+            );
         for user in image.users.iter().filter_map(|user| user.password_hash.as_ref()) {
             inputs = inputs.add("password", user.reveal());
         }
@@ -135,7 +163,10 @@ impl<'p> Recipe<'p> {
         let kernel_deb = self.deb(builder, &self.packages.kernel)?;
         let kernel = Kernel::open(&kernel_deb)?;
         let modules = kernel.select(&self.plan.image.modules)?;
-        let node = NodeFiles { built: newest(&kernel_deb), ..self.node.clone() };
+        let node = NodeFiles {
+            built: newest(&kernel_deb),
+            ..self.node.clone()
+        };
         let (root, parts) = self.root(builder, &node, &modules)?;
         builder.report.detail("compressing the initramfs");
         let initrd = initramfs(&root, self.compression())?;
@@ -157,10 +188,18 @@ impl<'p> Recipe<'p> {
             kernel_bytes: linux.len() as u64,
             initramfs_bytes: initrd.len() as u64,
             parts,
-            modules: modules.modules.iter().map(|module| (module.name.clone(), module.reason.to_string())).collect(),
+            modules: modules
+                .modules
+                .iter()
+                .map(|module| (module.name.clone(), module.reason.to_string()))
+                .collect(),
         };
         let report = serde_json::to_vec_pretty(&report).map_err(|error| BuildError::at(output)(error.into()))?;
-        for (name, content) in [(EFI_FILE, &efi), (self.initramfs_name(), &initrd), (REPORT_FILE, &report)] {
+        for (name, content) in [
+            (EFI_FILE, &efi),
+            (self.initramfs_name(), &initrd),
+            (REPORT_FILE, &report),
+        ] {
             let path = output.join(name);
             fs::write(&path, content).map_err(BuildError::at(&path))?;
         }
@@ -168,11 +207,19 @@ impl<'p> Recipe<'p> {
     }
 
     /// The root file system and the size of each of its parts.
-    fn root(&self, builder: &Builder<'_>, node: &NodeFiles, modules: &Selection) -> Result<(Tree, Vec<Part>), BuildError> {
+    fn root(
+        &self,
+        builder: &Builder<'_>,
+        node: &NodeFiles,
+        modules: &Selection,
+    ) -> Result<(Tree, Vec<Part>), BuildError> {
         let mut root = mos_boot::root::base_tree()?;
         let mut parts = Vec::new();
         let mut lay = |name: String, tree: &Tree| {
-            parts.push(Part { name, bytes: bytes(tree) });
+            parts.push(Part {
+                name,
+                bytes: bytes(tree),
+            });
             root.overlay(tree)
         };
         for package in &self.packages.base {
@@ -194,7 +241,10 @@ impl<'p> Recipe<'p> {
 
     fn stub(&self, builder: &Builder<'_>) -> Result<Vec<u8>, BuildError> {
         let tree = self.deb(builder, &self.packages.stub)?;
-        let missing = || BuildError::NoStub { package: self.packages.stub.name.clone(), path: STUB };
+        let missing = || BuildError::NoStub {
+            package: self.packages.stub.name.clone(),
+            path: STUB,
+        };
         match &tree.get(STUB).ok_or_else(missing)?.kind {
             Kind::File(content) => content.read().map_err(BuildError::at(Path::new(STUB))),
             _ => Err(missing()),
@@ -231,7 +281,11 @@ fn node_files(plan: &Plan, programs: &NodePrograms, trust: &str) -> Result<NodeF
         build_id: String::new(),
         hostname: image.hostname.clone(),
         modules: image.modules.clone(),
-        services: image.services.iter().map(|service| (service.file_name.clone(), service.text.clone())).collect(),
+        services: image
+            .services
+            .iter()
+            .map(|service| (service.file_name.clone(), service.text.clone()))
+            .collect(),
         my_init: program(&programs.my_init)?,
         mos_node: program(&programs.mos_node)?,
     })
@@ -255,7 +309,10 @@ fn normalise(mut tree: Tree) -> Tree {
 
 /// The newest time in a package: when it was built.
 fn newest(tree: &Tree) -> i64 {
-    tree.walk().map(|entry| entry.inode.metadata.mtime.seconds).max().unwrap_or(0)
+    tree.walk()
+        .map(|entry| entry.inode.metadata.mtime.seconds)
+        .max()
+        .unwrap_or(0)
 }
 
 /// Hashes a tree with names, modes, owners and content.

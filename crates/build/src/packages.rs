@@ -40,7 +40,10 @@ pub(crate) fn image_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock
     let kernel = std::slice::from_ref(&plan.image.kernel_package);
     let stub = [STUB_PACKAGE.to_owned()];
     let single = |packages: Vec<LockedPackage>, asked: &str| {
-        let missing = || mos_packages::PackageError::NotFound { name: asked.to_owned(), nearest: None };
+        let missing = || mos_packages::PackageError::NotFound {
+            name: asked.to_owned(),
+            nearest: None,
+        };
         packages.into_iter().next().ok_or_else(missing)
     };
     Ok(ImagePackages {
@@ -50,11 +53,18 @@ pub(crate) fn image_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock
     })
 }
 
-fn answer(builder: &Builder<'_>, lock: &mut Lock, wanted: &[String], how: How) -> Result<Vec<LockedPackage>, BuildError> {
+fn answer(
+    builder: &Builder<'_>,
+    lock: &mut Lock,
+    wanted: &[String],
+    how: How,
+) -> Result<Vec<LockedPackage>, BuildError> {
     if let Some(locked) = lock.answer(wanted) {
         return Ok(locked.into_iter().map(from_lock).collect());
     }
-    builder.report.line(&format!("resolving packages: {}", wanted.join(" ")));
+    builder
+        .report
+        .line(&format!("resolving packages: {}", wanted.join(" ")));
     let apt = builder.apt();
     let mut progress = progress(builder);
     let found = match how {
@@ -83,7 +93,12 @@ fn progress<'b>(builder: &'b Builder<'_>) -> impl FnMut(Progress<'_>) + use<'b> 
         Progress::UpdatingLists => report.detail("updating package lists"),
         Progress::Warning(text) => report.line(&format!("warning: {text}")),
         Progress::Downloading(package) => {
-            report.line(&format!("downloading {} {} ({} KiB)", package.name, package.version, package.size / 1024));
+            report.line(&format!(
+                "downloading {} {} ({} KiB)",
+                package.name,
+                package.version,
+                package.size / 1024
+            ));
         }
         _ => {}
     }

@@ -92,30 +92,57 @@ impl Builder<'_> {
         staged.iter().map(|staged| self.pack(staged)).collect()
     }
 
-    fn stage(&self, component: &PlannedComponent, lock: &mut Lock, toolchain: &Toolchain) -> Result<Staged, BuildError> {
+    fn stage(
+        &self,
+        component: &PlannedComponent,
+        lock: &mut Lock,
+        toolchain: &Toolchain,
+    ) -> Result<Staged, BuildError> {
         let shop = self.workshop();
         let name = &component.name;
         self.report.detail(&format!("fetching {name}"));
         let fetched = fetch(component, &shop, &mut |line| self.report.detail(line))?;
         fetched.lock.iter().for_each(|entry| lock.set_component(entry.clone()));
         let mut started = false;
-        let built = build(&fetched, &component.build, &component.binaries, toolchain, &shop, &mut |line| {
-            if !std::mem::replace(&mut started, true) {
-                self.report.line(&format!("{name} {}: building for {}", fetched.version, toolchain.target()));
-            }
-            self.report.detail(line);
-        })?;
+        let built = build(
+            &fetched,
+            &component.build,
+            &component.binaries,
+            toolchain,
+            &shop,
+            &mut |line| {
+                if !std::mem::replace(&mut started, true) {
+                    self.report.line(&format!(
+                        "{name} {}: building for {}",
+                        fetched.version,
+                        toolchain.target()
+                    ));
+                }
+                self.report.detail(line);
+            },
+        )?;
         let tree = stage(component, &built, &shop)?;
-        Ok(Staged { name: name.clone(), version: fetched.version, tree })
+        Ok(Staged {
+            name: name.clone(),
+            version: fetched.version,
+            tree,
+        })
     }
 
     fn pack(&self, staged: &Staged) -> Result<BuiltFlist, BuildError> {
         let Staged { name, version, tree } = staged;
-        let key = Inputs::new(STEP, FORMAT).add("level", LEVEL.to_le_bytes()).add_digest("tree", &digest(tree)?).key();
-        let mut cached = self.cache().step(STEP, &key, |output| self.pack_into(name, tree, output))?;
+        let key = Inputs::new(STEP, FORMAT)
+            .add("level", LEVEL.to_le_bytes())
+            .add_digest("tree", &digest(tree)?)
+            .key();
+        let mut cached = self
+            .cache()
+            .step(STEP, &key, |output| self.pack_into(name, tree, output))?;
         let (file, mut blobs) = read_back(&cached)?;
         if !self.has_all(&blobs) {
-            self.report.line(&format!("{name}: blobs are missing or damaged in the local store, packing again"));
+            self.report.line(&format!(
+                "{name}: blobs are missing or damaged in the local store, packing again"
+            ));
             self.forget(&blobs)?;
             self.pack_into(name, tree, &cached.path)?;
             cached.hit = false;
@@ -136,9 +163,14 @@ impl Builder<'_> {
     }
 
     fn pack_into(&self, name: &str, tree: &Tree, output: &Path) -> Result<(), BuildError> {
-        let options = PackOptions { compression_level: LEVEL, ..PackOptions::default() };
-        let packed = pack(tree, &self.store(), &options)
-            .map_err(|source| BuildError::Pack { component: name.to_owned(), source })?;
+        let options = PackOptions {
+            compression_level: LEVEL,
+            ..PackOptions::default()
+        };
+        let packed = pack(tree, &self.store(), &options).map_err(|source| BuildError::Pack {
+            component: name.to_owned(),
+            source,
+        })?;
         let path = output.join(FLIST_FILE);
         fs::write(&path, &packed.flist).map_err(BuildError::at(&path))
     }
@@ -147,7 +179,9 @@ impl Builder<'_> {
     fn has_all(&self, blobs: &[(Digest, u64)]) -> bool {
         let store = self.store();
         let good = |(digest, length): &(Digest, u64)| {
-            store.get(&digest.blob_name(), *length).is_ok_and(|bytes| digest.matches(&bytes))
+            store
+                .get(&digest.blob_name(), *length)
+                .is_ok_and(|bytes| digest.matches(&bytes))
         };
         blobs.iter().all(good)
     }
@@ -176,8 +210,15 @@ fn chosen<'p>(plan: &'p Plan, only: &[String]) -> Result<Vec<&'p PlannedComponen
     }
     let find = |name: &String| {
         plan.component(name).ok_or_else(|| {
-            let known: Vec<&str> = plan.components.iter().map(|component| component.name.as_str()).collect();
-            BuildError::NoComponent { name: name.clone(), known: known.join(", ") }
+            let known: Vec<&str> = plan
+                .components
+                .iter()
+                .map(|component| component.name.as_str())
+                .collect();
+            BuildError::NoComponent {
+                name: name.clone(),
+                known: known.join(", "),
+            }
         })
     };
     only.iter().map(find).collect()
@@ -196,7 +237,11 @@ fn combine(parts: Vec<Staged>) -> Result<Staged, BuildError> {
                 routes.push_str(&routes_of(entry.inode)?);
             } else if let Some(first) = owners.insert(entry.path.clone(), part.name.clone()) {
                 let file = String::from_utf8_lossy(&entry.path).into_owned();
-                return Err(BuildError::Clash { file, first, second: part.name });
+                return Err(BuildError::Clash {
+                    file,
+                    first,
+                    second: part.name,
+                });
             }
         }
         tree.overlay(&part.tree)?;
@@ -204,15 +249,25 @@ fn combine(parts: Vec<Staged>) -> Result<Staged, BuildError> {
     if !routes.is_empty() {
         tree.insert_file(ROUTES_FILE, 0o644, format!("[routes]\n{routes}").as_str())?;
     }
-    Ok(Staged { name: "runtime".to_owned(), version: versions.join("+"), tree })
+    Ok(Staged {
+        name: "runtime".to_owned(),
+        version: versions.join("+"),
+        tree,
+    })
 }
 
 /// The lines of a routes file below its one heading, as `stage` writes it.
 fn routes_of(inode: &mos_tree::Inode) -> Result<String, BuildError> {
-    let Kind::File(content) = &inode.kind else { return Ok(String::new()) };
+    let Kind::File(content) = &inode.kind else {
+        return Ok(String::new());
+    };
     let text = content.read().map_err(BuildError::at(Path::new(ROUTES_FILE)))?;
     let text = String::from_utf8_lossy(&text);
-    Ok(text.lines().filter(|line| !line.starts_with('[')).map(|line| format!("{line}\n")).collect())
+    Ok(text
+        .lines()
+        .filter(|line| !line.starts_with('['))
+        .map(|line| format!("{line}\n"))
+        .collect())
 }
 
 #[cfg(test)]
@@ -224,18 +279,31 @@ mod tests {
         for (path, text) in files {
             tree.insert_file(path, 0o644, *text).unwrap();
         }
-        Staged { name: name.into(), version: "1".into(), tree }
+        Staged {
+            name: name.into(),
+            version: "1".into(),
+            tree,
+        }
     }
 
     #[test]
     fn combined_flists_join_routes_and_refuse_clashes() {
-        let web = staged("web", &[("web.toml", ""), (ROUTES_FILE, "[routes]\n\"a\" = \"share/a\"\n")]);
-        let api = staged("api", &[("api.toml", ""), (ROUTES_FILE, "[routes]\n\"b\" = \"share/b\"\n")]);
+        let web = staged(
+            "web",
+            &[("web.toml", ""), (ROUTES_FILE, "[routes]\n\"a\" = \"share/a\"\n")],
+        );
+        let api = staged(
+            "api",
+            &[("api.toml", ""), (ROUTES_FILE, "[routes]\n\"b\" = \"share/b\"\n")],
+        );
         let both = combine(vec![web, api]).unwrap();
         let routes = routes_of(both.tree.get(ROUTES_FILE).unwrap()).unwrap();
         assert_eq!(routes, "\"a\" = \"share/a\"\n\"b\" = \"share/b\"\n");
         assert_eq!(both.version, "web-1+api-1");
-        let clash = combine(vec![staged("web", &[("x.toml", "1")]), staged("api", &[("x.toml", "2")])]);
+        let clash = combine(vec![
+            staged("web", &[("x.toml", "1")]),
+            staged("api", &[("x.toml", "2")]),
+        ]);
         assert_eq!(
             clash.err().unwrap().to_string(),
             "`web` and `api` both bring a file `x.toml`: they cannot be in one flist"

@@ -112,7 +112,10 @@ fn seal(directory: &Path) -> io::Result<()> {
     let mut lines = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        let name = entry.file_name().into_string().map_err(|name| io::Error::other(format!("{name:?} is not UTF-8")))?;
+        let name = entry
+            .file_name()
+            .into_string()
+            .map_err(|name| io::Error::other(format!("{name:?} is not UTF-8")))?;
         lines.push(format!("{} {name}\n", Digest::of(&fs::read(entry.path())?)));
     }
     lines.sort();
@@ -121,9 +124,13 @@ fn seal(directory: &Path) -> io::Result<()> {
 
 /// True when every file of the manifest is there with its digest.
 fn intact(directory: &Path) -> bool {
-    let Ok(manifest) = fs::read_to_string(directory.join(MANIFEST)) else { return false };
+    let Ok(manifest) = fs::read_to_string(directory.join(MANIFEST)) else {
+        return false;
+    };
     manifest.lines().all(|line| {
-        let Some((digest, name)) = line.split_once(' ') else { return false };
+        let Some((digest, name)) = line.split_once(' ') else {
+            return false;
+        };
         let content = fs::read(directory.join(name));
         content.is_ok_and(|bytes| digest == Digest::of(&bytes).to_string())
     })
@@ -134,7 +141,9 @@ mod tests {
     use super::*;
 
     fn make(cache: &Cache, key: &Digest, text: &str) -> Cached {
-        cache.step("pack", key, |directory| fs::write(directory.join("out"), text)).unwrap()
+        cache
+            .step("pack", key, |directory| fs::write(directory.join("out"), text))
+            .unwrap()
     }
 
     #[test]

@@ -12,7 +12,9 @@ impl Inputs {
     /// Begins with the step's name and the version of its output format: raise the version whenever the same inputs
     /// would give other bytes than before.
     pub fn new(step: &str, version: u32) -> Self {
-        Self { hasher: Vec::new() }.add("step", step).add("version", version.to_le_bytes())
+        Self { hasher: Vec::new() }
+            .add("step", step)
+            .add("version", version.to_le_bytes())
     }
 
     /// Adds an input.

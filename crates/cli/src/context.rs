@@ -33,7 +33,11 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(args: GlobalArgs) -> Self {
-        Self { ui: Ui::new(args.quiet), config: args.config, cache: args.cache }
+        Self {
+            ui: Ui::new(args.quiet),
+            config: args.config,
+            cache: args.cache,
+        }
     }
 
     /// The config repository's folder.
@@ -49,7 +53,9 @@ impl Context {
         let found = here.ancestors().find(|folder| folder.join("mos.toml").is_file());
         found.map(Path::to_owned).ok_or_else(|| {
             let message = format!("no mos.toml in {} or any folder above it", here.display());
-            CliError::not_found(message).with_hint("name the config repository with --config DIR").with_hint(NEW_HINT)
+            CliError::not_found(message)
+                .with_hint("name the config repository with --config DIR")
+                .with_hint(NEW_HINT)
         })
     }
 
@@ -58,10 +64,14 @@ impl Context {
         if let Some(folder) = &self.cache {
             return std::path::absolute(folder).map_err(crate::error::io(folder));
         }
-        let base = std::env::var_os("XDG_CACHE_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let base = std::env::var_os("XDG_CACHE_HOME")
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from);
         let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
         let Some(base) = base.or(home) else {
-            return Err(CliError::usage("neither HOME nor XDG_CACHE_HOME is set").with_hint("name a folder with --cache"));
+            return Err(
+                CliError::usage("neither HOME nor XDG_CACHE_HOME is set").with_hint("name a folder with --cache")
+            );
         };
         Ok(base.join("mos"))
     }
@@ -101,7 +111,10 @@ impl Context {
     /// Where the environment's key is: `keys/dev.pub`, and `keys/dev.key` beside it.
     pub(crate) fn key_files(&self, plan: &mos_config::Plan) -> Result<KeyFiles> {
         let public = self.config()?.join(&plan.trust);
-        Ok(KeyFiles { private: public.with_extension("key"), public })
+        Ok(KeyFiles {
+            private: public.with_extension("key"),
+            public,
+        })
     }
 }
 
@@ -115,7 +128,12 @@ fn resolve(
 
 /// The time of this run: `SOURCE_DATE_EPOCH` (seconds since 1970) when it is set, so that builds can be repeated.
 pub(crate) fn now() -> Result<jiff::Timestamp> {
-    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else { return Ok(jiff::Timestamp::now()) };
-    let seconds = text.parse().ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else {
+        return Ok(jiff::Timestamp::now());
+    };
+    let seconds = text
+        .parse()
+        .ok()
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     seconds.ok_or_else(|| CliError::usage(format!("SOURCE_DATE_EPOCH is `{text}`, which is no number of seconds")))
 }

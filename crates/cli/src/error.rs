@@ -34,7 +34,11 @@ pub(crate) type Result<T> = std::result::Result<T, CliError>;
 
 impl CliError {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hints: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            hints: Vec::new(),
+        }
     }
 
     pub(crate) fn problem(message: impl Into<String>) -> Self {
@@ -69,7 +73,10 @@ impl fmt::Display for CliError {
 
 /// Every complaint about the config repository, one under the other.
 pub(crate) fn problems(problems: &[mos_toml::Problem]) -> CliError {
-    let errors = problems.iter().filter(|problem| problem.severity == mos_toml::Severity::Error).count();
+    let errors = problems
+        .iter()
+        .filter(|problem| problem.severity == mos_toml::Severity::Error)
+        .count();
     for problem in problems {
         eprintln!("{problem}");
     }
@@ -92,7 +99,11 @@ impl From<mos_store::StoreError> for CliError {
 /// Adds the path to an I/O error.
 pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> CliError + '_ {
     move |error| {
-        let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Problem };
+        let kind = if error.kind() == std::io::ErrorKind::NotFound {
+            Kind::NotFound
+        } else {
+            Kind::Problem
+        };
         CliError::new(kind, format!("{}: {error}", path.display()))
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use mos_build::{BuiltFlist, BuiltImage, Builder, NodePrograms, PackMode, Report};
+use mos_build::{Builder, BuiltFlist, BuiltImage, NodePrograms, PackMode, Report};
 use mos_channel::publish::{Boot, FlistFile, Inputs, PublishPlan, execute, plan_publish, survey};
 use mos_channel::{Blob, KeyPair, Trust};
 use mos_config::{Lock, Plan};
@@ -30,7 +30,14 @@ impl<'c> Pipeline<'c> {
         let guard = wait_for_turn(context, &repository)?;
         let lock = Lock::read(&repository).map_err(|error| CliError::problem(error.to_string()))?;
         let plan = context.plan(environment)?;
-        Ok(Self { context, repository, cache: context.cache()?, plan, lock, _guard: guard })
+        Ok(Self {
+            context,
+            repository,
+            cache: context.cache()?,
+            plan,
+            lock,
+            _guard: guard,
+        })
     }
 
     /// The same with nothing locked, to find out what is newest now.
@@ -55,7 +62,9 @@ impl<'c> Pipeline<'c> {
 
     /// Builds the flists.
     pub(crate) fn runtime(&mut self, only: &[String], mode: PackMode) -> Result<Vec<BuiltFlist>> {
-        let flists = self.with_builder("building the runtime", |b, plan, lock| b.runtime(plan, lock, only, mode))?;
+        let flists = self.with_builder("building the runtime", |b, plan, lock| {
+            b.runtime(plan, lock, only, mode)
+        })?;
         self.write_lock()?;
         Ok(flists)
     }
@@ -70,7 +79,9 @@ impl<'c> Pipeline<'c> {
                 .with_hint(format!("`mos keys new --env {}` makes the keys", self.plan.environment))
         })?;
         let trust = trust.to_pem();
-        let image = self.with_builder("building the boot image", |b, plan, lock| b.image(plan, lock, &programs, &trust))?;
+        let image = self.with_builder("building the boot image", |b, plan, lock| {
+            b.image(plan, lock, &programs, &trust)
+        })?;
         self.write_lock()?;
         Ok(image)
     }
@@ -103,7 +114,10 @@ impl<'c> Pipeline<'c> {
             let store = mos_store::Dir::new(self.cache.join("store"));
             execute(&plan, &store, channel.as_ref(), &mut |progress| {
                 let bytes = format!("{} of {}", ui::bytes(progress.bytes_done), ui::bytes(progress.bytes));
-                work.update(format!("publishing {} of {} objects, {bytes}", progress.done, progress.steps));
+                work.update(format!(
+                    "publishing {} of {} objects, {bytes}",
+                    progress.done, progress.steps
+                ));
             })
             .map_err(publish_error)?;
         }
@@ -115,16 +129,24 @@ impl<'c> Pipeline<'c> {
         what: &str,
         run: impl FnOnce(&Builder<'_>, &Plan, &mut Lock) -> std::result::Result<T, mos_build::BuildError>,
     ) -> Result<T> {
-        let reporter = Reporter { work: self.context.ui.work(what) };
+        let reporter = Reporter {
+            work: self.context.ui.work(what),
+        };
         let builder = Builder::new(&self.repository, &self.cache, &reporter);
         run(&builder, &self.plan, &mut self.lock).map_err(build_error)
     }
 
     /// Keeps what was found out.
     pub(crate) fn write_lock(&self) -> Result<()> {
-        let written = self.lock.write(&self.repository).map_err(|error| CliError::problem(error.to_string()))?;
+        let written = self
+            .lock
+            .write(&self.repository)
+            .map_err(|error| CliError::problem(error.to_string()))?;
         if written {
-            self.context.ui.line(format!("Wrote {}.", self.repository.join(mos_config::LOCK_FILE).display()));
+            self.context.ui.line(format!(
+                "Wrote {}.",
+                self.repository.join(mos_config::LOCK_FILE).display()
+            ));
         }
         Ok(())
     }
@@ -138,7 +160,10 @@ fn wait_for_turn(context: &Context, repository: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => {}
         Err(TryLockError::Error(error)) => return Err(io(repository)(error)),
     }
-    context.ui.line(format!("Another mos works on {}; waiting for it.", repository.display()));
+    context.ui.line(format!(
+        "Another mos works on {}; waiting for it.",
+        repository.display()
+    ));
     folder.lock().map_err(io(repository))?;
     Ok(folder)
 }
@@ -158,7 +183,11 @@ impl Report for Reporter {
 }
 
 fn flist_file(flist: &BuiltFlist) -> Result<FlistFile> {
-    let blobs = flist.blobs.iter().map(|&(blake3, length)| Blob { blake3, length }).collect();
+    let blobs = flist
+        .blobs
+        .iter()
+        .map(|&(blake3, length)| Blob { blake3, length })
+        .collect();
     FlistFile::read(&flist.name, &flist.version, &flist.file, blobs).map_err(publish_error)
 }
 
@@ -195,12 +224,20 @@ fn node_programs() -> Result<NodePrograms> {
         let program = std::env::current_exe().ok()?.canonicalize().ok()?;
         Some(program.parent()?.parent()?.join("node"))
     };
-    let folder = std::env::var_os("MOS_NODE_PROGRAMS").map(PathBuf::from).or_else(beside).unwrap_or_default();
-    let programs = NodePrograms { my_init: folder.join("my_init"), mos_node: folder.join("mos-node") };
+    let folder = std::env::var_os("MOS_NODE_PROGRAMS")
+        .map(PathBuf::from)
+        .or_else(beside)
+        .unwrap_or_default();
+    let programs = NodePrograms {
+        my_init: folder.join("my_init"),
+        mos_node: folder.join("mos-node"),
+    };
     for program in [&programs.my_init, &programs.mos_node] {
         if !program.is_file() {
-            return Err(CliError::not_found(format!("the node's program {} is missing", program.display()))
-                .with_hint("`make build` makes both; MOS_NODE_PROGRAMS names the folder that has them"));
+            return Err(
+                CliError::not_found(format!("the node's program {} is missing", program.display()))
+                    .with_hint("`make build` makes both; MOS_NODE_PROGRAMS names the folder that has them"),
+            );
         }
     }
     Ok(programs)

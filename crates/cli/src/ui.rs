@@ -23,7 +23,10 @@ pub(crate) struct Work {
 impl Ui {
     /// `quiet` silences everything but results and errors.
     pub(crate) fn new(quiet: bool) -> Self {
-        Self { quiet, terminal: std::io::stderr().is_terminal() }
+        Self {
+            quiet,
+            terminal: std::io::stderr().is_terminal(),
+        }
     }
 
     /// One line that stays.
@@ -37,7 +40,10 @@ impl Ui {
     pub(crate) fn work(&self, text: impl Into<String>) -> Work {
         let text = text.into();
         if self.quiet || !self.terminal {
-            return Work { ui: self.clone(), bar: None };
+            return Work {
+                ui: self.clone(),
+                bar: None,
+            };
         }
         let style = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]");
         let bar = ProgressBar::new_spinner().with_message(text);
@@ -45,7 +51,10 @@ impl Ui {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(100));
-        Work { ui: self.clone(), bar: Some(bar) }
+        Work {
+            ui: self.clone(),
+            bar: Some(bar),
+        }
     }
 }
 
@@ -85,16 +94,25 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         .iter()
         .enumerate()
         .map(|(column, title)| {
-            let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+            let cells = rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count());
             cells.chain([title.chars().count()]).max().unwrap_or(0)
         })
         .collect();
     let line = |cells: &[&str]| {
-        let padded: Vec<String> =
-            cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width)).collect();
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}", width = *width))
+            .collect();
         padded.join("  ").trim_end().to_owned()
     };
     let mut lines = vec![line(header)];
-    lines.extend(rows.iter().map(|row| line(&row.iter().map(String::as_str).collect::<Vec<_>>())));
+    lines.extend(
+        rows.iter()
+            .map(|row| line(&row.iter().map(String::as_str).collect::<Vec<_>>())),
+    );
     lines.join("\n")
 }

@@ -25,7 +25,7 @@ const WANTED: [&str; 8] = [
 ];
 
 fn kernel_tree() -> Option<Tree> {
-    let apt = Apt::new(std::env::temp_dir().join("mos-test-apt"));
+    let apt = Apt::new(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"));
     let quiet = &mut |_: mos_packages::Progress<'_>| {};
     let found = apt
         .resolve_kernel("linux-image-6.12-cloud-amd64", quiet)

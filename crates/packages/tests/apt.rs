@@ -9,7 +9,7 @@ use mos_tree::{Kind, directory};
 
 /// A cache that is kept between runs, so that lists are fetched once an hour.
 fn apt() -> Option<Apt> {
-    let apt = Apt::new(std::env::temp_dir().join("mos-test-apt"));
+    let apt = Apt::new(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"));
     match apt.resolve(&["busybox-static"], false, &mut |_| {}) {
         Ok(_) => Some(apt),
         Err(error) => {

@@ -32,7 +32,11 @@ pub(crate) fn run(context: &Context, args: &BuildArgs) -> Result<()> {
     let changed = flists.iter().filter(|flist| !flist.hit).count() + usize::from(!image.hit);
     match changed {
         0 => context.ui.line("Nothing changed: nothing was built."),
-        count => context.ui.line(format!("Built {count} of {} parts; {} is ready.", flists.len() + 1, efi.display())),
+        count => context.ui.line(format!(
+            "Built {count} of {} parts; {} is ready.",
+            flists.len() + 1,
+            efi.display()
+        )),
     }
     Ok(())
 }

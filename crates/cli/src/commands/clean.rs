@@ -20,14 +20,20 @@ const FOLDERS: [&str; 7] = ["apt", "build", "crates", "git", "logs", "steps", "s
 pub(crate) fn run(context: &Context, args: &CleanArgs) -> Result<()> {
     let cache = context.cache()?;
     let mut total = 0;
-    for folder in FOLDERS.map(|name| cache.join(name)).iter().filter(|folder| folder.is_dir()) {
+    for folder in FOLDERS
+        .map(|name| cache.join(name))
+        .iter()
+        .filter(|folder| folder.is_dir())
+    {
         total += size(folder).map_err(io(folder))?;
         if !args.dry_run {
             std::fs::remove_dir_all(folder).map_err(io(folder))?;
         }
     }
     let verb = if args.dry_run { "Would remove" } else { "Removed" };
-    context.ui.line(format!("{verb} {} from {}.", ui::bytes(total), cache.display()));
+    context
+        .ui
+        .line(format!("{verb} {} from {}.", ui::bytes(total), cache.display()));
     Ok(())
 }
 
@@ -37,7 +43,11 @@ fn size(folder: &std::path::Path) -> std::io::Result<u64> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
-        total += if metadata.is_dir() { size(&entry.path())? } else { metadata.len() };
+        total += if metadata.is_dir() {
+            size(&entry.path())?
+        } else {
+            metadata.len()
+        };
     }
     Ok(total)
 }

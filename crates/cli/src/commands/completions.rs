@@ -32,6 +32,8 @@ pub(crate) fn completions(args: &CompletionsArgs) {
 pub(crate) fn man(context: &Context, args: &ManArgs) -> Result<()> {
     std::fs::create_dir_all(&args.directory).map_err(io(&args.directory))?;
     clap_mangen::generate_to(Cli::command(), &args.directory).map_err(io(&args.directory))?;
-    context.ui.line(format!("Manual pages written to {}.", args.directory.display()));
+    context
+        .ui
+        .line(format!("Manual pages written to {}.", args.directory.display()));
     Ok(())
 }

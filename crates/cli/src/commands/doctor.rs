@@ -36,28 +36,46 @@ struct Tool {
 }
 
 pub(crate) fn run(context: &Context, args: &DoctorArgs) -> Result<()> {
-    let tools: Vec<Tool> = TOOLS.iter().map(|&(name, needed_for, package)| tool(name, needed_for, package)).collect();
+    let tools: Vec<Tool> = TOOLS
+        .iter()
+        .map(|&(name, needed_for, package)| tool(name, needed_for, package))
+        .collect();
     if args.json {
         output::json(&tools);
     } else {
         let rows: Vec<Vec<String>> = tools.iter().map(cells).collect();
         println!("{}", ui::table(&["TOOL", "FOUND", "NEEDED FOR"], &rows));
     }
-    let missing: Vec<&str> = tools.iter().filter(|tool| tool.found.is_none()).map(|tool| tool.package).collect();
+    let missing: Vec<&str> = tools
+        .iter()
+        .filter(|tool| tool.found.is_none())
+        .map(|tool| tool.package)
+        .collect();
     if missing.is_empty() {
         context.ui.line("Everything is there.");
         return Ok(());
     }
-    Err(CliError::new(Kind::NotFound, format!("{} of {} tools are missing", missing.len(), tools.len()))
-        .with_hint(format!("sudo apt-get install {}", missing.join(" "))))
+    Err(CliError::new(
+        Kind::NotFound,
+        format!("{} of {} tools are missing", missing.len(), tools.len()),
+    )
+    .with_hint(format!("sudo apt-get install {}", missing.join(" "))))
 }
 
 fn tool(name: &'static str, needed_for: &'static str, package: &'static str) -> Tool {
-    Tool { name, needed_for, package, found: find(name) }
+    Tool {
+        name,
+        needed_for,
+        package,
+        found: find(name),
+    }
 }
 
 fn cells(tool: &Tool) -> Vec<String> {
-    let found = tool.found.as_ref().map_or_else(|| format!("missing: {}", tool.package), |path| path.display().to_string());
+    let found = tool.found.as_ref().map_or_else(
+        || format!("missing: {}", tool.package),
+        |path| path.display().to_string(),
+    );
     vec![tool.name.into(), found, tool.needed_for.into()]
 }
 
@@ -65,5 +83,7 @@ fn cells(tool: &Tool) -> Vec<String> {
 fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
+    folders
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())
 }

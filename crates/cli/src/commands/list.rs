@@ -41,8 +41,16 @@ pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<()> {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            let locked = row.locked.as_deref().map_or("not locked yet", |digest| &digest[..digest.len().min(12)]);
-            vec![row.component.into(), row.wanted.clone(), locked.into(), format!("{} {}", row.kind, row.source)]
+            let locked = row
+                .locked
+                .as_deref()
+                .map_or("not locked yet", |digest| &digest[..digest.len().min(12)]);
+            vec![
+                row.component.into(),
+                row.wanted.clone(),
+                locked.into(),
+                format!("{} {}", row.kind, row.source),
+            ]
         })
         .collect();
     println!("{}", ui::table(&["COMPONENT", "WANTED", "LOCKED", "SOURCE"], &cells));

@@ -29,7 +29,9 @@ pub(crate) fn run(context: &Context, args: &LockArgs) -> Result<()> {
     if let Some(name) = args.update.as_deref().filter(|name| !name.is_empty())
         && !knows(&before, name)
     {
-        return Err(CliError::not_found(format!("mos.lock has neither component nor package `{name}`")));
+        return Err(CliError::not_found(format!(
+            "mos.lock has neither component nor package `{name}`"
+        )));
     }
     let mut pipeline = Pipeline::open_unlocked(context, &args.env, |lock| {
         if let Some(name) = &args.update {
@@ -48,14 +50,21 @@ pub(crate) fn run(context: &Context, args: &LockArgs) -> Result<()> {
 fn knows(lock: &Lock, name: &str) -> bool {
     lock.components().any(|entry| entry.name == name)
         || lock.packages().any(|entry| entry.name == name)
-        || lock.requests().any(|request| request.wanted.iter().any(|wanted| wanted == name))
+        || lock
+            .requests()
+            .any(|request| request.wanted.iter().any(|wanted| wanted == name))
 }
 
 /// Drops what has this name, or all when it is empty. A package goes with every request that it answers.
 fn forget(lock: &mut Lock, name: &str) {
     lock.retain_components(|entry| !name.is_empty() && entry.name != name);
     lock.retain_requests(|request| {
-        !name.is_empty() && !request.wanted.iter().chain(&request.packages).any(|package| package == name)
+        !name.is_empty()
+            && !request
+                .wanted
+                .iter()
+                .chain(&request.packages)
+                .any(|package| package == name)
     });
 }
 
@@ -70,7 +79,9 @@ fn changes(before: &Lock, after: &Lock) -> Vec<String> {
             Some(_) => {}
         }
     }
-    let gone = old.iter().filter(|(name, _)| !new.iter().any(|(other, _)| other == name));
+    let gone = old
+        .iter()
+        .filter(|(name, _)| !new.iter().any(|(other, _)| other == name));
     lines.extend(gone.map(|(name, state)| format!("- {name} {state}")));
     lines
 }
@@ -79,8 +90,13 @@ fn changes(before: &Lock, after: &Lock) -> Vec<String> {
 fn entries(lock: &Lock) -> Vec<(String, String)> {
     let components = lock.components().map(|entry| {
         let digest = &entry.digest[..entry.digest.len().min(12)];
-        (format!("component {} ({})", entry.name, entry.reference), format!("{} {digest}", entry.version))
+        (
+            format!("component {} ({})", entry.name, entry.reference),
+            format!("{} {digest}", entry.version),
+        )
     });
-    let packages = lock.packages().map(|entry| (format!("package {}", entry.name), entry.version.clone()));
+    let packages = lock
+        .packages()
+        .map(|entry| (format!("package {}", entry.name), entry.version.clone()));
     components.chain(packages).collect()
 }

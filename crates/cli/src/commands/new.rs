@@ -20,8 +20,10 @@ pub(crate) fn run(context: &Context, args: &NewArgs) -> Result<()> {
     let directory = std::path::absolute(&args.directory).map_err(crate::error::io(&args.directory))?;
     let folder = || directory.file_name().map(|name| name.to_string_lossy().into_owned());
     let Some(name) = args.name.clone().or_else(folder) else {
-        return Err(CliError::usage(format!("{} has no name to call the project by", directory.display()))
-            .with_hint("give one with --name"));
+        return Err(
+            CliError::usage(format!("{} has no name to call the project by", directory.display()))
+                .with_hint("give one with --name"),
+        );
     };
     let files = mos_config::scaffold(&directory, &name).map_err(|error| {
         let kind = match error {
@@ -31,7 +33,11 @@ pub(crate) fn run(context: &Context, args: &NewArgs) -> Result<()> {
         };
         CliError::new(kind, error.to_string())
     })?;
-    context.ui.line(format!("Wrote {} files to {}.", files.len(), directory.display()));
-    context.ui.line(format!("Next: cd {} && mos run --env dev", args.directory.display()));
+    context
+        .ui
+        .line(format!("Wrote {} files to {}.", files.len(), directory.display()));
+    context
+        .ui
+        .line(format!("Next: cd {} && mos run --env dev", args.directory.display()));
     Ok(())
 }

@@ -30,7 +30,9 @@ pub(crate) struct ServeArgs {
 pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<()> {
     let server = start(&context.ui, &args.directory, args.listen, !args.no_log)?;
     println!("{}", server.url());
-    context.ui.line(format!("Serving {}; ctrl-c ends it.", args.directory.display()));
+    context
+        .ui
+        .line(format!("Serving {}; ctrl-c ends it.", args.directory.display()));
     loop {
         std::thread::park();
     }
@@ -38,7 +40,11 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<()> {
 
 /// Starts a server that runs until it is dropped.
 pub(crate) fn start(ui: &Ui, directory: &Path, listen: SocketAddr, log: bool) -> Result<Server> {
-    let logger: Logger = if log { Arc::new(line(ui.clone())) } else { Arc::new(|_| {}) };
+    let logger: Logger = if log {
+        Arc::new(line(ui.clone()))
+    } else {
+        Arc::new(|_| {})
+    };
     Server::bind(listen, directory, logger).map_err(|error| match error {
         mos_serve::ServeError::Bind { .. } => CliError::new(Kind::Conflict, error.to_string())
             .with_hint("another program has the port; with port 0 a free one is taken"),
@@ -50,6 +56,10 @@ fn line(ui: Ui) -> impl Fn(&mos_serve::Entry) {
     move |entry| {
         let (method, path, status) = (entry.method, &entry.path, entry.status);
         let milliseconds = entry.elapsed.as_millis();
-        ui.line(format!("{} {method} {path} {status} {} {milliseconds} ms", entry.peer, ui::bytes(entry.bytes)));
+        ui.line(format!(
+            "{} {method} {path} {status} {} {milliseconds} ms",
+            entry.peer,
+            ui::bytes(entry.bytes)
+        ));
     }
 }

@@ -45,14 +45,22 @@ pub(crate) fn run(context: &Context, args: &ValidateArgs) -> Result<()> {
     } else {
         problems.iter().for_each(|problem| println!("{problem}"));
     }
-    let errors = problems.iter().filter(|problem| problem.severity == mos_toml::Severity::Error).count();
+    let errors = problems
+        .iter()
+        .filter(|problem| problem.severity == mos_toml::Severity::Error)
+        .count();
     if errors > 0 {
-        return Err(CliError::problem(format!("{errors} {} found", if errors == 1 { "error" } else { "errors" })));
+        return Err(CliError::problem(format!(
+            "{errors} {} found",
+            if errors == 1 { "error" } else { "errors" }
+        )));
     }
     let environments = loaded.repository.map_or(0, |repository| repository.environments.len());
     match &args.env {
         Some(name) => context.ui.line(format!("Environment {name} is valid.")),
-        None => context.ui.line(format!("The config repository is valid: {environments} environments.")),
+        None => context
+            .ui
+            .line(format!("The config repository is valid: {environments} environments.")),
     }
     Ok(())
 }

@@ -11,7 +11,10 @@ use crate::system::mos;
 fn build(folder: &Path, key: &Path) -> BTreeMap<String, Vec<u8>> {
     let run = |arguments: &[&str]| {
         let mut command = mos(folder);
-        command.env("MOS_CACHE", folder.join("cache")).env("SOURCE_DATE_EPOCH", "1780000000").args(arguments);
+        command
+            .env("MOS_CACHE", folder.join("cache"))
+            .env("SOURCE_DATE_EPOCH", "1780000000")
+            .args(arguments);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
@@ -44,17 +47,27 @@ fn collect(folder: &Path, root: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
 fn two_builds_are_byte_identical() {
     let keys = tempfile::tempdir().unwrap();
     let pair = mos_channel::KeyPair::generate().unwrap();
-    pair.write(&keys.path().join("dev.key"), &keys.path().join("dev.pub")).unwrap();
+    pair.write(&keys.path().join("dev.key"), &keys.path().join("dev.pub"))
+        .unwrap();
     let here = tempfile::tempdir().unwrap();
-    let elsewhere = tempfile::Builder::new().prefix("another-much-longer-name-").tempdir().unwrap();
+    let elsewhere = tempfile::Builder::new()
+        .prefix("another-much-longer-name-")
+        .tempdir()
+        .unwrap();
     let first = build(here.path(), keys.path());
     let second = build(elsewhere.path(), keys.path());
     assert_eq!(first.keys().collect::<Vec<_>>(), second.keys().collect::<Vec<_>>());
-    let differing: Vec<_> = first.iter().filter(|(name, bytes)| second[*name] != **bytes).map(|(name, _)| name).collect();
+    let differing: Vec<_> = first
+        .iter()
+        .filter(|(name, bytes)| second[*name] != **bytes)
+        .map(|(name, _)| name)
+        .collect();
     assert!(differing.is_empty(), "these differ: {differing:?}");
     for (name, bytes) in &first {
         let paths = [here.path(), elsewhere.path()].map(|path| path.to_str().unwrap().as_bytes().to_owned());
-        let found = paths.iter().any(|path| bytes.windows(path.len()).any(|window| window == &path[..]));
+        let found = paths
+            .iter()
+            .any(|path| bytes.windows(path.len()).any(|window| window == &path[..]));
         assert!(!found, "{name} holds the path of its build");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::system::{BOOT, Script, System, console};
+use crate::system::{BOOT, Script, System, console, wait_all};
 
 #[test]
 fn crashing_service_is_restarted_with_back_off() {
@@ -15,9 +15,14 @@ fn crashing_service_is_restarted_with_back_off() {
     system.publish();
     let server = system.serve();
     let mut vm = system.boot(server.address().port(), Vec::new());
-    let starts: Vec<Duration> = (0..5).map(|_| vm.wait_for("CRASHER-STARTED", BOOT).unwrap().at).collect();
+    let starts: Vec<Duration> = (0..5)
+        .map(|_| vm.wait_for("CRASHER-STARTED", BOOT).unwrap().at)
+        .collect();
     let waits: Vec<Duration> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(waits[3] > waits[1] + Duration::from_millis(300), "the pauses grow: {waits:?}");
+    assert!(
+        waits[3] > waits[1] + Duration::from_millis(300),
+        "the pauses grow: {waits:?}"
+    );
     let said = console(&vm);
     assert!(said.contains("crasher: ") && said.contains("exit code 7"), "{said}");
 }
@@ -52,8 +57,7 @@ fn power_button_stops_services_and_powers_off() {
     system.publish();
     let server = system.serve();
     let mut vm = system.boot(server.address().port(), Vec::new());
-    vm.wait_for("POLITE-STARTED", BOOT).unwrap();
-    vm.wait_for("] ready", BOOT).unwrap();
+    wait_all(&vm, &["POLITE-STARTED", "] ready"]);
     vm.powerdown().unwrap();
     vm.wait_for("POLITE-STOPPED", BOOT).unwrap();
     assert!(vm.wait_exit(BOOT).unwrap().success());
@@ -65,8 +69,7 @@ fn ctrl_alt_delete_stops_services_and_reboots() {
     system.publish();
     let server = system.serve();
     let mut vm = system.boot(server.address().port(), Vec::new());
-    vm.wait_for("POLITE-STARTED", BOOT).unwrap();
-    vm.wait_for("] ready", BOOT).unwrap();
+    wait_all(&vm, &["POLITE-STARTED", "] ready"]);
     vm.ctrl_alt_del().unwrap();
     vm.wait_for("POLITE-STOPPED", BOOT).unwrap();
     // `-no-reboot` makes QEMU end where the machine would start again.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mos_serve::Server;
 use mos_vm::{Boot, Disk, Machine, Vm, disk};
@@ -29,7 +29,9 @@ pub(crate) struct System {
 impl System {
     /// A system whose only components are these, built and published.
     pub(crate) fn new(components: &[Script]) -> Self {
-        let system = Self { directory: tempfile::tempdir().unwrap() };
+        let system = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
         system.mos(&["new", "--name", "test", &system.text("repository")]);
         for folder in ["components", "services"] {
             for entry in fs::read_dir(system.repository().join(folder)).unwrap() {
@@ -93,7 +95,11 @@ impl System {
 
     fn mos_at(&self, arguments: &[&str], epoch: Option<i64>) -> Output {
         let repository = self.repository();
-        let folder = if repository.is_dir() { repository.as_path() } else { self.directory.path() };
+        let folder = if repository.is_dir() {
+            repository.as_path()
+        } else {
+            self.directory.path()
+        };
         let mut command = mos(folder);
         command.args(arguments);
         if let Some(epoch) = epoch {
@@ -112,7 +118,10 @@ impl System {
 
     /// Publishes a release that was made at this time (seconds since 1970).
     pub(crate) fn publish_at(&self, epoch: i64) {
-        self.mos_at(&["release", "publish", "--env", "dev", "--to", &self.text("channel")], Some(epoch));
+        self.mos_at(
+            &["release", "publish", "--env", "dev", "--to", &self.text("channel")],
+            Some(epoch),
+        );
     }
 
     /// Serves the channel on a free port, until it is dropped.
@@ -145,14 +154,26 @@ impl System {
         });
         machine.memory = 512;
         machine.disks = disks;
-        Vm::start(&machine, mos_vm::Output { echo: None, log: None, interactive: false }).unwrap()
+        Vm::start(
+            &machine,
+            mos_vm::Output {
+                echo: None,
+                log: None,
+                interactive: false,
+            },
+        )
+        .unwrap()
     }
 }
 
 /// The program under test, with the cache that all tests share.
 pub(crate) fn mos(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mos"));
-    command.current_dir(folder).env("MOS_CACHE", cache()).env_remove("MOS_CONFIG").env_remove("SOURCE_DATE_EPOCH");
+    command
+        .current_dir(folder)
+        .env("MOS_CACHE", cache())
+        .env_remove("MOS_CONFIG")
+        .env_remove("SOURCE_DATE_EPOCH");
     command.env("MOS_NODE_PROGRAMS", node_programs());
     command
 }
@@ -165,13 +186,37 @@ fn cache() -> PathBuf {
 fn node_programs() -> PathBuf {
     let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/node");
     let folder = std::env::var_os("MOS_NODE_PROGRAMS").map_or_else(default, PathBuf::from);
-    assert!(folder.join("my_init").is_file(), "{} has no my_init: run `make build` first", folder.display());
+    assert!(
+        folder.join("my_init").is_file(),
+        "{} has no my_init: run `make build` first",
+        folder.display()
+    );
     folder.canonicalize().unwrap()
 }
 
 /// A port on which nobody listens.
 pub(crate) fn dead_port() -> u16 {
-    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// Waits until the console has said all of these, in any order.
+pub(crate) fn wait_all(vm: &Vm, patterns: &[&str]) {
+    let end = Instant::now() + BOOT;
+    loop {
+        let said = console(vm);
+        let Some(missing) = patterns.iter().find(|pattern| !said.contains(**pattern)) else {
+            return;
+        };
+        assert!(
+            Instant::now() < end,
+            "`{missing}` did not appear on the console:\n{said}"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// The console so far, as text.

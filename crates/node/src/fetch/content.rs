@@ -47,7 +47,14 @@ fn kept(layout: &Layout, named: &mos_channel::Flist) -> Option<Vec<u8>> {
 }
 
 fn download(store: &dyn Read, named: &mos_channel::Flist) -> Result<Vec<u8>, Failure> {
-    let tampered = |why: &str| Failure::Trust(format!("{}: flist {} {why}", store.address(), named.path));
+    let tampered = |why: &str| {
+        Failure::Trust(format!(
+            "{}: flist {} ({}) {why}",
+            store.address(),
+            named.name,
+            named.path
+        ))
+    };
     let bytes = match store.get(&named.path, named.length) {
         Err(mos_store::StoreError::TooLarge { .. }) => return Err(tampered("is longer than the release says")),
         other => other.map_err(|error| Failure::Offline(error.to_string()))?,

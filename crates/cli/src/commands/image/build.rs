@@ -57,6 +57,11 @@ pub(crate) fn sizes(report: &ImageReport) -> String {
         row(&format!("  kernel {}", report.kernel), report.kernel_bytes),
         row("  initramfs, compressed", report.initramfs_bytes),
     ];
-    rows.extend(report.parts.iter().map(|part| row(&format!("    {}", part.name), part.bytes)));
+    rows.extend(
+        report
+            .parts
+            .iter()
+            .map(|part| row(&format!("    {}", part.name), part.bytes)),
+    );
     ui::table(&["BOOT IMAGE", "SIZE"], &rows)
 }

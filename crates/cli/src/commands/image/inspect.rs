@@ -47,7 +47,13 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
         command_line: text(".cmdline"),
         kernel: text(".uname"),
         os_release: text(".osrel"),
-        sections: sections.iter().map(|(name, content)| Section { name: name.clone(), bytes: content.len() as u64 }).collect(),
+        sections: sections
+            .iter()
+            .map(|(name, content)| Section {
+                name: name.clone(),
+                bytes: content.len() as u64,
+            })
+            .collect(),
     };
     if args.json {
         output::json(&image);
@@ -58,8 +64,15 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
 }
 
 fn print(image: &Image) {
-    let rows: Vec<Vec<String>> = image.sections.iter().map(|it| vec![it.name.clone(), ui::bytes(it.bytes)]).collect();
+    let rows: Vec<Vec<String>> = image
+        .sections
+        .iter()
+        .map(|it| vec![it.name.clone(), ui::bytes(it.bytes)])
+        .collect();
     println!("{}", ui::table(&["SECTION", "SIZE"], &rows));
     let lines = [("kernel", &image.kernel), ("command line", &image.command_line)];
-    lines.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).for_each(|(name, value)| println!("{name}: {value}"));
+    lines
+        .iter()
+        .filter_map(|(name, value)| Some((name, value.as_ref()?)))
+        .for_each(|(name, value)| println!("{name}: {value}"));
 }

@@ -29,15 +29,23 @@ pub(crate) fn make(context: &Context, environment: &str) -> Result<PublicKey> {
     let plan = context.plan(environment)?;
     let files = context.key_files(&plan)?;
     if files.private.exists() || files.public.exists() {
-        let there = if files.private.exists() { &files.private } else { &files.public };
-        return Err(CliError::new(Kind::Conflict, format!("{} is there already", there.display()))
-            .with_hint("nodes that trust a key accept no other: move it away only if no node does"));
+        let there = if files.private.exists() {
+            &files.private
+        } else {
+            &files.public
+        };
+        return Err(
+            CliError::new(Kind::Conflict, format!("{} is there already", there.display()))
+                .with_hint("nodes that trust a key accept no other: move it away only if no node does"),
+        );
     }
     let folder = files.private.parent().unwrap_or(&files.private);
     fs::create_dir_all(folder).map_err(io(folder))?;
     let pair = KeyPair::generate().map_err(io(&files.private))?;
     pair.write(&files.private, &files.public).map_err(super::key_error)?;
     let (private, public) = (files.private.display(), files.public.display());
-    context.ui.line(format!("Wrote {private} (secret: keep it safe) and {public}."));
+    context
+        .ui
+        .line(format!("Wrote {private} (secret: keep it safe) and {public}."));
     Ok(pair.public())
 }

@@ -44,7 +44,11 @@ pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<()> {
     if args.json {
         output::json(&key);
     } else {
-        let sign = if key.can_sign { "the secret half is here" } else { "the secret half is not here" };
+        let sign = if key.can_sign {
+            "the secret half is here"
+        } else {
+            "the secret half is not here"
+        };
         println!("{}  {}  {} ({sign})", key.id, key.algorithm, key.public);
     }
     Ok(())

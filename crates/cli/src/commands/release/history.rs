@@ -38,7 +38,13 @@ pub(crate) fn run(context: &Context, args: &HistoryArgs) -> Result<()> {
     if args.json {
         output::json(&rows);
     } else {
-        println!("{}", ui::table(&["SEQUENCE", "CREATED", "EXPIRES", "FLISTS"], &rows.iter().map(cells).collect::<Vec<_>>()));
+        println!(
+            "{}",
+            ui::table(
+                &["SEQUENCE", "CREATED", "EXPIRES", "FLISTS"],
+                &rows.iter().map(cells).collect::<Vec<_>>()
+            )
+        );
     }
     Ok(())
 }
@@ -49,15 +55,27 @@ fn row(past: mos_channel::Past) -> Row {
         Ok(None) => (None, Some("no longer in the channel".to_owned())),
         Err(error) => (None, Some(error.to_string())),
     };
-    Row { sequence: past.sequence, release, problem }
+    Row {
+        sequence: past.sequence,
+        release,
+        problem,
+    }
 }
 
 fn cells(row: &Row) -> Vec<String> {
     match &row.release {
         Some(release) => {
-            let flists = release.flists.iter().map(|flist| format!("{} {}", flist.name, flist.version));
+            let flists = release
+                .flists
+                .iter()
+                .map(|flist| format!("{} {}", flist.name, flist.version));
             let flists = flists.collect::<Vec<_>>().join(", ");
-            vec![row.sequence.to_string(), release.created.to_string(), release.expires.to_string(), flists]
+            vec![
+                row.sequence.to_string(),
+                release.created.to_string(),
+                release.expires.to_string(),
+                flists,
+            ]
         }
         None => vec![row.sequence.to_string(), row.problem.clone().unwrap_or_default()],
     }

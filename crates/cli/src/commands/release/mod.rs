@@ -52,7 +52,10 @@ impl ChannelArgs {
     fn open(&self, context: &Context) -> Result<Channel> {
         let plan = context.plan(&self.env)?;
         let url = address(self.from.as_deref(), &plan)?;
-        Ok(Channel { store: mos_store::open_read(&url)?, trust: trust(context, &plan)? })
+        Ok(Channel {
+            store: mos_store::open_read(&url)?,
+            trust: trust(context, &plan)?,
+        })
     }
 }
 
@@ -72,8 +75,10 @@ fn address(given: Option<&str>, plan: &Plan) -> Result<String> {
 fn trust(context: &Context, plan: &Plan) -> Result<Trust> {
     let files = context.key_files(plan)?;
     let key = PublicKey::read(&files.public).map_err(|error| {
-        CliError::new(Kind::Trust, error.to_string())
-            .with_hint(format!("`mos keys new --env {}` makes the key of a new environment", plan.environment))
+        CliError::new(Kind::Trust, error.to_string()).with_hint(format!(
+            "`mos keys new --env {}` makes the key of a new environment",
+            plan.environment
+        ))
     })?;
     Ok(Trust::new(plan.environment.as_str(), vec![key]))
 }

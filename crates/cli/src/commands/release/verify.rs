@@ -43,18 +43,32 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
         sequence: audit.release.sequence,
         files: audit.files,
         bytes: audit.bytes,
-        findings: findings.map(|found| Finding { name: found.name, problem: found.problem }).collect(),
+        findings: findings
+            .map(|found| Finding {
+                name: found.name,
+                problem: found.problem,
+            })
+            .collect(),
     };
     if args.json {
         output::json(&report);
     } else {
-        report.findings.iter().for_each(|found| println!("{}: {}", found.name, found.problem));
+        report
+            .findings
+            .iter()
+            .for_each(|found| println!("{}: {}", found.name, found.problem));
     }
     let (sequence, files) = (report.sequence, report.files);
     if !report.findings.is_empty() {
         let count = report.findings.len();
-        return Err(CliError::new(Kind::Trust, format!("release {sequence} is damaged: {count} of {files} files")));
+        return Err(CliError::new(
+            Kind::Trust,
+            format!("release {sequence} is damaged: {count} of {files} files"),
+        ));
     }
-    context.ui.line(format!("Release {sequence} is whole: {files} files, {}.", ui::bytes(report.bytes)));
+    context.ui.line(format!(
+        "Release {sequence} is whole: {files} files, {}.",
+        ui::bytes(report.bytes)
+    ));
     Ok(())
 }

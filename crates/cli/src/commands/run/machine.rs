@@ -20,7 +20,12 @@ pub(super) fn describe(context: &Context, args: &RunArgs, system: &System) -> Re
         let directory = tempfile::tempdir().map_err(io(&std::env::temp_dir()))?;
         (direct(&system.efi, directory.path())?, Some(directory))
     } else {
-        (Boot::Firmware { image: system.efi.clone() }, None)
+        (
+            Boot::Firmware {
+                image: system.efi.clone(),
+            },
+            None,
+        )
     };
     let verdict = accel::probe().map_err(vm_error)?;
     context.ui.line(format!("Booting {}, {verdict}.", system.efi.display()));
@@ -29,7 +34,10 @@ pub(super) fn describe(context: &Context, args: &RunArgs, system: &System) -> Re
     machine.disks = disks(args)?;
     machine.forwards = args.forward.clone();
     machine.accelerator = verdict.accelerator;
-    Ok(Described { machine, _directory: directory })
+    Ok(Described {
+        machine,
+        _directory: directory,
+    })
 }
 
 /// Takes kernel, initramfs and command line out of the image.
@@ -38,14 +46,19 @@ fn direct(efi: &Path, directory: &Path) -> Result<Boot> {
     let sections =
         mos_boot::uki::extract(&bytes).map_err(|error| CliError::problem(format!("{}: {error}", efi.display())))?;
     let section = |name: &str| {
-        sections.get(name).copied().ok_or_else(|| CliError::problem(format!("{} has no section {name}", efi.display())))
+        sections
+            .get(name)
+            .copied()
+            .ok_or_else(|| CliError::problem(format!("{} has no section {name}", efi.display())))
     };
     let put = |name: &str, file: &str| -> Result<PathBuf> {
         let path = directory.join(file);
         std::fs::write(&path, section(name)?).map_err(io(&path))?;
         Ok(path)
     };
-    let command_line = String::from_utf8_lossy(section(".cmdline")?).trim_end_matches(['\0', '\n']).to_owned();
+    let command_line = String::from_utf8_lossy(section(".cmdline")?)
+        .trim_end_matches(['\0', '\n'])
+        .to_owned();
     Ok(Boot::Direct {
         kernel: put(".linux", "vmlinuz")?,
         initrd: Some(put(".initrd", "initramfs")?),

@@ -84,10 +84,17 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> Result<()> {
     let machine = machine::describe(context, args, &system)?;
     let interactive = args.until.is_none() && std::io::stdin().is_terminal();
     let log = args.output.join("console.log");
-    let output = Output { echo: Some(Box::new(std::io::stdout())), log: Some(log), interactive };
+    let output = Output {
+        echo: Some(Box::new(std::io::stdout())),
+        log: Some(log),
+        interactive,
+    };
     let mut vm = Vm::start(&machine.machine, output).map_err(vm_error)?;
     for forward in vm.forwards() {
-        context.ui.line(format!("Port {} of 127.0.0.1 leads to port {} of the node.", forward.host, forward.guest));
+        context.ui.line(format!(
+            "Port {} of 127.0.0.1 leads to port {} of the node.",
+            forward.host, forward.guest
+        ));
     }
     let Some(text) = &args.until else {
         return vm.wait_exit(Duration::MAX).map(drop).map_err(vm_error);
@@ -131,7 +138,9 @@ fn draw(context: &Context, args: &RunArgs, vm: &mut Vm) -> Result<()> {
 fn power_off(context: &Context, vm: &mut Vm) {
     let ordered = vm.powerdown().and_then(|()| vm.wait_exit(POWER_OFF));
     if let Err(error) = ordered {
-        context.ui.line(format!("The node did not power off by itself: {error}"));
+        context
+            .ui
+            .line(format!("The node did not power off by itself: {error}"));
         // Dropping the machine cuts the power too; the attempt only makes it sooner.
         let _ = vm.kill();
     }

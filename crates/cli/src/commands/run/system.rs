@@ -28,7 +28,11 @@ pub(super) struct System {
 pub(super) fn prepare(context: &Context, args: &RunArgs) -> Result<System> {
     match (&args.env, &args.image) {
         (Some(environment), _) => build(context, environment, &args.output),
-        (None, Some(image)) => Ok(System { efi: image.clone(), built: None, _server: None }),
+        (None, Some(image)) => Ok(System {
+            efi: image.clone(),
+            built: None,
+            _server: None,
+        }),
         (None, None) => unreachable!("clap asks for one of the two"),
     }
 }
@@ -54,13 +58,19 @@ fn build(context: &Context, environment: &str, output: &Path) -> Result<System> 
         context.ui.line("Nothing changed: nothing was built.");
     }
     let server = serve_to_guest(context, &pipeline.plan.channel, &channel)?;
-    Ok(System { efi, built: Some((image, flists)), _server: server })
+    Ok(System {
+        efi,
+        built: Some((image, flists)),
+        _server: server,
+    })
 }
 
 /// Serves the local channel where the guest looks for it, when that is this host.
 fn serve_to_guest(context: &Context, url: &str, channel: &Path) -> Result<Option<Server>> {
     let Some(port) = guest_port(url) else {
-        context.ui.line(format!("The node fetches from {url}, which is not this host: nothing is served here."));
+        context.ui.line(format!(
+            "The node fetches from {url}, which is not this host: nothing is served here."
+        ));
         return Ok(None);
     };
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -83,11 +93,19 @@ impl System {
         println!("\n{}\n", image::build::sizes(&image.report));
         let row = |flist: &BuiltFlist| {
             let stored: u64 = flist.blobs.iter().map(|(_, length)| length).sum();
-            vec![flist.name.clone(), flist.version.clone(), ui::bytes(flist.content_bytes), ui::bytes(stored)]
+            vec![
+                flist.name.clone(),
+                flist.version.clone(),
+                ui::bytes(flist.content_bytes),
+                ui::bytes(stored),
+            ]
         };
         let rows: Vec<Vec<String>> = flists.iter().map(row).collect();
         println!("{}", ui::table(&["FLIST", "VERSION", "CONTENT", "STORED"], &rows));
-        context.ui.line(format!("\n{} boots on any x86-64 machine with UEFI.", self.efi.display()));
+        context.ui.line(format!(
+            "\n{} boots on any x86-64 machine with UEFI.",
+            self.efi.display()
+        ));
     }
 }
 

@@ -73,11 +73,18 @@ pub(crate) fn run(context: &Context, args: &BuildArgs) -> Result<()> {
     };
     let flists = pipeline.runtime(&args.components, mode)?;
     let delivered = deliver_flists(&flists, &args.output_dir)?;
-    let rows: Vec<Row<'_>> = flists.iter().zip(delivered).map(|(flist, file)| row(flist, file)).collect();
+    let rows: Vec<Row<'_>> = flists
+        .iter()
+        .zip(delivered)
+        .map(|(flist, file)| row(flist, file))
+        .collect();
     if args.json {
         output::json(&rows);
     } else {
-        println!("{}", ui::table(&["FLIST", "VERSION", "CONTENT", "STORED", "FILE"], &cells(&rows)));
+        println!(
+            "{}",
+            ui::table(&["FLIST", "VERSION", "CONTENT", "STORED", "FILE"], &cells(&rows))
+        );
     }
     Ok(())
 }
@@ -117,7 +124,13 @@ fn row(flist: &BuiltFlist, file: PathBuf) -> Row<'_> {
 fn cells(rows: &[Row<'_>]) -> Vec<Vec<String>> {
     let cells = |row: &Row<'_>| {
         let (content, stored) = (ui::bytes(row.content_bytes), ui::bytes(row.blob_bytes));
-        vec![row.name.into(), row.version.into(), content, stored, row.file.display().to_string()]
+        vec![
+            row.name.into(),
+            row.version.into(),
+            content,
+            stored,
+            row.file.display().to_string(),
+        ]
     };
     rows.iter().map(cells).collect()
 }
