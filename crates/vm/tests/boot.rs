@@ -1,22 +1,23 @@
 //! Real machines: a kernel with a busybox initramfs, started directly and through UEFI firmware.
 //!
-//! Needs QEMU, a static busybox (busybox-static) and a kernel image: `$MOS_TEST_KERNEL` or the newest in `/boot`. With
-//! firmware also ovmf, objcopy (binutils) and a UEFI stub: `$MOS_TEST_STUB` or that of systemd-boot-efi. Says so and
-//! passes where something is missing.
+//! Needs QEMU, OVMF and packages through the host's apt (kernel, UEFI stub, busybox). Says so and passes where a tool is
+//! missing.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
 
+use mos_boot::uki::{UkiParts, uki};
+use mos_kernel::Kernel;
+use mos_packages::{Apt, LockedPackage, PackageError, deb};
+use mos_tree::{Kind, Tree};
 use mos_vm::{Boot, Machine, Output, Timeline, Vm, VmError, tools};
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A translated kernel on a busy machine; an idle one needs 3 s, with firmware 9 s.
 const PATIENCE: Duration = Duration::from_secs(120);
-const BUSYBOX: &str = "/usr/bin/busybox";
-const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+const KERNEL: &str = "linux-image-6.12-cloud-amd64";
+const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 
 /// PID 1: says what my_init would, waits for a moment when told so, and switches off.
 const INIT: &str = "#!/busybox sh
@@ -28,55 +29,63 @@ case \"$(/busybox cat /proc/cmdline)\" in *linger*) /busybox sleep 600 ;; esac
 /busybox poweroff -f
 ";
 
-fn newest_kernel() -> Option<PathBuf> {
-    if let Some(path) = env::var_os("MOS_TEST_KERNEL") {
-        return Some(path.into());
-    }
-    let entries = fs::read_dir("/boot")
-        .ok()?
-        .filter_map(Result::ok)
-        .map(|entry| entry.path());
-    entries
-        .filter(|path| path.to_string_lossy().contains("/vmlinuz-"))
-        .max()
+/// What machines are made of.
+struct Parts {
+    kernel: Vec<u8>,
+    busybox: Vec<u8>,
+    stub: Vec<u8>,
 }
 
-/// The kernel, or why there can be no test.
-fn requirements() -> Result<PathBuf, String> {
+/// The parts, or why there can be no test.
+fn parts() -> Result<Parts, String> {
     tools::program(tools::QEMU).map_err(|error| error.to_string())?;
-    if !Path::new(BUSYBOX).exists() {
-        return Err("no busybox; install busybox-static".to_owned());
+    let apt = Apt::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"));
+    let kernel = match apt.resolve_kernel(KERNEL, &mut |_| {}) {
+        Err(error @ PackageError::NoApt { .. }) => return Err(error.to_string()),
+        other => package(&apt, &other.unwrap()),
+    };
+    let found = apt
+        .resolve(&["busybox-static", "systemd-boot-efi"], false, &mut |_| {})
+        .unwrap();
+    let busybox = package(&apt, &found[0]);
+    Ok(Parts {
+        kernel: Kernel::open(&kernel).unwrap().image().read().unwrap(),
+        busybox: ["bin/busybox", "usr/bin/busybox"]
+            .into_iter()
+            .find_map(|path| file(&busybox, path))
+            .unwrap(),
+        stub: file(&package(&apt, &found[1]), STUB).unwrap(),
+    })
+}
+
+fn package(apt: &Apt, locked: &LockedPackage) -> Tree {
+    let fetched = apt.fetch(locked, &mut |_| {}).unwrap();
+    deb::read(&fetched.path).unwrap().tree
+}
+
+fn file(tree: &Tree, path: &str) -> Option<Vec<u8>> {
+    match &tree.get(path)?.kind {
+        Kind::File(content) => Some(content.read().unwrap()),
+        _ => None,
     }
-    newest_kernel().ok_or_else(|| "no kernel; set MOS_TEST_KERNEL".to_owned())
 }
 
-/// One member of a cpio archive (newc).
-fn member(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
-    let (length, name_length) = (content.len(), name.len() + 1);
-    let header = format!(
-        "070701{:08x}{mode:08x}{:08x}{:08x}{:08x}{:08x}{length:08x}{:08x}{:08x}{:08x}{:08x}{name_length:08x}{:08x}{name}\0",
-        0, 0, 0, 1, 0, 0, 0, 0, 0, 0
-    );
-    archive.extend(header.as_bytes());
-    archive.resize(archive.len().next_multiple_of(4), 0);
-    archive.extend(content);
-    archive.resize(archive.len().next_multiple_of(4), 0);
+fn archive(parts: &Parts) -> Vec<u8> {
+    let mut tree = mos_boot::root::base_tree().unwrap();
+    tree.insert_file("init", 0o755, INIT).unwrap();
+    tree.insert_file("busybox", 0o755, parts.busybox.clone()).unwrap();
+    mos_boot::initramfs(&tree, mos_boot::Compression::None).unwrap()
 }
 
-fn initramfs(directory: &Path) -> PathBuf {
-    let mut archive = Vec::new();
-    member(&mut archive, "init", 0o100_755, INIT.as_bytes());
-    member(&mut archive, "busybox", 0o100_755, &fs::read(BUSYBOX).unwrap());
-    member(&mut archive, "TRAILER!!!", 0, b"");
-    let path = directory.join("initramfs");
-    fs::write(&path, archive).unwrap();
-    path
-}
-
-fn direct(kernel: PathBuf, directory: &Path, command_line: &str) -> Machine {
+fn direct(parts: &Parts, directory: &Path, command_line: &str) -> Machine {
+    let put = |name: &str, bytes: &[u8]| {
+        let path = directory.join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    };
     Machine::new(Boot::Direct {
-        kernel,
-        initrd: Some(initramfs(directory)),
+        kernel: put("vmlinuz", &parts.kernel),
+        initrd: Some(put("initramfs", &archive(parts))),
         command_line: command_line.into(),
     })
 }
@@ -97,12 +106,12 @@ impl std::io::Write for Echo {
 
 #[test]
 fn direct_boot_tells_its_timeline_and_ends() {
-    let kernel = match requirements() {
-        Ok(kernel) => kernel,
+    let parts = match parts() {
+        Ok(parts) => parts,
         Err(reason) => return eprintln!("SKIPPED: {reason}"),
     };
     let directory = tempfile::tempdir().unwrap();
-    let machine = direct(kernel, directory.path(), "console=ttyS0 quiet panic=-1");
+    let machine = direct(&parts, directory.path(), "console=ttyS0 quiet panic=-1");
     let echo = Echo::default();
     let log = directory.path().join("console.log");
     let output = Output {
@@ -125,12 +134,12 @@ fn direct_boot_tells_its_timeline_and_ends() {
 
 #[test]
 fn what_does_not_come_is_told_with_the_console_and_the_power_can_be_cut() {
-    let kernel = match requirements() {
-        Ok(kernel) => kernel,
+    let parts = match parts() {
+        Ok(parts) => parts,
         Err(reason) => return eprintln!("SKIPPED: {reason}"),
     };
     let directory = tempfile::tempdir().unwrap();
-    let machine = direct(kernel, directory.path(), "console=ttyS0 quiet panic=-1 linger");
+    let machine = direct(&parts, directory.path(), "console=ttyS0 quiet panic=-1 linger");
     let mut vm = Vm::start(&machine, Output::default()).unwrap();
     vm.wait_for("] timeline ", PATIENCE).unwrap();
     let error = vm
@@ -152,12 +161,12 @@ fn what_does_not_come_is_told_with_the_console_and_the_power_can_be_cut() {
 
 #[test]
 fn a_dropped_machine_is_gone() {
-    let kernel = match requirements() {
-        Ok(kernel) => kernel,
+    let parts = match parts() {
+        Ok(parts) => parts,
         Err(reason) => return eprintln!("SKIPPED: {reason}"),
     };
     let directory = tempfile::tempdir().unwrap();
-    let machine = direct(kernel, directory.path(), "console=ttyS0 quiet linger");
+    let machine = direct(&parts, directory.path(), "console=ttyS0 quiet linger");
     let vm = Vm::start(&machine, Output::default()).unwrap();
     let process = PathBuf::from(format!("/proc/{}", vm.id()));
     assert!(process.exists());
@@ -167,8 +176,8 @@ fn a_dropped_machine_is_gone() {
 
 #[test]
 fn qemus_own_complaint_is_shown() {
-    if let Err(reason) = requirements() {
-        return eprintln!("SKIPPED: {reason}");
+    if let Err(error) = tools::program(tools::QEMU) {
+        return eprintln!("SKIPPED: {error}");
     }
     let mut machine = Machine::new(Boot::Direct {
         kernel: "/nowhere/vmlinuz".into(),
@@ -184,36 +193,23 @@ fn qemus_own_complaint_is_shown() {
     );
 }
 
-/// Adds the sections that a unified kernel image consists of to a UEFI stub.
-fn unified_image(kernel: &Path, stub: &Path, directory: &Path) -> PathBuf {
-    let command_line = directory.join("cmdline");
-    fs::write(&command_line, "console=ttyS0 quiet panic=-1").unwrap();
-    let initrd = initramfs(directory);
-    let image = directory.join("image.efi");
-    let mut objcopy = Command::new("objcopy");
-    for (name, path, address) in [
-        (".cmdline", command_line.as_path(), "0x30000"),
-        (".initrd", &initrd, "0x40000"),
-        (".linux", kernel, "0x2000000"),
-    ] {
-        objcopy.arg("--add-section").arg(format!("{name}={}", path.display()));
-        objcopy.arg("--change-section-vma").arg(format!("{name}={address}"));
-    }
-    assert!(objcopy.arg(stub).arg(&image).status().unwrap().success());
-    image
-}
-
 #[test]
 fn firmware_boots_a_unified_kernel_image() {
-    let stub = env::var_os("MOS_TEST_STUB").map_or_else(|| PathBuf::from(STUB), PathBuf::from);
-    let kernel = match (requirements(), tools::firmware()) {
+    let parts = match (parts(), tools::firmware()) {
         (Err(reason), _) => return eprintln!("SKIPPED: {reason}"),
         (_, Err(error)) => return eprintln!("SKIPPED: {error}"),
-        _ if !stub.exists() => return eprintln!("SKIPPED: no UEFI stub; install systemd-boot-efi"),
-        (Ok(kernel), Ok(_)) => kernel,
+        (Ok(parts), Ok(_)) => parts,
     };
     let directory = tempfile::tempdir().unwrap();
-    let image = unified_image(&kernel, &stub, directory.path());
+    let sections = UkiParts {
+        linux: &parts.kernel,
+        initrd: &archive(&parts),
+        cmdline: "console=ttyS0 quiet panic=-1",
+        osrelease: "ID=test\n",
+        uname: "test",
+    };
+    let image = directory.path().join("image.efi");
+    fs::write(&image, uki(&parts.stub, &sections).unwrap()).unwrap();
     let mut vm = Vm::start(&Machine::new(Boot::Firmware { image }), Output::default()).unwrap();
     vm.wait_for("my_init: [", PATIENCE).unwrap();
     assert!(vm.wait_exit(PATIENCE).unwrap().success());
