@@ -37,6 +37,9 @@ deny: deps-test ## Licences, duplicates, sources, advisories
 bench: build ## Measure what SPECIFICATION.md promises
 	$(CARGO) xtask bench
 
+bench-%: build ## One benchmark: bench-build, bench-boot
+	$(CARGO) xtask bench $*
+
 deps-build deps-run deps-test:
 	@scripts/deps.sh $(@:deps-%=%)
 

@@ -1,5 +1,6 @@
-//! Developer glue: `cargo xtask build|layers`. Everything a user needs is in `mos` itself.
+//! Developer glue: `cargo xtask build|layers|bench`. Everything a user needs is in `mos` itself.
 
+mod bench;
 mod build;
 mod layers;
 
@@ -8,12 +9,14 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask COMMAND
 
   build     mos and the node's programs, into dist/bin and dist/node
+  bench     measure what SPECIFICATION.md promises: `bench build`, `bench boot`, or both
   layers    check that every crate uses only crates above it in ARCHITECTURE.md
 ";
 
 fn main() -> ExitCode {
     let command = std::env::args().nth(1);
     let outcome = match command.as_deref() {
+        Some("bench") => bench::run(std::env::args().nth(2).as_deref()),
         Some("build") => build::run(),
         Some("layers") => layers::check(),
         _ => {

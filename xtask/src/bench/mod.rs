@@ -1,0 +1,89 @@
+//! `cargo xtask bench [NAME]`: what SPECIFICATION.md promises, measured side by side in one run.
+//!
+//! Each row compares with a peer: another way to do the same, on the same machine, in the same run, alternating with
+//! ours. Medians are shown, and their ratio is what counts: the machine is shared and noisy.
+
+mod boot;
+mod build;
+
+use std::time::{Duration, Instant};
+
+/// Runs of each side; the median counts.
+const RUNS: usize = 5;
+
+/// One comparison.
+pub(crate) struct Row {
+    name: &'static str,
+    peer: f64,
+    ours: f64,
+    unit: &'static str,
+    /// The ratio that must not be exceeded.
+    goal: f64,
+}
+
+impl Row {
+    fn holds(&self) -> bool {
+        self.ratio() <= self.goal
+    }
+
+    fn ratio(&self) -> f64 {
+        self.ours / self.peer
+    }
+}
+
+/// Runs one benchmark or all; an error when a row falls short.
+pub(crate) fn run(name: Option<&str>) -> Result<String, String> {
+    let all: [(&str, fn() -> Result<Vec<Row>, String>); 2] = [("build", build::rows), ("boot", boot::rows)];
+    if let Some(name) = name
+        && !all.iter().any(|(known, _)| *known == name)
+    {
+        return Err(format!("no benchmark `{name}`; there are: build, boot"));
+    }
+    println!("{:<52} {:>12} {:>12} {:>7} {:>7}", "", "peer", "ours", "ratio", "goal");
+    let mut short = 0;
+    for (_, rows) in all.iter().filter(|(known, _)| name.is_none_or(|name| name == *known)) {
+        for row in rows()? {
+            print(&row);
+            short += usize::from(!row.holds());
+        }
+    }
+    match short {
+        0 => Ok("bench: every row holds".to_owned()),
+        count => Err(format!("bench: {count} rows fall short")),
+    }
+}
+
+fn print(row: &Row) {
+    let verdict = if row.holds() { "holds" } else { "falls short" };
+    let value = |number: f64| format!("{number:.0} {}", row.unit);
+    let (peer, ours, ratio) = (value(row.peer), value(row.ours), row.ratio());
+    println!(
+        "{:<52} {peer:>12} {ours:>12} {ratio:>7.3} {:>7.2}  {verdict}",
+        row.name, row.goal
+    );
+}
+
+/// The median of alternating runs of both sides, in milliseconds: peer, ours.
+fn alternate(
+    mut peer: impl FnMut() -> Result<Duration, String>,
+    mut ours: impl FnMut() -> Result<Duration, String>,
+) -> Result<(f64, f64), String> {
+    let (mut peers, mut own) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        peers.push(peer()?);
+        own.push(ours()?);
+    }
+    Ok((median(peers), median(own)))
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64() * 1000.0
+}
+
+/// How long a step takes.
+fn timed(step: impl FnOnce() -> Result<(), String>) -> Result<Duration, String> {
+    let begin = Instant::now();
+    step()?;
+    Ok(begin.elapsed())
+}
