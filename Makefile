@@ -3,6 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
+# Where rustup and `cargo install` put programs; not on every PATH.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
 CARGO  ?= cargo
 PORT   ?= 8080
 MOS    := dist/bin/mos
@@ -23,8 +26,7 @@ build: deps-build ## Build mos and the node's programs into dist/
 	$(CARGO) xtask build
 
 check: deps-build ## Formatting, lints, layering
-	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@scripts/lint.sh
 	$(CARGO) xtask layers
 
 unit: deps-test build ## All tests: units, programs, whole nodes in QEMU

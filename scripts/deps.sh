@@ -5,7 +5,7 @@ set -euo pipefail
 build=(gcc libc6-dev make git ca-certificates binutils)
 run=("${build[@]}" qemu-system-x86 qemu-utils ovmf e2fsprogs)
 test=("${run[@]}" cpio kmod erofs-utils busybox-static dnsmasq-base iproute2 fsverity python3 util-linux)
-minimum_rust=91 # 1.91
+minimum_rust=92 # 1.92
 
 declare -n wanted="${1:-build}"
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
@@ -23,19 +23,20 @@ missing=()
 for package in "${wanted[@]}"; do installed "$package" || missing+=("$package"); done
 [ ${#missing[@]} = 0 ] || install "${missing[@]}"
 
-minor=$(rust_minor)
-if [ "${minor:-0}" -lt "$minimum_rust" ]; then
+install_rust() {
     as_root apt-get update -qq || true
     for pair in "rustc cargo" "rustc-web cargo-web"; do
-        if [ "$(offered_minor "${pair% *}")" -ge "$minimum_rust" ] 2>/dev/null; then
+        if [ "$(offered_minor "${pair% *}" || true)" -ge "$minimum_rust" ] 2>/dev/null; then
             read -ra packages <<<"$pair"
             install "${packages[@]}"
-            exit 0
+            return
         fi
     done
-    echo "deps: Rust 1.$minimum_rust or newer is needed (found: ${minor:+1.}${minor:-none}) and no package has it; install it with rustup" >&2
+    echo "deps: Rust 1.$minimum_rust or newer is needed (found: ${1:+1.}${1:-none}) and no package has it; install it with rustup" >&2
     exit 4
-fi
+}
+minor=$(rust_minor || true) # no rustc at all is no error yet
+[ "${minor:-0}" -ge "$minimum_rust" ] || install_rust "$minor"
 
 if [ "$1" = test ]; then
     cargo nextest --version >/dev/null 2>&1 || { echo "deps: installing cargo-nextest"; cargo install --locked --quiet cargo-nextest; }
