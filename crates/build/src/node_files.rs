@@ -43,7 +43,7 @@ impl NodeFiles {
         for directory in ["etc/my_init/services", "var/cache/mos", "run/mos"] {
             tree.insert_directory(directory, 0o755)?;
         }
-        tree.insert_symlink("var/cache/bin", "mos/current/bin")?;
+        tree.insert_symlink("var/cache/bin", "../../run/mos/current/bin")?;
         Ok(tree)
     }
 

@@ -8,7 +8,7 @@ const DEADLINE_MS: Millis = 30_000;
 /// What of the kernel command line concerns PID 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandLine {
-    /// `my_init.debug`: print every change of state.
+    /// `my_init.debug`: print every change of state, and keep a shell on the console.
     pub debug: bool,
     /// `my_init.deadline=SECONDS`, in milliseconds.
     pub boot_deadline: Millis,

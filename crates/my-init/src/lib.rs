@@ -20,5 +20,6 @@ pub mod protocol;
 pub mod rescue;
 pub mod ring;
 pub mod services;
+pub mod shell;
 pub mod stage0;
 pub mod supervisor;

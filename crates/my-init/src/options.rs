@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 /// Where the control socket is on a node.
 pub const SOCKET: &str = "/run/my_init.sock";
-/// Where the service files are on a node, the most important first.
-pub const SERVICES: [&str; 2] = ["/etc/my_init/services", "/var/cache/mos/current/services"];
+/// Where the service files are on a node, the most important first: those of the signed image, and those of the
+/// generation that `mos-node fetch` has verified since this boot. It links them there; what lies on the state disk
+/// itself is never read, because nobody has verified it when my_init starts or reloads.
+pub const SERVICES: [&str; 2] = ["/etc/my_init/services", "/run/mos/current/services"];
 
 /// What `--help` prints.
 pub const HELP: &str = "\

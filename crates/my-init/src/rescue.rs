@@ -1,19 +1,16 @@
 //! When PID 1 itself fails: it says so and stays, because the kernel panics when it ends.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::os::fd::AsFd as _;
-use std::path::Path;
 use std::time::Duration;
 
-use mos_sys::spawn::{Spawn, spawn};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
-use crate::services::{PATH, c_string};
+use crate::kernel::CommandLine;
+use crate::shell;
 
 /// Before the next shell, so that one that cannot start does not fill the console.
 const PAUSE: Duration = Duration::from_secs(5);
-const SHELL: &str = "/bin/sh";
 const CONSOLE: &str = "/dev/console";
 
 /// Makes a panic end in [`stay`] instead of the end of PID 1.
@@ -21,8 +18,9 @@ pub fn install() {
     std::panic::set_hook(Box::new(|panic| stay(&format!("panic: {panic}"))));
 }
 
-/// Says what happened on the console and in the kernel's log, then keeps an emergency shell on the console for ever.
-/// Services that run go on, unsupervised.
+/// Says what happened on the console and in the kernel's log, and stays for ever: with `my_init.debug` with a shell on
+/// the console, otherwise with nothing, since a failure must not be a way into a node. Services that run go on,
+/// unsupervised.
 pub fn stay(what: &str) -> ! {
     for place in [CONSOLE, "/dev/kmsg"] {
         if let Ok(mut file) = OpenOptions::new().append(true).open(place) {
@@ -33,36 +31,14 @@ pub fn stay(what: &str) -> ! {
             );
         }
     }
+    let debug = CommandLine::parse(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default()).debug;
     loop {
-        if Path::new(SHELL).exists()
-            && let Some(pid) = shell()
-        {
+        if debug && let Ok(pid) = shell::start() {
             wait_for(pid);
         }
         std::thread::sleep(PAUSE);
         reap();
     }
-}
-
-fn shell() -> Option<u32> {
-    let console = File::options().read(true).write(true).open(CONSOLE).ok()?;
-    let what = Spawn {
-        program: &c_string(SHELL),
-        arguments: &[c_string("sh"), c_string("-i")],
-        environment: &[
-            c_string(&format!("PATH={PATH}")),
-            c_string("HOME=/"),
-            c_string("TERM=linux"),
-        ],
-        directory: c"/",
-        input: console.as_fd(),
-        output: console.as_fd(),
-        identity: None,
-        open_files: None,
-        cgroup: None,
-        terminal: true,
-    };
-    spawn(&what).ok()
 }
 
 /// Waits for the shell and takes in whoever else ends.

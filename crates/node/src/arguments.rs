@@ -88,6 +88,11 @@ impl Arguments {
         self.below_root("/run/mos/fetch.json")
     }
 
+    /// Where the verified generation is linked.
+    pub fn verified(&self) -> PathBuf {
+        self.below_root("/run/mos/current")
+    }
+
     /// The kernel command line; empty when it cannot be read.
     pub fn kernel_command_line(&self) -> String {
         std::fs::read_to_string(self.below_root("/proc/cmdline")).unwrap_or_default()

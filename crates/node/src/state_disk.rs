@@ -23,6 +23,8 @@ in memory, which is fine. With mos.state=wait on the kernel command line it wait
 const WAIT: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const MOUNT_POINT: &str = "/var/cache";
+/// What `/var/cache/bin` is a link to: the programs of the generation that was verified since this boot, of no other.
+const PROGRAMS: &str = "../../run/mos/current/bin";
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments) -> Exit {
@@ -84,7 +86,8 @@ fn mount(device: &Path, point: &Path) -> io::Result<()> {
     if is_mounted(device, point)? {
         return Ok(());
     }
-    let flags = MountFlags::NOATIME | MountFlags::NODEV;
+    // Nothing of a release is set-uid or has capabilities: what is on the disk has them from somebody else.
+    let flags = MountFlags::NOATIME | MountFlags::NODEV | MountFlags::NOSUID;
     let none: Option<&CStr> = None;
     Ok(rustix::mount::mount(device, point, c"ext4", flags, none)?)
 }
@@ -103,7 +106,7 @@ fn prepare(arguments: &Arguments) -> io::Result<()> {
     fs::create_dir_all(&state).map_err(|error| named(&state, error))?;
     let link = arguments.below_root("/var/cache/bin");
     match fs::read_link(&link) {
-        Ok(target) if target == Path::new("mos/current/bin") => Ok(()),
-        _ => mos_sys::durable::symlink(Path::new("mos/current/bin"), &link).map_err(|error| named(&link, error)),
+        Ok(target) if target == Path::new(PROGRAMS) => Ok(()),
+        _ => mos_sys::durable::symlink(Path::new(PROGRAMS), &link).map_err(|error| named(&link, error)),
     }
 }

@@ -309,6 +309,82 @@ fn damaged_generation_is_not_started_offline() {
 }
 
 #[test]
+fn lost_or_forged_state_does_not_open_the_way_back() {
+    let (world, program) = with_generation();
+    let (old, copy) = (world.state().join("generations/1"), world.root.join("copy"));
+    let copy_tree = |from: &Path, to: &Path| {
+        let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status();
+        assert!(copied.unwrap().success());
+    };
+    copy_tree(&old, &copy);
+    world.publish_changed(2, &[("web", &program)], &world.key, |release| {
+        release.minimum_sequence = 2
+    });
+    world.fetch().expect(0, &["starting generation 2"]);
+    assert!(!old.exists());
+    // Somebody with the disk in hand: forget what was seen, and bring back the older generation, which is signed too.
+    copy_tree(&copy, &old);
+    fs::write(
+        world.state().join("channel/state.json"),
+        format!("{{\"time_floor\": {}}}", i64::MAX),
+    )
+    .unwrap();
+    fs::remove_file(world.state().join("current")).unwrap();
+    std::os::unix::fs::symlink("generations/1", world.state().join("current")).unwrap();
+    let dead = "http://127.0.0.1:1";
+    world.configure(dead);
+    world.fetch().expect(
+        0,
+        &[
+            "release 1 is below 2, the oldest allowed",
+            "starting generation 2 offline",
+        ],
+    );
+    // And a channel that offers the older release again is refused.
+    world.configure(&world.server.url());
+    fs::remove_file(world.state().join("channel/state.json")).unwrap();
+    world.publish(1, &[("web", &program)]);
+    world
+        .fetch()
+        .expect(3, &["older than release 2", "starting generation 2 (release 2)"]);
+}
+
+#[test]
+fn only_what_was_verified_is_vouched_for() {
+    let (world, _) = with_generation();
+    let verified = world.root.join("run/mos/current");
+    assert_eq!(fs::read_link(&verified).unwrap(), world.state().join("generations/1"));
+    fs::write(world.state().join("current/bin/web"), "damaged").unwrap();
+    let stranger = KeyPair::generate().unwrap();
+    world.publish_changed(2, &[("web", b"x")], &stranger, |_| {});
+    world
+        .fetch()
+        .expect(3, &["no good generation is on the disk: nothing is started"]);
+    assert!(fs::symlink_metadata(&verified).is_err());
+    let status = world.run_as("mosctl", &["status"]);
+    assert!(status.text.contains("generation     -"), "{}", status.text);
+}
+
+#[test]
+fn my_init_that_refuses_is_not_called_a_start() {
+    let world = World::new();
+    world.publish(1, &[("web", b"x")]);
+    fs::create_dir_all(world.root.join("run")).unwrap();
+    let listener = UnixListener::bind(world.root.join("run/my_init.sock")).unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let refusal = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":-32003,\"message\":\"no\"}}\n";
+        stream.write_all(refusal).unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+    });
+    world.fetch().expect(1, &["my_init could not start it: no"]);
+    server.join().unwrap();
+    let told = fs::read_to_string(world.root.join("run/mos/fetch.json")).unwrap();
+    assert!(told.contains("\"phase\":\"failed\""), "{told}");
+}
+
+#[test]
 fn interrupted_download_goes_on_where_it_was() {
     let (world, program) = with_generation();
     world.publish(2, &[("web", &program), ("tool", &noise(2, 900_000))]);

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 /// Bytes that an ordinary user may still write to the file system that holds `path`, or would hold it once it exists.
+/// `u64::MAX` for a file system without a limit of its own (ramfs), which reports no blocks at all.
 ///
 /// # Errors
 /// Whatever the system says.
@@ -14,10 +15,18 @@ pub fn free(path: &Path) -> io::Result<u64> {
             Err(rustix::io::Errno::NOENT) => place = place.parent().ok_or(rustix::io::Errno::NOENT)?,
             other => {
                 return other
-                    .map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+                    .map(|stat| room(stat.f_blocks, stat.f_bavail, stat.f_frsize))
                     .map_err(io::Error::from);
             }
         }
+    }
+}
+
+/// From the fields of statvfs(3): blocks in all, blocks available, bytes per block.
+fn room(blocks: u64, available: u64, size: u64) -> u64 {
+    match blocks {
+        0 => u64::MAX,
+        _ => available.saturating_mul(size),
     }
 }
 
@@ -30,5 +39,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert!(free(directory.path()).unwrap() > 0);
         assert!(free(&directory.path().join("a/b")).unwrap() > 0);
+    }
+
+    #[test]
+    fn a_file_system_without_blocks_has_no_limit() {
+        // ramfs, which the root is when the kernel has no tmpfs, and sysfs, which every host has.
+        assert_eq!(room(0, 0, 4096), u64::MAX);
+        assert_eq!((room(10, 0, 4096), room(10, 2, 4096)), (0, 8192));
+        assert_eq!(room(u64::MAX, u64::MAX, 4096), u64::MAX);
+        assert_eq!(free(Path::new("/sys")).unwrap(), u64::MAX);
     }
 }

@@ -72,13 +72,17 @@ impl Layout {
     /// Makes the fixed directories and takes the lock. Whoever changes anything here holds it.
     ///
     /// # Errors
-    /// [`UpdateError::Locked`]; [`UpdateError::Io`] when the directory is read-only, full or not ours.
+    /// [`UpdateError::Locked`]; [`UpdateError::Io`] when the directory is full or not ours, or read-only and without the lock file.
     pub fn lock(&self) -> Result<Lock, UpdateError> {
         for directory in [self.objects(), self.generations(), self.channel()] {
             fs::create_dir_all(&directory).map_err(UpdateError::io("make directory", &directory))?;
         }
         let path = self.root.join("lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = match File::options().create(true).truncate(false).write(true).open(&path) {
+            // A disk with errors turns read-only; what is on it may still be sound, and is started.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(&path),
+            other => other,
+        };
         let file = file.map_err(UpdateError::io("open", &path))?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Lock { _file: file }),
@@ -139,6 +143,31 @@ mod tests {
         assert!(matches!(layout.lock(), Err(UpdateError::Locked(_))));
         drop(lock);
         layout.lock().unwrap();
+    }
+
+    #[test]
+    fn a_disk_that_turned_read_only_can_still_be_started_from() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path());
+        let mount = |arguments: &[&str]| {
+            let mut command = std::process::Command::new("mount");
+            command.args(arguments).arg(directory.path()).output()
+        };
+        if !mount(&["-t", "tmpfs", "tmpfs"]).is_ok_and(|output| output.status.success()) {
+            println!("skipped: needs root and mount(8)");
+            return;
+        }
+        drop(layout.lock().unwrap());
+        assert!(mount(&["-o", "remount,ro"]).unwrap().status.success());
+        let locked = layout.lock();
+        let again = layout.lock();
+        let unmounted = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(directory.path())
+            .status();
+        assert!(unmounted.unwrap().success());
+        assert!(locked.is_ok(), "{locked:?}");
+        assert!(matches!(again, Err(UpdateError::Locked(_))));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use mos_channel::Release;
 use mos_sys::durable;
 use serde::{Deserialize, Serialize};
 
@@ -49,21 +50,23 @@ pub struct Loaded {
 }
 
 impl State {
-    /// Reads the state. A torn or senseless file is set aside, never an error: a node must start.
-    ///
-    /// # Errors
-    /// [`UpdateError::Io`] when a file that is there cannot be read or moved.
-    pub fn load(layout: &Layout) -> Result<Loaded, UpdateError> {
+    /// Reads the state. A file that is torn, senseless or unreadable is set aside, never an error: a node must start.
+    /// What it kept from being forgotten is also in the signed releases on the disk, see [`State::learn`].
+    pub fn load(layout: &Layout) -> Loaded {
         let path = path(layout);
-        let mut bytes = Vec::new();
-        match File::open(&path).and_then(|file| file.take(MAX_STATE).read_to_end(&mut bytes)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::default()),
-            other => other.map_err(UpdateError::io("read", &path))?,
-        };
-        match serde_json::from_slice(&bytes) {
-            Ok(state) => Ok(Loaded { state, complaint: None }),
+        match read(&path) {
+            Ok(None) => Loaded::default(),
+            Ok(Some(state)) => Loaded { state, complaint: None },
             Err(error) => set_aside(&path, &error),
         }
+    }
+
+    /// Takes in what a believed release tells: numbers only grow. The state file is not signed and may be lost, so this
+    /// is done for every signed release that is found on the disk as well.
+    pub fn learn(&mut self, release: &Release) {
+        self.highest_sequence = self.highest_sequence.max(release.sequence);
+        self.minimum_sequence = self.minimum_sequence.max(release.minimum_sequence);
+        self.time_floor = self.time_floor.max(release.created.as_second());
     }
 
     /// Writes the state; a crash leaves the old or the new one.
@@ -94,17 +97,29 @@ fn path(layout: &Layout) -> PathBuf {
     layout.channel().join("state.json")
 }
 
-fn set_aside(path: &std::path::Path, error: &serde_json::Error) -> Result<Loaded, UpdateError> {
+/// `None` when there is no file.
+fn read(path: &Path) -> io::Result<Option<State>> {
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|file| file.take(MAX_STATE).read_to_end(&mut bytes)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    Ok(Some(serde_json::from_slice(&bytes)?))
+}
+
+fn set_aside(path: &Path, error: &io::Error) -> Loaded {
     let aside = path.with_extension("json.damaged");
-    fs::rename(path, &aside).map_err(UpdateError::io("set aside", path))?;
-    Ok(Loaded {
+    let moved = match fs::rename(path, &aside) {
+        Ok(()) => format!("set aside as {}", aside.display()),
+        Err(error) => format!("cannot be set aside: {error}"),
+    };
+    Loaded {
         state: State::default(),
         complaint: Some(format!(
-            "{} is damaged ({error}); set aside as {}, starting with an empty one",
-            path.display(),
-            aside.display()
+            "{} is damaged ({error}); {moved}; starting with an empty one",
+            path.display()
         )),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -122,7 +137,7 @@ mod tests {
     #[test]
     fn what_is_saved_is_loaded() {
         let (_directory, layout) = layout();
-        assert_eq!(State::load(&layout).unwrap(), Loaded::default());
+        assert_eq!(State::load(&layout), Loaded::default());
         let mut state = State {
             highest_sequence: 7,
             time_floor: 9,
@@ -134,14 +149,24 @@ mod tests {
         assert_eq!(state.failed.len(), MAX_FAILURES);
         assert!(state.failure(29).is_some() && state.failure(0).is_none());
         state.save(&layout).unwrap();
-        assert_eq!(State::load(&layout).unwrap(), Loaded { state, complaint: None });
+        assert_eq!(State::load(&layout), Loaded { state, complaint: None });
+    }
+
+    #[test]
+    fn a_state_that_cannot_even_be_read_does_not_keep_a_node_from_starting() {
+        let (_directory, layout) = layout();
+        fs::create_dir(path(&layout)).unwrap();
+        let loaded = State::load(&layout);
+        assert_eq!(loaded.state, State::default());
+        assert!(loaded.complaint.unwrap().contains("set aside"));
+        State::default().save(&layout).unwrap();
     }
 
     #[test]
     fn unknown_keys_of_newer_programs_do_no_harm() {
         let (_directory, layout) = layout();
         fs::write(path(&layout), br#"{"highest_sequence": 3, "new": 1}"#).unwrap();
-        assert_eq!(State::load(&layout).unwrap().state.highest_sequence, 3);
+        assert_eq!(State::load(&layout).state.highest_sequence, 3);
     }
 
     proptest! {
@@ -154,11 +179,11 @@ mod tests {
             bytes.truncate(cut.min(bytes.len() - 2));
             bytes.extend(garbage.iter().filter(|byte| **byte != b'}'));
             fs::write(path(&layout), &bytes).unwrap();
-            let loaded = State::load(&layout).unwrap();
+            let loaded = State::load(&layout);
             prop_assert_eq!(loaded.state, State::default());
             prop_assert!(loaded.complaint.unwrap().contains("set aside"));
             prop_assert_eq!(fs::read(path(&layout).with_extension("json.damaged")).unwrap(), bytes);
-            prop_assert_eq!(State::load(&layout).unwrap(), Loaded::default());
+            prop_assert_eq!(State::load(&layout), Loaded::default());
         }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `slot` | what a service has in the real world: process, log, notify socket |
 //! | `launch` | starting processes |
+//! | `operator` | the shell on the console of a node that is debugged |
 //! | `probes` | health probes on the wire |
 //! | `control` | the control socket |
 //! | `answers` | requests to answers |
@@ -11,6 +12,7 @@
 mod answers;
 mod control;
 mod launch;
+mod operator;
 mod probes;
 mod slot;
 
@@ -29,6 +31,7 @@ use crate::console::Console;
 use crate::power::PowerButtons;
 use crate::supervisor::{Action, Exit, Goal, Id, Settings, Supervisor};
 use control::Control;
+use operator::Operator;
 use probes::Probes;
 use slot::Slot;
 
@@ -112,6 +115,7 @@ impl Token {
 enum Owner {
     Service(Id),
     Probe(Id),
+    Operator,
 }
 
 /// The loop and everything it looks after.
@@ -128,6 +132,7 @@ pub struct Driver {
     children: HashMap<u32, Owner>,
     probes: Probes,
     power: Option<PowerButtons>,
+    operator: Operator,
     null: File,
     environment: launch::Environment,
     buffer: Vec<u8>,
@@ -162,6 +167,7 @@ impl Driver {
             children: HashMap::new(),
             probes: Probes::default(),
             power: None,
+            operator: Operator::new(setup.machine && setup.debug),
             null: File::options()
                 .read(true)
                 .write(true)
@@ -208,6 +214,7 @@ impl Driver {
             if let Some(goal) = self.act() {
                 return Ok(goal);
             }
+            self.attend_operator();
             self.watch_console();
             events.clear();
             let busy = self.supervisor.is_busy();
@@ -227,7 +234,8 @@ impl Driver {
     }
 
     fn timeout(&self, busy: bool) -> Option<rustix::event::Timespec> {
-        let deadline = self.supervisor.next_deadline();
+        let deadlines = [self.supervisor.next_deadline(), self.operator.deadline()];
+        let deadline = deadlines.into_iter().flatten().min();
         let wait = if busy {
             0
         } else {
@@ -280,6 +288,7 @@ impl Driver {
 
     fn shut_down(&mut self, goal: Goal, asked_by: &str) {
         self.say(&format!("{} asked for by {asked_by}", goal.word()));
+        self.dismiss_operator();
         self.supervisor.shut_down(goal, clock::now());
     }
 
@@ -295,6 +304,7 @@ impl Driver {
             match self.children.remove(&number) {
                 Some(Owner::Service(id)) => self.service_ended(id, pid, exit),
                 Some(Owner::Probe(id)) => self.probe_command_ended(id, exit),
+                Some(Owner::Operator) => self.operator_left(),
                 None => {}
             }
         }

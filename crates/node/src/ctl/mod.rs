@@ -22,7 +22,7 @@ Usage: mosctl status [--json]          release, generation, what is waited for, 
        mosctl logs NAME [--lines N]    the last lines of a service
        mosctl why NAME                 why a service is in its state
        mosctl start|stop|restart NAME
-       mosctl history [--json]         generations on the disk
+       mosctl history [--json]         generations on the disk: the current one, the running one
        mosctl reboot|poweroff
 
 Options: --socket PATH   my_init's socket (default /run/my_init.sock)

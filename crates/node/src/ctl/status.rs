@@ -25,7 +25,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Complaint> {
     let status = json!({
         "environment": fetch["environment"],
         "release": fetch["release"],
-        "generation": layout.current_number()?,
+        "generation": started(arguments),
         "phase": fetch["phase"],
         "message": fetch["message"],
         "waiting_for": fetch["waiting_for"],
@@ -55,6 +55,12 @@ fn print(status: &Value) {
         );
     }
     services::print(&status["services"]);
+}
+
+/// The generation that was verified and started since this boot. One that only lies on the disk does not count.
+pub fn started(arguments: &Arguments) -> Option<u64> {
+    let target = std::fs::read_link(arguments.verified()).ok()?;
+    target.file_name()?.to_str()?.parse().ok()
 }
 
 /// A file of ours, or `null` when it is not there (yet) or senseless.

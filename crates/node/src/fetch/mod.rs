@@ -17,7 +17,6 @@ mod wait;
 
 use std::time::Instant;
 
-use jiff::Timestamp;
 use mos_update::{Generation, UpdateError};
 
 use crate::arguments::Arguments;
@@ -63,8 +62,7 @@ fn fetch(node: &mut Node) -> Exit {
         match node.attempt() {
             Ok(generation) => {
                 let line = format!("starting generation {}", generation.number);
-                node.start(&generation, "started", line);
-                return Exit::Fine;
+                return started(node.start(&generation, "started", line));
             }
             Err(Failure::Offline(reason)) => {
                 if let Some(generation) = waiting.wait(node, &reason) {
@@ -139,7 +137,7 @@ fn unreachable(node: &Node, tries: u32, reason: &str) -> String {
 
 fn start_offline(node: &mut Node, generation: &Generation) -> Exit {
     let release = &generation.release;
-    if Timestamp::now() >= release.expires {
+    if node.now() >= release.expires {
         let line = format!(
             "release {} expired at {}; started all the same",
             release.sequence, release.expires
@@ -148,8 +146,11 @@ fn start_offline(node: &mut Node, generation: &Generation) -> Exit {
             .warn("offline", format!("{line}, since the channel is unreachable"));
     }
     let line = format!("starting generation {} offline", generation.number);
-    node.start(generation, "offline", line);
-    Exit::Fine
+    started(node.start(generation, "offline", line))
+}
+
+fn started(went_well: bool) -> Exit {
+    if went_well { Exit::Fine } else { Exit::Problem }
 }
 
 /// Says why, and starts what was good before.
@@ -160,11 +161,15 @@ fn give_up(node: &mut Node, line: String, exit: Exit) -> Exit {
             let number = generation.number;
             let sequence = generation.release.sequence;
             let before = format!("starting generation {number} (release {sequence}) from before");
-            node.start(&generation, "failed", before);
+            if !node.start(&generation, "failed", before) {
+                return exit;
+            }
         }
-        None => node
-            .progress
-            .warn("failed", "no good generation is on the disk: nothing is started"),
+        None => {
+            node.vouch_for_nothing();
+            node.progress
+                .warn("failed", "no good generation is on the disk: nothing is started");
+        }
     }
     node.progress.note("failed", line);
     exit

@@ -27,6 +27,11 @@ const TIMEOUTS: Timeouts = Timeouts {
     read: Duration::from_secs(10),
     total: Duration::from_secs(300),
 };
+/// The release is small: a server that trickles it is no better than one that is silent.
+const RELEASE_TIMEOUTS: Timeouts = Timeouts {
+    total: Duration::from_secs(15),
+    ..TIMEOUTS
+};
 /// Each attempt is one try; the waits in between are ours, so that the console shows them.
 const ONE_TRY: Schedule = Schedule {
     first: Duration::ZERO,
@@ -46,6 +51,9 @@ pub struct Node {
     lock: Lock,
     state: State,
     store: Box<dyn Read>,
+    releases: Box<dyn Read>,
+    verified: PathBuf,
+    sets_clock: bool,
     /// Objects fetched so far: a channel that delivers is not unreachable.
     pub fetched: usize,
 }
@@ -64,32 +72,65 @@ impl Node {
         let keys = keys
             .collect::<Result<_, _>>()
             .map_err(|error| OpenError::Settings(error.to_string()))?;
-        let options = Options {
-            timeouts: TIMEOUTS,
-            schedule: ONE_TRY,
-            observer: None,
-        };
-        let store = open_read_with(&settings.channel, &options);
-        let store = store.map_err(|error| OpenError::Settings(error.to_string()))?;
+        let store = open_store(&settings.channel, TIMEOUTS)?;
+        let releases = open_store(&settings.channel, RELEASE_TIMEOUTS)?;
         let layout = Layout::new(arguments.state());
         let lock = layout.lock()?;
-        let loaded = State::load(&layout)?;
+        let loaded = State::load(&layout);
         let mut progress = Progress::new(arguments.progress(), &settings.environment);
         if let Some(complaint) = loaded.complaint {
             progress.warn("reading", complaint);
         }
-        let (socket, state) = (arguments.socket(), loaded.state);
-        Ok(Self {
+        let mut node = Self {
             settings,
             progress,
-            socket,
+            socket: arguments.socket(),
             keys,
             layout,
             lock,
-            state,
+            state: loaded.state,
             store,
+            releases,
+            verified: arguments.verified(),
+            // Below another root there is no machine whose clock would be ours.
+            sets_clock: arguments.root.is_none(),
             fetched: 0,
-        })
+        };
+        // The state file is not signed and may be lost; the releases beside it are, and say the same.
+        for release in node.believed().seen(&node.layout) {
+            node.state.learn(&release);
+        }
+        node.correct_clock();
+        Ok(node)
+    }
+
+    /// A clock that says what cannot be is set to the earliest time that can: certificates and logs depend on it.
+    fn correct_clock(&mut self) {
+        let (says, floor) = (Timestamp::now(), self.floor());
+        if says >= floor || !self.sets_clock {
+            return;
+        }
+        let time = rustix::time::Timespec {
+            tv_sec: floor.as_second(),
+            tv_nsec: 0,
+        };
+        let line = match rustix::time::clock_settime(rustix::time::ClockId::Realtime, time) {
+            Ok(()) => {
+                format!("the clock said {says:.0}; set to {floor}, when the newest known release or image was made")
+            }
+            Err(error) => format!("the clock says {says:.0}, which is before {floor}, and cannot be set: {error}"),
+        };
+        self.progress.warn("reading", line);
+    }
+
+    /// It is at least this late.
+    fn floor(&self) -> Timestamp {
+        latest(&[self.settings.built, self.state.time_floor])
+    }
+
+    /// The time, as far as it is known.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now().max(self.floor())
     }
 
     /// One attempt to have the channel's release current. Says which generation that is.
@@ -100,7 +141,7 @@ impl Node {
         self.progress
             .note("reading", format!("reading {}", self.settings.channel));
         let trust = self.trust();
-        let Fetched { release, envelope } = fetch_release(&*self.store, &trust, Timestamp::now())?;
+        let Fetched { release, envelope } = fetch_release(&*self.releases, &trust, self.now())?;
         self.progress.release = Some(release.sequence);
         self.remember(&release, &envelope)?;
         if let Some(failure) = self.state.failure(release.sequence) {
@@ -165,16 +206,48 @@ impl Node {
         })
     }
 
-    /// Has my_init start what is current.
-    pub fn start(&mut self, generation: &Generation, phase: &'static str, line: String) {
+    /// Has my_init start a verified generation; false when that did not work, which is said.
+    #[must_use]
+    pub fn start(&mut self, generation: &Generation, phase: &'static str, line: String) -> bool {
         self.progress.release = Some(generation.release.sequence);
         self.progress.generation = Some(generation.number);
         (self.progress.waiting_for, self.progress.tries) = (None, 0);
         self.progress.say(phase, line);
+        if let Err(error) = self.vouch_for(generation.number) {
+            let path = self.verified.display();
+            self.progress
+                .warn("failed", format!("cannot link {path}: {error}; nothing is started"));
+            return false;
+        }
         match rpc::call(&self.socket, "system.reload", Value::Null) {
             Ok(_) => {}
             Err(RpcError::Absent(path)) => println!("{}: no my_init here, nothing to start", path.display()),
-            Err(error) => eprintln!("my_init could not start it: {error}; try: my_init reload"),
+            Err(error) => {
+                let line = format!("my_init could not start it: {error}; try: my_init reload");
+                self.progress.warn("failed", line);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Links a generation to where my_init reads services and `/var/cache/bin` points. That is in memory: at the next
+    /// boot nothing is vouched for until it was verified again.
+    fn vouch_for(&self, number: u64) -> std::io::Result<()> {
+        if let Some(parent) = self.verified.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let generation = std::path::absolute(self.layout.generation(number))?;
+        durable::symlink(&generation, &self.verified)
+    }
+
+    /// Takes back what was vouched for: what runs goes on, but nothing is started from there any more.
+    pub fn vouch_for_nothing(&self) {
+        match std::fs::remove_file(&self.verified) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                eprintln!("cannot remove {}: {error}", self.verified.display());
+            }
+            _ => {}
         }
     }
 
@@ -216,22 +289,14 @@ impl Node {
     fn trust(&self) -> Trust {
         let mut trust = Trust::new(self.settings.environment.clone(), self.keys.clone());
         trust.sequence = self.state.highest_sequence.max(self.state.minimum_sequence);
-        // A damaged state file must not open the way back: what is installed was trusted once.
-        let number = self.layout.current_number().ok().flatten();
-        if let Some(release) = number.and_then(|number| self.believed().release(&self.layout, number)) {
-            trust = trust.seen(&release);
-        }
-        let floor = self.settings.built.max(self.state.time_floor);
-        trust.not_before(Timestamp::from_second(floor).unwrap_or(Timestamp::UNIX_EPOCH))
+        trust.not_before(self.floor())
     }
 
     /// Writes down what a believed release tells, before anything of it is fetched.
     fn remember(&mut self, release: &Release, envelope: &[u8]) -> Result<(), Failure> {
-        let state = &mut self.state;
-        state.highest_sequence = state.highest_sequence.max(release.sequence);
-        state.minimum_sequence = state.minimum_sequence.max(release.minimum_sequence);
-        state.time_floor = state.time_floor.max(release.created.as_second());
-        state.last_verified = Timestamp::now().as_second();
+        self.state.learn(release);
+        self.correct_clock();
+        self.state.last_verified = self.now().as_second();
         let path = self.layout.channel().join(RELEASE);
         let written = durable::write(&path, envelope, 0o644);
         written.map_err(|error| Failure::Node(format!("cannot write {}: {error}", path.display())))?;
@@ -250,6 +315,15 @@ pub enum OpenError {
     /// The state directory.
     #[error(transparent)]
     State(#[from] UpdateError),
+}
+
+fn open_store(channel: &str, timeouts: Timeouts) -> Result<Box<dyn Read>, OpenError> {
+    let options = Options {
+        timeouts,
+        schedule: ONE_TRY,
+        observer: None,
+    };
+    open_read_with(channel, &options).map_err(|error| OpenError::Settings(error.to_string()))
 }
 
 fn read_settings(arguments: &Arguments) -> Result<Settings, OpenError> {
@@ -297,5 +371,23 @@ impl Observer for Watch<'_> {
             self.progress
                 .note("downloading", format!("step {number} of {total}: {step}"));
         }
+    }
+}
+
+/// The latest of these seconds since 1970; one that no clock can show does not count.
+fn latest(seconds: &[i64]) -> Timestamp {
+    let times = seconds.iter().filter_map(|second| Timestamp::from_second(*second).ok());
+    times.max().unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forged_time_floor_does_not_take_away_the_image_s_own() {
+        assert_eq!(latest(&[1_790_000_000, i64::MAX]).as_second(), 1_790_000_000);
+        assert_eq!(latest(&[1_790_000_000, 1_800_000_000]).as_second(), 1_800_000_000);
+        assert_eq!(latest(&[i64::MAX, i64::MIN]), Timestamp::UNIX_EPOCH);
     }
 }

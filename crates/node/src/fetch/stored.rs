@@ -2,10 +2,14 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::path::Path;
 
 use jiff::Timestamp;
 use mos_channel::{MAX_RELEASE, PublicKey, RELEASE, Release, Trust, verify};
 use mos_update::{Generation, Layout, check, load};
+
+/// So many generations are asked for their release; an orderly disk has two.
+const SEEN_MAX: usize = 16;
 
 /// Who may have signed what is on the disk.
 pub struct Believed<'a> {
@@ -32,10 +36,18 @@ impl Believed<'_> {
         }
     }
 
-    /// The believed release of a generation, whatever the state of its files.
-    pub fn release(&self, layout: &Layout, number: u64) -> Option<Release> {
-        let file = File::open(layout.generation(number).join(RELEASE)).ok()?;
+    /// The signed releases on the disk, whatever the state of their files: the newest of the channel and those of the
+    /// newest generations.
+    pub fn seen(&self, layout: &Layout) -> Vec<Release> {
+        let newest = layout.numbers().unwrap_or_default().into_iter().rev().take(SEEN_MAX);
+        let generations = newest.map(|number| layout.generation(number));
+        let places = generations.chain([layout.channel()]);
+        places.filter_map(|place| self.release(&place.join(RELEASE))).collect()
+    }
+
+    fn release(&self, path: &Path) -> Option<Release> {
         let mut envelope = Vec::new();
+        let file = File::open(path).ok()?;
         file.take(MAX_RELEASE).read_to_end(&mut envelope).ok()?;
         self.verify(&envelope).ok()
     }
