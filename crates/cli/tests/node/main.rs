@@ -2,8 +2,10 @@
 //!
 //! Software emulation is enough: a node is ready a few seconds after its kernel started.
 
+mod console;
 mod reproducible;
 mod services;
 mod system;
 mod trust;
+mod unverified;
 mod update;
