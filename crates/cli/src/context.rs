@@ -9,13 +9,21 @@ use crate::ui::Ui;
 
 /// Options that every verb takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct GlobalArgs {
     /// Config repository [default: the nearest folder upwards that has a mos.toml]
-    #[arg(long, global = true, value_name = "DIR", alias = "config-repo", env = "MOS_CONFIG")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        alias = "config-repo",
+        env = "MOS_CONFIG",
+        hide_env_values = true
+    )]
     config: Option<PathBuf>,
 
     /// Where downloads and build outputs are kept [default: ~/.cache/mos]
-    #[arg(long, global = true, value_name = "DIR", env = "MOS_CACHE")]
+    #[arg(long, global = true, value_name = "DIR", env = "MOS_CACHE", hide_env_values = true)]
     cache: Option<PathBuf>,
 
     /// Print results and errors only

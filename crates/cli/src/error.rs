@@ -4,6 +4,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::output;
+
 /// What sort of failure it is. The exit codes are part of the interface (see ARCHITECTURE.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -78,8 +80,13 @@ pub(crate) fn problems(problems: &[mos_toml::Problem]) -> CliError {
         .filter(|problem| problem.severity == mos_toml::Severity::Error)
         .count();
     for problem in problems {
-        eprintln!("{problem}");
+        output::say(problem);
     }
+    found(errors)
+}
+
+/// So many errors were printed.
+pub(crate) fn found(errors: usize) -> CliError {
     let noun = if errors == 1 { "error" } else { "errors" };
     CliError::problem(format!("the config repository has {errors} {noun}"))
 }

@@ -3,11 +3,16 @@
 //! One verb, one file: `commands/<verb>.rs` holds the arguments (their doc comments are the help text) and a function
 //! that calls the libraries. What belongs to several verbs is in `context.rs`, `ui.rs` and `error.rs`.
 
+// `output.rs` prints: a closed pipe must be no panic.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod commands;
 mod context;
 mod error;
 mod output;
 mod pipeline;
+#[cfg(test)]
+mod reference;
 mod ui;
 
 use std::panic::{self, AssertUnwindSafe};
@@ -39,11 +44,11 @@ fn main() -> ExitCode {
     match panic::catch_unwind(AssertUnwindSafe(|| commands::run(&context, cli.command))) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            eprintln!("{error}");
+            output::say(&error);
             error.exit_code()
         }
         Err(_) => {
-            eprintln!("This is a bug in mos: please report what you did, and the lines above.");
+            output::say("This is a bug in mos: please report what you did, and the lines above.");
             ExitCode::from(error::BUG)
         }
     }

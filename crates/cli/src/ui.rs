@@ -1,11 +1,11 @@
 //! What is said to the user while work goes on: a progress line on a terminal, plain lines otherwise.
-//!
-//! Results go to standard output, everything else to standard error, so that `--json` can be piped.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+
+use crate::output;
 
 /// How talkative to be; made once from the global options.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ impl Ui {
     /// One line that stays.
     pub(crate) fn line(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            eprintln!("{}", text.as_ref());
+            output::say(text.as_ref());
         }
     }
 

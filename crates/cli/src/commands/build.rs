@@ -14,7 +14,7 @@ use crate::pipeline::Pipeline;
 /// A second build with nothing changed does nothing, and says so.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BuildArgs {
-    /// The environment
+    /// The environment, a file in environments/
     #[arg(long)]
     env: String,
 

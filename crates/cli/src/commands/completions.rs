@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use crate::Cli;
 use crate::context::Context;
 use crate::error::{Result, io};
+use crate::output;
 
 /// Print the completion script of a shell
 ///
@@ -25,8 +26,11 @@ pub(crate) struct ManArgs {
     directory: PathBuf,
 }
 
-pub(crate) fn completions(args: &CompletionsArgs) {
-    clap_complete::generate(args.shell, &mut Cli::command(), "mos", &mut std::io::stdout());
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<()> {
+    // Into memory first: the generator panics when its output cannot be written.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "mos", &mut script);
+    output::print(&script)
 }
 
 pub(crate) fn man(context: &Context, args: &ManArgs) -> Result<()> {

@@ -41,10 +41,10 @@ pub(crate) fn run(context: &Context, args: &DoctorArgs) -> Result<()> {
         .map(|&(name, needed_for, package)| tool(name, needed_for, package))
         .collect();
     if args.json {
-        output::json(&tools);
+        output::json(&tools)?;
     } else {
         let rows: Vec<Vec<String>> = tools.iter().map(cells).collect();
-        println!("{}", ui::table(&["TOOL", "FOUND", "NEEDED FOR"], &rows));
+        output::line(ui::table(&["TOOL", "FOUND", "NEEDED FOR"], &rows))?;
     }
     let missing: Vec<&str> = tools
         .iter()

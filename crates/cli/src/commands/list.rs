@@ -10,7 +10,7 @@ use crate::{output, ui};
 /// List the components of an environment: wanted version, locked state, source
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListArgs {
-    /// The environment
+    /// The environment, a file in environments/
     #[arg(long)]
     env: String,
 
@@ -35,8 +35,7 @@ pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<()> {
     let plan = context.plan(&args.env)?;
     let rows: Vec<Row<'_>> = plan.components.iter().map(row).collect();
     if args.json {
-        output::json(&rows);
-        return Ok(());
+        return output::json(&rows);
     }
     let cells: Vec<Vec<String>> = rows
         .iter()
@@ -53,8 +52,7 @@ pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<()> {
             ]
         })
         .collect();
-    println!("{}", ui::table(&["COMPONENT", "WANTED", "LOCKED", "SOURCE"], &cells));
-    Ok(())
+    output::line(ui::table(&["COMPONENT", "WANTED", "LOCKED", "SOURCE"], &cells))
 }
 
 fn row(component: &PlannedComponent) -> Row<'_> {

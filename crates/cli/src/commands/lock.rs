@@ -4,6 +4,7 @@ use mos_config::Lock;
 
 use crate::context::Context;
 use crate::error::{CliError, Result};
+use crate::output;
 use crate::pipeline::Pipeline;
 
 /// Find out the exact state of everything an environment uses, and write mos.lock
@@ -11,7 +12,7 @@ use crate::pipeline::Pipeline;
 /// Versions, commits and digests of components and packages. What the lock has already stays; --update asks anew.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LockArgs {
-    /// The environment
+    /// The environment, a file in environments/
     #[arg(long)]
     env: String,
 
@@ -40,7 +41,7 @@ pub(crate) fn run(context: &Context, args: &LockArgs) -> Result<()> {
     })?;
     pipeline.resolve()?;
     let changes = changes(&before, pipeline.lock());
-    changes.iter().for_each(|line| println!("{line}"));
+    changes.iter().try_for_each(output::line)?;
     if changes.is_empty() {
         context.ui.line("The lock is up to date.");
     }

@@ -56,10 +56,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<()> {
         Command::Serve(args) => serve::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
         Command::Clean(args) => clean::run(context, &args),
-        Command::Completions(args) => {
-            completions::completions(&args);
-            Ok(())
-        }
+        Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(context, &args),
     }
 }

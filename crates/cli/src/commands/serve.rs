@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use mos_serve::{Logger, Server};
 
+use super::release;
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
+use crate::output;
 use crate::ui::{self, Ui};
 
 /// Serve a channel, or any folder of static files, over HTTP
@@ -16,10 +18,15 @@ use crate::ui::{self, Ui};
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
     /// The folder
-    directory: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "env")]
+    directory: Option<PathBuf>,
+
+    /// Serve the folder that `mos release publish` puts this environment's releases into
+    #[arg(long, conflicts_with = "directory")]
+    env: Option<String>,
 
     /// Address and port to listen on; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:8480")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8480")]
     listen: SocketAddr,
 
     /// Print no line per request
@@ -28,11 +35,16 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<()> {
-    let server = start(&context.ui, &args.directory, args.listen, !args.no_log)?;
-    println!("{}", server.url());
+    let directory = match (&args.directory, &args.env) {
+        (Some(directory), _) => directory.clone(),
+        (None, Some(environment)) => release::local_channel(&context.plan(environment)?)?,
+        (None, None) => unreachable!("clap asks for one of the two"),
+    };
+    let server = start(&context.ui, &directory, args.listen, !args.no_log)?;
+    output::line(server.url())?;
     context
         .ui
-        .line(format!("Serving {}; ctrl-c ends it.", args.directory.display()));
+        .line(format!("Serving {}; ctrl-c ends it.", directory.display()));
     loop {
         std::thread::park();
     }

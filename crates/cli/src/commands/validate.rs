@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::context::Context;
-use crate::error::{CliError, Result};
+use crate::error::{self, CliError, Result};
 use crate::output;
 
 /// Check the config repository and say everything that is wrong with it
@@ -41,26 +41,23 @@ pub(crate) fn run(context: &Context, args: &ValidateArgs) -> Result<()> {
     }
     let problems = loaded.problems(args.env.as_deref());
     if args.json {
-        output::json(&problems.iter().map(found).collect::<Vec<_>>());
+        output::json(&problems.iter().map(found).collect::<Vec<_>>())?;
     } else {
-        problems.iter().for_each(|problem| println!("{problem}"));
+        problems.iter().try_for_each(output::line)?;
     }
     let errors = problems
         .iter()
         .filter(|problem| problem.severity == mos_toml::Severity::Error)
         .count();
     if errors > 0 {
-        return Err(CliError::problem(format!(
-            "{errors} {} found",
-            if errors == 1 { "error" } else { "errors" }
-        )));
+        return Err(error::found(errors));
     }
     let environments = loaded.repository.map_or(0, |repository| repository.environments.len());
     match &args.env {
         Some(name) => context.ui.line(format!("Environment {name} is valid.")),
         None => context
             .ui
-            .line(format!("The config repository is valid: {environments} environments.")),
+            .line(format!("The config repository is valid; environments: {environments}.")),
     }
     Ok(())
 }

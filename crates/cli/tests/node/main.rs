@@ -2,9 +2,13 @@
 //!
 //! Software emulation is enough: a node is ready a few seconds after its kernel started.
 
+#![allow(clippy::unwrap_used, reason = "functions beside the tests are tests too")]
+
 mod console;
 mod reproducible;
 mod services;
+#[path = "../support/mod.rs"]
+mod support;
 mod system;
 mod trust;
 mod unverified;

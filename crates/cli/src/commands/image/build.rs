@@ -15,7 +15,7 @@ use crate::{output, ui};
 /// the key to trust, in a reproducible initramfs; as an ordinary user, without a container.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BuildArgs {
-    /// The environment
+    /// The environment, a file in environments/
     #[arg(long)]
     env: String,
 
@@ -33,9 +33,9 @@ pub(crate) fn run(context: &Context, args: &BuildArgs) -> Result<()> {
     let image = pipeline.image()?;
     let efi = deliver_image(&image, &args.output_dir)?;
     if args.json {
-        output::json(&image.report);
+        output::json(&image.report)?;
     } else {
-        println!("{}", sizes(&image.report));
+        output::line(sizes(&image.report))?;
         context.ui.line(format!("Wrote {}.", efi.display()));
     }
     Ok(())

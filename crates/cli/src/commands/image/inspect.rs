@@ -35,7 +35,9 @@ struct Section {
 }
 
 pub(crate) fn run(args: &InspectArgs) -> Result<()> {
-    let bytes = std::fs::read(&args.file).map_err(io(&args.file))?;
+    let bytes = std::fs::read(&args.file)
+        .map_err(io(&args.file))
+        .map_err(|error| error.with_hint("`mos image build --env ENV` writes dist/vmlinuz.efi"))?;
     let unreadable = |error| CliError::problem(format!("{}: {error}", args.file.display()));
     let sections = mos_boot::uki::extract(&bytes).map_err(unreadable)?;
     let text = |name: &str| {
@@ -56,23 +58,20 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
             .collect(),
     };
     if args.json {
-        output::json(&image);
+        output::json(&image)
     } else {
-        print(&image);
+        output::line(summary(&image))
     }
-    Ok(())
 }
 
-fn print(image: &Image) {
-    let rows: Vec<Vec<String>> = image
-        .sections
-        .iter()
-        .map(|it| vec![it.name.clone(), ui::bytes(it.bytes)])
-        .collect();
-    println!("{}", ui::table(&["SECTION", "SIZE"], &rows));
-    let lines = [("kernel", &image.kernel), ("command line", &image.command_line)];
-    lines
-        .iter()
-        .filter_map(|(name, value)| Some((name, value.as_ref()?)))
-        .for_each(|(name, value)| println!("{name}: {value}"));
+/// The sections as a table, and what a person asks first.
+fn summary(image: &Image) -> String {
+    let section = |it: &Section| vec![it.name.clone(), ui::bytes(it.bytes)];
+    let rows: Vec<Vec<String>> = image.sections.iter().map(section).collect();
+    let mut lines = vec![ui::table(&["SECTION", "SIZE"], &rows)];
+    let facts = [("kernel", &image.kernel), ("command line", &image.command_line)];
+    let known = facts.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    lines.extend(known.map(|(name, value)| format!("{name}: {value}")));
+    lines.extend(image.os_release.clone());
+    lines.join("\n")
 }

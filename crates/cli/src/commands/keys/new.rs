@@ -6,6 +6,7 @@ use mos_channel::{KeyPair, PublicKey};
 
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result, io};
+use crate::output;
 
 /// Make the key pair of an environment: keys/ENV.key (secret) and keys/ENV.pub
 ///
@@ -13,15 +14,14 @@ use crate::error::{CliError, Kind, Result, io};
 /// control. Each environment has its own, so that a release for one is never accepted by another.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NewArgs {
-    /// The environment
+    /// The environment, a file in environments/
     #[arg(long)]
     env: String,
 }
 
 pub(crate) fn run(context: &Context, args: &NewArgs) -> Result<()> {
     let public = make(context, &args.env)?;
-    println!("{}", public.id());
-    Ok(())
+    output::line(public.id())
 }
 
 /// Makes the pair where the environment expects it.

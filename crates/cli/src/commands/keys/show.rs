@@ -10,7 +10,7 @@ use crate::output;
 /// Show the key that nodes of an environment trust
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShowArgs {
-    /// The environment
+    /// The environment, a file in environments/
     #[arg(long)]
     env: String,
 
@@ -33,7 +33,9 @@ struct Key {
 pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<()> {
     let plan = context.plan(&args.env)?;
     let files = context.key_files(&plan)?;
-    let public = PublicKey::read(&files.public).map_err(super::key_error)?;
+    let public = PublicKey::read(&files.public)
+        .map_err(super::key_error)
+        .map_err(|error| error.with_hint(format!("`mos keys new --env {}` makes the keys", args.env)))?;
     let key = Key {
         environment: args.env.clone(),
         id: public.id().to_string(),
@@ -42,14 +44,13 @@ pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<()> {
         can_sign: files.private.exists(),
     };
     if args.json {
-        output::json(&key);
+        output::json(&key)
     } else {
         let sign = if key.can_sign {
             "the secret half is here"
         } else {
             "the secret half is not here"
         };
-        println!("{}  {}  {} ({sign})", key.id, key.algorithm, key.public);
+        output::line(format!("{}  {}  {} ({sign})", key.id, key.algorithm, key.public))
     }
-    Ok(())
 }

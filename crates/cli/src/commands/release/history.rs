@@ -15,7 +15,7 @@ pub(crate) struct HistoryArgs {
     channel: ChannelArgs,
 
     /// How many at most
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
 
     /// Print as JSON
@@ -36,17 +36,11 @@ pub(crate) fn run(context: &Context, args: &HistoryArgs) -> Result<()> {
     let past = history(channel.store.as_ref(), &channel.trust, args.limit).map_err(channel_error)?;
     let rows: Vec<Row> = past.into_iter().map(row).collect();
     if args.json {
-        output::json(&rows);
+        output::json(&rows)
     } else {
-        println!(
-            "{}",
-            ui::table(
-                &["SEQUENCE", "CREATED", "EXPIRES", "FLISTS"],
-                &rows.iter().map(cells).collect::<Vec<_>>()
-            )
-        );
+        let cells: Vec<_> = rows.iter().map(cells).collect();
+        output::line(ui::table(&["SEQUENCE", "CREATED", "EXPIRES", "FLISTS"], &cells))
     }
-    Ok(())
 }
 
 fn row(past: mos_channel::Past) -> Row {

@@ -5,6 +5,8 @@ pub(crate) mod publish;
 mod show;
 mod verify;
 
+use std::path::PathBuf;
+
 use mos_channel::{ChannelError, PublicKey, Trust};
 use mos_config::Plan;
 
@@ -71,6 +73,20 @@ fn address(given: Option<&str>, plan: &Plan) -> Result<String> {
     Ok(format!("dir://{}", path.display()))
 }
 
+/// The folder of the environment's default channel, when it is one of this machine.
+pub(crate) fn local_channel(plan: &Plan) -> Result<PathBuf> {
+    let url = address(None, plan)?;
+    let folder = url.strip_prefix("dir://").map(PathBuf::from);
+    folder.ok_or_else(|| {
+        // Without the URL, which may hold a secret.
+        let message = format!(
+            "stores.default of mos.toml is no folder for the channel of {}",
+            plan.environment
+        );
+        CliError::usage(message).with_hint("name a folder to serve: `mos serve DIR`")
+    })
+}
+
 /// The environment's nodes trust this.
 fn trust(context: &Context, plan: &Plan) -> Result<Trust> {
     let files = context.key_files(plan)?;
@@ -85,6 +101,9 @@ fn trust(context: &Context, plan: &Plan) -> Result<Trust> {
 
 fn channel_error(error: ChannelError) -> CliError {
     match error {
+        ChannelError::Store(error @ mos_store::StoreError::NotFound { .. }) => {
+            CliError::from(error).with_hint("`mos release publish` writes the first release of a channel")
+        }
         ChannelError::Store(error) => error.into(),
         other => CliError::new(Kind::Trust, other.to_string()),
     }

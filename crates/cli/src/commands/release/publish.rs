@@ -5,6 +5,7 @@ use mos_build::PackMode;
 use super::address;
 use crate::context::Context;
 use crate::error::Result;
+use crate::output;
 use crate::pipeline::Pipeline;
 
 /// Publish a release of an environment to its channel
@@ -14,7 +15,7 @@ use crate::pipeline::Pipeline;
 /// since 1970) is the release's time when set.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PublishArgs {
-    /// The environment
+    /// The environment, a file in environments/
     #[arg(long)]
     env: String,
 
@@ -34,6 +35,5 @@ pub(crate) fn run(context: &Context, args: &PublishArgs) -> Result<()> {
     let flists = pipeline.runtime(&[], PackMode::Individual)?;
     let image = pipeline.image()?;
     let plan = pipeline.publish(&to, &image, &flists, args.dry_run)?;
-    println!("{plan}");
-    Ok(())
+    output::line(plan)
 }

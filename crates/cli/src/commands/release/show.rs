@@ -22,11 +22,10 @@ pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<()> {
     let channel = args.channel.open(context)?;
     let fetched = fetch_release(channel.store.as_ref(), &channel.trust, now()?).map_err(channel_error)?;
     if args.json {
-        output::json(&fetched.release);
+        output::json(&fetched.release)
     } else {
-        println!("{}", text(&fetched.release));
+        output::line(text(&fetched.release))
     }
-    Ok(())
 }
 
 fn text(release: &Release) -> String {

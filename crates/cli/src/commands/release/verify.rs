@@ -51,12 +51,10 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
             .collect(),
     };
     if args.json {
-        output::json(&report);
+        output::json(&report)?;
     } else {
-        report
-            .findings
-            .iter()
-            .for_each(|found| println!("{}: {}", found.name, found.problem));
+        let mut findings = report.findings.iter();
+        findings.try_for_each(|found| output::line(format!("{}: {}", found.name, found.problem)))?;
     }
     let (sequence, files) = (report.sequence, report.files);
     if !report.findings.is_empty() {

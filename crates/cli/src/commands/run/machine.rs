@@ -67,7 +67,7 @@ fn direct(efi: &Path, directory: &Path) -> Result<Boot> {
 }
 
 fn disks(args: &RunArgs) -> Result<Vec<Disk>> {
-    let folder = args.output.join("disks");
+    let folder = args.output_dir.join("disks");
     if args.disks > 0 {
         std::fs::create_dir_all(&folder).map_err(io(&folder))?;
     }

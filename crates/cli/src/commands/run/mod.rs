@@ -12,7 +12,10 @@ use mos_vm::{Forward, Output, Timeline, Vm, VmError};
 
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result, io};
+use crate::output;
 
+/// What people write for [`READY`].
+const READY_WORD: &str = "ready";
 /// How my_init's own word ends its line; kernels and services say `ready` of other things too.
 const READY: &str = "] ready";
 /// How long after `ready` the node may take to print its timeline.
@@ -35,8 +38,8 @@ pub(crate) struct RunArgs {
     image: Option<PathBuf>,
 
     /// Where outputs, the local channel and the disks are put
-    #[arg(long, value_name = "DIR", default_value = "dist")]
-    output: PathBuf,
+    #[arg(long, value_name = "DIR", default_value = "dist", alias = "output")]
+    output_dir: PathBuf,
 
     /// Let QEMU load kernel and initramfs out of the image, without firmware: faster, less like a node
     #[arg(long)]
@@ -66,7 +69,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TEXT")]
     until: Option<String>,
 
-    /// Give up after this many seconds
+    /// Give up after this many seconds without the text
     #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "until")]
     timeout: u64,
 
@@ -80,10 +83,14 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) fn run(context: &Context, args: &RunArgs) -> Result<()> {
+    if args.timeline.is_some() && args.until.as_deref() != Some(READY_WORD) {
+        return Err(CliError::usage("--timeline draws the way to ready").with_hint("add --until ready"));
+    }
+    std::fs::create_dir_all(&args.output_dir).map_err(io(&args.output_dir))?;
     let system = system::prepare(context, args)?;
     let machine = machine::describe(context, args, &system)?;
     let interactive = args.until.is_none() && std::io::stdin().is_terminal();
-    let log = args.output.join("console.log");
+    let log = args.output_dir.join("console.log");
     let output = Output {
         echo: Some(Box::new(std::io::stdout())),
         log: Some(log),
@@ -102,17 +109,16 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> Result<()> {
     let outcome = observe(context, args, &mut vm, text);
     power_off(context, &mut vm);
     outcome?;
-    system.report(context);
-    Ok(())
+    system.report(context)
 }
 
 /// Waits for the text, fetches the page, draws the timeline.
 fn observe(context: &Context, args: &RunArgs, vm: &mut Vm, text: &str) -> Result<()> {
-    let text = if text == "ready" { READY } else { text };
+    let text = if text == READY_WORD { READY } else { text };
     vm.wait_for(text, Duration::from_secs(args.timeout)).map_err(vm_error)?;
     if let Some(url) = &args.get {
         let page = page::get(url)?;
-        println!("\n--- {url} ---\n{}\n---", page.trim_end());
+        output::line(format!("\n--- {url} ---\n{}\n---", page.trim_end()))?;
     }
     if text == READY {
         draw(context, args, vm)?;
@@ -126,7 +132,7 @@ fn draw(context: &Context, args: &RunArgs, vm: &mut Vm) -> Result<()> {
     let Some(timeline) = Timeline::parse(&vm.console()) else {
         return Err(CliError::problem("the node's timeline makes no sense"));
     };
-    println!("\n{timeline}");
+    output::line(format!("\n{timeline}"))?;
     if let Some(path) = &args.timeline {
         std::fs::write(path, timeline.svg("From power-on to ready")).map_err(io(path))?;
         context.ui.line(format!("Wrote {}.", path.display()));

@@ -12,7 +12,7 @@ use crate::commands::{image, keys, runtime, serve};
 use crate::context::Context;
 use crate::error::{Result, io};
 use crate::pipeline::Pipeline;
-use crate::ui;
+use crate::{output, ui};
 
 /// Where QEMU's user network shows this host to the guest.
 const HOST_SEEN_BY_GUEST: &str = "http://10.0.2.2";
@@ -27,7 +27,7 @@ pub(super) struct System {
 
 pub(super) fn prepare(context: &Context, args: &RunArgs) -> Result<System> {
     match (&args.env, &args.image) {
-        (Some(environment), _) => build(context, environment, &args.output),
+        (Some(environment), _) => build(context, environment, &args.output_dir),
         (None, Some(image)) => Ok(System {
             efi: image.clone(),
             built: None,
@@ -38,7 +38,6 @@ pub(super) fn prepare(context: &Context, args: &RunArgs) -> Result<System> {
 }
 
 fn build(context: &Context, environment: &str, output: &Path) -> Result<System> {
-    std::fs::create_dir_all(output).map_err(io(output))?;
     let mut pipeline = Pipeline::open(context, environment)?;
     let files = context.key_files(&pipeline.plan)?;
     if pipeline.plan.kind == EnvironmentKind::Development && !files.public.exists() {
@@ -88,9 +87,11 @@ fn guest_port(url: &str) -> Option<u16> {
 
 impl System {
     /// The sizes of everything that was built.
-    pub(super) fn report(&self, context: &Context) {
-        let Some((image, flists)) = &self.built else { return };
-        println!("\n{}\n", image::build::sizes(&image.report));
+    pub(super) fn report(&self, context: &Context) -> Result<()> {
+        let Some((image, flists)) = &self.built else {
+            return Ok(());
+        };
+        output::line(format!("\n{}\n", image::build::sizes(&image.report)))?;
         let row = |flist: &BuiltFlist| {
             let stored: u64 = flist.blobs.iter().map(|(_, length)| length).sum();
             vec![
@@ -101,11 +102,12 @@ impl System {
             ]
         };
         let rows: Vec<Vec<String>> = flists.iter().map(row).collect();
-        println!("{}", ui::table(&["FLIST", "VERSION", "CONTENT", "STORED"], &rows));
+        output::line(ui::table(&["FLIST", "VERSION", "CONTENT", "STORED"], &rows))?;
         context.ui.line(format!(
             "\n{} boots on any x86-64 machine with UEFI.",
             self.efi.display()
         ));
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{output, ui};
 /// and packs an flist. What did not change since the last time is not built again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BuildArgs {
-    /// The environment
+    /// The environment, a file in environments/
     #[arg(long)]
     env: String,
 
@@ -26,7 +26,7 @@ pub(crate) struct BuildArgs {
     components: Vec<String>,
 
     /// One flist per component, or one for all
-    #[arg(long, value_enum, default_value = "individual")]
+    #[arg(long, value_enum, value_name = "MODE", default_value = "individual")]
     pack_mode: Mode,
 
     /// Where the flists are put
@@ -79,23 +79,21 @@ pub(crate) fn run(context: &Context, args: &BuildArgs) -> Result<()> {
         .map(|(flist, file)| row(flist, file))
         .collect();
     if args.json {
-        output::json(&rows);
+        output::json(&rows)
     } else {
-        println!(
-            "{}",
-            ui::table(&["FLIST", "VERSION", "CONTENT", "STORED", "FILE"], &cells(&rows))
-        );
+        output::line(ui::table(
+            &["FLIST", "VERSION", "CONTENT", "STORED", "FILE"],
+            &cells(&rows),
+        ))
     }
-    Ok(())
 }
 
 fn print_plan(pipeline: &Pipeline<'_>, json: bool) -> Result<()> {
     if json {
-        output::json(&pipeline.plan);
+        output::json(&pipeline.plan)
     } else {
-        print!("{}", pipeline.plan);
+        output::line(pipeline.plan.to_string().trim_end())
     }
-    Ok(())
 }
 
 /// Copies the flists into a folder, as NAME.fl.

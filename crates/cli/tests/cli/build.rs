@@ -1,0 +1,219 @@
+//! `mos build`, `mos runtime build`, `mos image`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use expect_test::expect;
+
+use crate::support::{Script, System, cache};
+use crate::transcript::transcript;
+use crate::{HELLO, hello, unique};
+
+fn says(system: &System, arguments: &[&str]) -> String {
+    transcript(&mut system.command(arguments), system.folder())
+}
+
+#[test]
+fn second_build_does_nothing_and_says_so() {
+    let system = hello();
+    let build = ["build", "--env", "dev"];
+    expect![[r#"
+        ! hello [HEX]: packed, 0 blobs
+        ! Wrote [HERE]/repository/mos.lock.
+        ! resolving packages: busybox-static
+        ! resolving packages: linux-image-6.12-cloud-amd64
+        ! resolving packages: systemd-boot-efi
+        ! boot image: made
+        ! Wrote [HERE]/repository/mos.lock.
+        ! Built 2 of 2 parts; dist/vmlinuz.efi is ready.
+    "#]]
+    .assert_eq(&says(&system, &build));
+    let efi = system.repository().join("dist/vmlinuz.efi");
+    let before = fs::metadata(&efi).unwrap().modified().unwrap();
+    expect![[r#"
+        ! hello [HEX]: nothing changed
+        ! boot image: nothing changed
+        ! Nothing changed: nothing was built.
+    "#]]
+    .assert_eq(&says(&system, &build));
+    assert_eq!(fs::metadata(&efi).unwrap().modified().unwrap(), before);
+}
+
+#[test]
+fn image_shows_what_it_is_made_of() {
+    let system = hello();
+    system.mos(&["image", "build", "--env", "dev"]);
+    let shown = says(&system, &["image", "inspect"]);
+    // The kernel's number changes with the package.
+    let kernel = shown
+        .lines()
+        .find_map(|line| line.strip_prefix("kernel: "))
+        .unwrap()
+        .to_owned();
+    assert!(
+        kernel.starts_with("6.12.") && kernel.ends_with("-cloud-amd64"),
+        "{kernel}"
+    );
+    expect![[r#"
+        SECTION  SIZE
+        .cmdline  [SIZE]
+        .data  [SIZE]
+        .dynamic  [SIZE]
+        .dynsym  [SIZE]
+        .initrd  [SIZE]
+        .linux  [SIZE]
+        .osrel  [SIZE]
+        .rela  [SIZE]
+        .reloc  [SIZE]
+        .sbat  [SIZE]
+        .sdmagic  [SIZE]
+        .text  [SIZE]
+        .uname  [SIZE]
+        kernel: [KERNEL]
+        command line: console=ttyS0
+        ID=mos
+        NAME=MOS
+        PRETTY_NAME="MOS dev [HEX]"
+        VERSION_ID=[HEX]
+        VARIANT_ID=dev
+        BUILD_ID=[HEX]
+    "#]]
+    .assert_eq(&shown.replace(&kernel, "[KERNEL]"));
+    let output = system.mos(&["image", "inspect", "--json"]).stdout;
+    let image: serde_json::Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!(image["kernel"], kernel.as_str());
+    let bytes = fs::metadata(system.repository().join("dist/vmlinuz.efi"))
+        .unwrap()
+        .len();
+    assert_eq!(image["bytes"], bytes);
+}
+
+#[test]
+fn file_that_is_no_image_is_refused() {
+    let system = hello();
+    expect![[r#"
+        ! error: mos.toml: not a PE32+ file, or damaged: no MZ signature
+        [exit 1]
+    "#]]
+    .assert_eq(&says(&system, &["image", "inspect", "mos.toml"]));
+    expect![[r#"
+        ! error: dist/vmlinuz.efi: No such file or directory (os error 2)
+        !  hint: `mos image build --env ENV` writes dist/vmlinuz.efi
+        [exit 4]
+    "#]]
+    .assert_eq(&says(&system, &["image", "inspect"]));
+}
+
+#[test]
+fn image_needs_the_key_and_the_programs_of_the_node() {
+    let system = hello();
+    let mut command = system.command(&["image", "build", "--env", "dev"]);
+    let said = transcript(command.env("MOS_NODE_PROGRAMS", system.folder()), system.folder());
+    expect![[r#"
+        ! error: the node's program [HERE]/my_init is missing
+        !  hint: `make build` makes both; MOS_NODE_PROGRAMS names the folder that has them
+        [exit 4]
+    "#]]
+    .assert_eq(&said);
+    fs::remove_dir_all(system.repository().join("keys")).unwrap();
+    expect![[r#"
+        ! error: [HERE]/repository/keys/dev.pub: No such file or directory (os error 2)
+        !  hint: `mos keys new --env dev` makes the keys
+        [exit 3]
+    "#]]
+    .assert_eq(&says(&system, &["image", "build", "--env", "dev"]));
+}
+
+#[test]
+fn combined_runtime_is_one_flist_of_everything() {
+    const OTHER: Script = Script {
+        name: "other",
+        script: "#!/bin/sh\nexec sleep 100000\n",
+        service: "[service]\nname = \"other\"\nexec = \"/var/cache/bin/other\"\n",
+    };
+    let system = System::new(&[HELLO, OTHER]);
+    system.write("programs/hello/hello", &unique(&system));
+    system.write("programs/other/other", &unique(&system));
+    let combined = ["runtime", "build", "--env", "dev", "--pack-mode", "combined"];
+    expect![[r#"
+        FLIST  VERSION  CONTENT  STORED  FILE
+        runtime  hello-[HEX]+other-[HEX]  [SIZE]  [SIZE]  dist/flists/runtime.fl
+        ! runtime hello-[HEX]+other-[HEX]: packed, 0 blobs
+        ! Wrote [HERE]/repository/mos.lock.
+    "#]]
+    .assert_eq(&says(&system, &combined));
+    expect![[r#"
+        FLIST  VERSION  CONTENT  STORED  FILE
+        hello  [HEX]  [SIZE]  [SIZE]  dist/flists/hello.fl
+        other  [HEX]  [SIZE]  [SIZE]  dist/flists/other.fl
+        ! hello [HEX]: packed, 0 blobs
+        ! other [HEX]: packed, 0 blobs
+    "#]]
+    .assert_eq(&says(&system, &["runtime", "build", "--env", "dev"]));
+    let one = [
+        "runtime",
+        "build",
+        "--env",
+        "dev",
+        "--component",
+        "other",
+        "--output-dir",
+        "one",
+        "--json",
+    ];
+    let output = system.mos(&one).stdout;
+    let built: serde_json::Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!(built.as_array().map(Vec::len), Some(1));
+    assert_eq!(built[0]["name"], "other");
+    assert_eq!(files(&system.repository().join("one")), ["other.fl"]);
+}
+
+#[test]
+fn component_that_there_is_not_is_answered_with_those_there_are() {
+    let system = hello();
+    let arguments = ["runtime", "build", "--env", "dev", "--component", "helo"];
+    expect![[r#"
+        ! error: the environment has no component `helo`; it has: hello
+        [exit 4]
+    "#]]
+    .assert_eq(&says(&system, &arguments));
+}
+
+#[test]
+fn damaged_output_in_the_cache_is_built_again() {
+    let system = hello();
+    let build = ["runtime", "build", "--env", "dev"];
+    let first = says(&system, &build);
+    let flist = system.repository().join("dist/flists/hello.fl");
+    let content = fs::read(&flist).unwrap();
+    let kept = find(&cache().join("steps"), &content).expect("the flist in the cache");
+    fs::write(&kept, b"rubbish").unwrap();
+    fs::remove_file(&flist).unwrap();
+    let second = says(&system, &build);
+    assert!(first.contains(": packed"), "{first}");
+    assert_eq!(second.lines().nth(1), first.lines().nth(1), "{second}");
+    assert_eq!(fs::read(&flist).unwrap(), content);
+    assert_eq!(fs::read(&kept).unwrap(), content, "the cache is whole again");
+}
+
+/// The names in a folder.
+fn files(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// The file below a folder that has this content.
+fn find(folder: &Path, content: &[u8]) -> Option<PathBuf> {
+    fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+        let path = entry.path();
+        if path.is_dir() {
+            return find(&path, content);
+        }
+        let same = entry.metadata().ok()?.len() == content.len() as u64;
+        (same && fs::read(&path).ok()? == content).then_some(path)
+    })
+}

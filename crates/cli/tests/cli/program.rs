@@ -1,0 +1,290 @@
+//! The program itself: usage, help, pipes, tools.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use expect_test::expect;
+
+use crate::support::{mos, run};
+use crate::transcript::transcript;
+
+fn says(arguments: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    transcript(
+        mos(folder.path()).env_remove("MOS_CACHE").args(arguments),
+        folder.path(),
+    )
+}
+
+#[test]
+fn usage_errors_name_what_was_meant() {
+    expect![[r#"
+        ! error: unrecognized subcommand 'lokc'
+        !
+        !  tip: a similar subcommand exists: 'lock'
+        !
+        ! Usage: mos [OPTIONS] <COMMAND>
+        !
+        ! For more information, try '--help'.
+        [exit 2]
+    "#]]
+    .assert_eq(&says(&["lokc"]));
+    expect![[r#"
+        ! error: the following required arguments were not provided:
+        !  --env <ENV>
+        !
+        ! Usage: mos list --env <ENV>
+        !
+        ! For more information, try '--help'.
+        [exit 2]
+    "#]]
+    .assert_eq(&says(&["list"]));
+    expect![[r#"
+        ! error: invalid value '80' for '--forward <HOST:GUEST>': expected HOST:GUEST, two port numbers, such as 8080:80
+        !
+        ! For more information, try '--help'.
+        [exit 2]
+    "#]]
+    .assert_eq(&says(&["run", "--env", "dev", "--forward", "80"]));
+    expect![[r#"
+        ! error: --timeline draws the way to ready
+        !  hint: add --until ready
+        [exit 2]
+    "#]]
+    .assert_eq(&says(&[
+        "run",
+        "--env",
+        "dev",
+        "--until",
+        "login",
+        "--timeline",
+        "x.svg",
+    ]));
+    expect![[r#"
+        ! error: the following required arguments were not provided:
+        !  <DIR>
+        !
+        ! Usage: mos serve <DIR>
+        !
+        ! For more information, try '--help'.
+        [exit 2]
+    "#]]
+    .assert_eq(&says(&["serve"]));
+}
+
+/// Arguments that people and scripts get wrong; none of them may end in a panic (70) or a signal.
+#[test]
+fn no_argument_makes_it_panic() {
+    let odd: [&[&str]; 12] = [
+        &[],
+        &[""],
+        &["new", ""],
+        &["new", "/"],
+        &["list", "--env", ""],
+        &["list", "--env", "../dev"],
+        &["validate", "--config", ""],
+        &["image", "inspect", "/dev/null"],
+        &["image", "inspect", "/"],
+        &["release", "show", "--env", "dev", "--from", "gopher://x"],
+        &["serve", "/dev/null", "--listen", "127.0.0.1:0"],
+        &["run", "--image", "/dev/null", "--memory", "0", "--disks", "0"],
+    ];
+    for arguments in odd {
+        let folder = tempfile::tempdir().unwrap();
+        let output = mos(folder.path())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let code = output.status.code();
+        assert!(
+            matches!(code, Some(1..=5)),
+            "{arguments:?} ended with {code:?}:\n{said}"
+        );
+        assert!(!said.is_empty() && !said.contains("panicked"), "{arguments:?}:\n{said}");
+    }
+}
+
+/// Runs with a standard output that nobody reads.
+fn unread(folder: &Path, arguments: &[&str]) -> String {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = mos(folder)
+        .args(arguments)
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output();
+    let output = output.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}:\n{said}");
+    said
+}
+
+#[test]
+fn closed_pipe_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    run(mos(folder.path()).args(["new", "--name", "demo", "."]));
+    for arguments in [
+        &["list", "--env", "dev"][..],
+        &["list", "--env", "dev", "--json"],
+        &["runtime", "build", "--env", "dev", "--dry-run"],
+        &["completions", "bash"],
+        &["--help"],
+        &["--version"],
+    ] {
+        assert_eq!(unread(folder.path(), arguments), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn full_disk_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    run(mos(folder.path()).args(["new", "--name", "demo", "."]));
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = mos(folder.path());
+    let output = command
+        .args(["list", "--env", "dev"])
+        .stdout(full)
+        .stderr(Stdio::piped());
+    let output = output.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    expect![[r#"
+        error: cannot write to standard output: No space left on device (os error 28)
+    "#]]
+    .assert_eq(&String::from_utf8(output.stderr).unwrap());
+}
+
+#[test]
+fn manual_has_a_page_for_every_verb() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    expect![[r#"
+        ! Manual pages written to man1.
+    "#]]
+    .assert_eq(&transcript(mos(here).args(["man", "man1"]), here));
+    let mut pages: Vec<String> = fs::read_dir(here.join("man1"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    pages.sort();
+    expect![[r#"
+        mos-build.1
+        mos-clean.1
+        mos-completions.1
+        mos-doctor.1
+        mos-image-build.1
+        mos-image-inspect.1
+        mos-image.1
+        mos-keys-new.1
+        mos-keys-show.1
+        mos-keys.1
+        mos-list.1
+        mos-lock.1
+        mos-man.1
+        mos-new.1
+        mos-release-history.1
+        mos-release-publish.1
+        mos-release-show.1
+        mos-release-verify.1
+        mos-release.1
+        mos-run.1
+        mos-runtime-build.1
+        mos-runtime.1
+        mos-serve.1
+        mos-validate.1
+        mos.1"#]]
+    .assert_eq(&pages.join("\n"));
+    let page = fs::read_to_string(here.join("man1/mos-release-publish.1")).unwrap();
+    assert!(
+        page.contains(".TH mos-release-publish 1") && page.contains("dry\\-run"),
+        "{page}"
+    );
+    man_reads(&here.join("man1/mos-run.1"));
+}
+
+/// `man` itself understands the page.
+fn man_reads(page: &Path) {
+    let man = Command::new("man")
+        .env("MANWIDTH", "100")
+        .arg("--local-file")
+        .arg(page)
+        .output();
+    let Ok(output) = man else {
+        return eprintln!("not checked: `man` is not installed");
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("Boot a node in a virtual machine"), "{text}");
+}
+
+#[test]
+fn completions_know_the_verbs() {
+    for shell in ["bash", "fish", "zsh"] {
+        let folder = tempfile::tempdir().unwrap();
+        let output = run(mos(folder.path()).args(["completions", shell]));
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(script.contains("publish") && script.contains("pack-mode"), "{shell}");
+    }
+}
+
+#[test]
+fn doctor_names_the_packages_of_missing_tools() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = mos(folder.path())
+        .arg("doctor")
+        .env("PATH", folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("hint: sudo apt-get install cargo") && said.contains("git gcc apt"),
+        "{said}"
+    );
+}
+
+#[test]
+fn missing_tool_names_its_package() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    run(mos(here).args(["new", "--name", "demo", "."]));
+    let build = |component: &str| {
+        let mut command = mos(here);
+        command.args(["runtime", "build", "--env", "dev", "--component", component]);
+        command.env("PATH", here).env("MOS_CACHE", here.join("cache"));
+        transcript(&mut command, here)
+    };
+    expect![[r#"
+        ! error: `cc` is not installed
+        !  hint: on Debian: apt-get install gcc
+        [exit 4]
+    "#]]
+    .assert_eq(&build("node-metrics"));
+    expect![[r#"
+        ! error: the environment has no component `nothing`; it has: node-metrics, web
+        [exit 4]
+    "#]]
+    .assert_eq(&build("nothing"));
+}
+
+#[test]
+fn clean_removes_only_what_mos_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let cache = here.join("cache");
+    fs::create_dir_all(cache.join("steps")).unwrap();
+    fs::create_dir_all(cache.join("photographs")).unwrap();
+    fs::write(cache.join("steps/one"), [0; 2048]).unwrap();
+    let clean = |arguments: &[&str]| transcript(mos(here).env("MOS_CACHE", &cache).arg("clean").args(arguments), here);
+    expect![[r#"
+        ! Would remove [SIZE] from [HERE]/cache.
+    "#]]
+    .assert_eq(&clean(&["--dry-run"]));
+    assert!(cache.join("steps/one").exists());
+    expect![[r#"
+        ! Removed [SIZE] from [HERE]/cache.
+    "#]]
+    .assert_eq(&clean(&[]));
+    assert!(!cache.join("steps").exists() && cache.join("photographs").exists());
+}
