@@ -124,23 +124,17 @@ impl Rules<'_> {
             let message = format!("`{}` are developers, whom {} does not let in", group.value, self.kind);
             self.refuse(&group.position, message, "name a group of operators");
         }
-        for (user, rule) in members
-            .users
-            .iter()
-            .flat_map(|(user, it)| it.sudo.iter().map(move |rule| (user, rule)))
-        {
+        let rules = members.users.iter().flat_map(|(user, it)| it.sudo.iter().map(move |rule| (user, rule)));
+        for (user, rule) in rules {
+            // The group's file may be fine for other environments: the line to blame is the one that brings it here.
+            let (name, kind, place) = (&group.value, self.kind, &rule.position);
             if rule.value.contains("NOPASSWD") || rule.value.contains("!authenticate") {
-                let message = format!("`{user}` may use sudo without a password, which {} refuses", self.kind);
-                let hint = format!("`{}` in environments/{}.toml brings this rule", group.value, self.name);
-                self.refuse(&rule.position, message, &hint);
+                let message = format!("`{name}` lets `{user}` use sudo without a password, which {kind} refuses");
+                self.refuse(&group.position, message, &format!("the rule is at {place}"));
             }
-            if self.kind == EnvironmentKind::Canary && allows_everything(&rule.value) {
-                let message = format!("`{user}` may run every command with sudo, which {} refuses", self.kind);
-                let hint = format!(
-                    "name the commands; `{}` in environments/{}.toml brings this rule",
-                    group.value, self.name
-                );
-                self.refuse(&rule.position, message, &hint);
+            if kind == EnvironmentKind::Canary && allows_everything(&rule.value) {
+                let message = format!("`{name}` lets `{user}` run every command with sudo, which {kind} refuses");
+                self.refuse(&group.position, message, &format!("name the commands; the rule is at {place}"));
             }
         }
     }

@@ -66,7 +66,7 @@ impl PlannedUser {
         let group = &self.access_group;
         writeln!(
             f,
-            "  user          {} ({group}): {keys} keys, {rules} sudo rules{password}",
+            "  user          {} ({group}), SSH keys: {keys}, sudo rules: {rules}{password}",
             self.name
         )
     }

@@ -118,3 +118,18 @@ fn a_misspelt_environment_is_named() {
         "there is no environment `prodction`\n  hint: did you mean `production`?"
     );
 }
+
+#[test]
+fn what_breaks_production_does_not_stop_work_on_dev() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("system");
+    mos_config::scaffold(&root, "system").unwrap();
+    let path = root.join("environments/production.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\"operators\"", "\"developers\"")).unwrap();
+    let loaded = load(&root).unwrap();
+    let found = loaded.problems(Some("production"));
+    assert!(found.iter().any(|problem| problem.message.contains("sudo without a password")), "{found:?}");
+    assert!(loaded.problems(Some("dev")).is_empty(), "{:?}", loaded.problems(Some("dev")));
+    assert!(loaded.valid(Some("dev")).is_ok());
+}

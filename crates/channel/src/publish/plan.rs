@@ -78,7 +78,7 @@ impl fmt::Display for PublishPlan {
         }
         write!(
             f,
-            "{} objects, {} bytes; {} already there",
+            "objects to write: {} ({} bytes), already there: {}",
             self.steps.len(),
             self.bytes(),
             self.present

@@ -102,8 +102,8 @@ fn production_refuses_sudo_without_a_password() {
         "(root) NOPASSWD: /sbin/mosctl",
     );
     expect![[r#"
-        error: [HERE]/access/operators.toml:7:9: `operator` may use sudo without a password, which production refuses
-          hint: `operators` in environments/production.toml brings this rule
+        error: [HERE]/environments/production.toml:20:11: `operators` lets `operator` use sudo without a password, which production refuses
+          hint: the rule is at access/operators.toml:7:9
         ! error: the config repository has 1 error
         [exit 1]
     "#]]
@@ -114,12 +114,12 @@ fn production_refuses_sudo_without_a_password() {
 fn production_refuses_developers() {
     let folder = changed("environments/production.toml", "[\"operators\"]", "[\"developers\"]");
     expect![[r#"
-        error: [HERE]/access/developers.toml:8:9: `ada` may use sudo without a password, which production refuses
-          hint: `developers` in environments/production.toml brings this rule
-        error: [HERE]/access/developers.toml:12:9: `grace` may use sudo without a password, which production refuses
-          hint: `developers` in environments/production.toml brings this rule
         error: [HERE]/environments/production.toml:20:11: `developers` are developers, whom production does not let in
           hint: name a group of operators
+        error: [HERE]/environments/production.toml:20:11: `developers` lets `ada` use sudo without a password, which production refuses
+          hint: the rule is at access/developers.toml:8:9
+        error: [HERE]/environments/production.toml:20:11: `developers` lets `grace` use sudo without a password, which production refuses
+          hint: the rule is at access/developers.toml:12:9
         ! error: the config repository has 3 errors
         [exit 1]
     "#]]
@@ -271,8 +271,8 @@ fn plan_of_an_environment() {
           hostname  mos-dev
           services  mosnet.service.toml ready.service.toml runtime-fetch.service.toml state.service.toml
           compression  zstd, level 3
-          user  ada (developers): 1 keys, 1 sudo rules
-          user  grace (developers): 1 keys, 1 sudo rules
+          user  ada (developers), SSH keys: 1, sudo rules: 1
+          user  grace (developers), SSH keys: 1, sudo rules: 1
         outputs
           flist node-metrics
           flist web

@@ -26,7 +26,7 @@ fn releases_are_published_shown_verified_and_listed() {
         put boot/[HEX].efi ([SIZE])
         put releases/1.json ([SIZE])
         put release.json ([SIZE])
-        release 1 of dev: 4 objects, [SIZE]; 0 already there
+        release 1 of dev: objects to write: 4 ([SIZE]), already there: 0
         ! hello [HEX]: packed, 0 blobs
         ! Wrote [HERE]/repository/mos.lock.
         ! resolving packages: busybox-static
@@ -42,7 +42,7 @@ fn releases_are_published_shown_verified_and_listed() {
         put boot/[HEX].efi ([SIZE])
         put releases/1.json ([SIZE])
         put release.json ([SIZE])
-        release 1 of dev: 4 objects, [SIZE]; 0 already there
+        release 1 of dev: objects to write: 4 ([SIZE]), already there: 0
         ! hello [HEX]: nothing changed
         ! boot image: nothing changed
     "#]]
@@ -58,7 +58,7 @@ fn releases_are_published_shown_verified_and_listed() {
         put flists/[HEX].fl ([SIZE])
         put releases/2.json ([SIZE])
         put release.json ([SIZE])
-        release 2 of dev: 3 objects, [SIZE]; 1 already there
+        release 2 of dev: objects to write: 3 ([SIZE]), already there: 1
         ! hello [HEX]: packed, 0 blobs
         ! boot image: nothing changed
     "#]]
@@ -102,7 +102,7 @@ fn part_that_got_lost_is_published_again() {
     fs::remove_dir_all(system.repository().join("dist/channel/dev/flists")).unwrap();
     expect![[r#"
         put flists/[HEX].fl ([SIZE])
-        release 1 of dev is unchanged, parts of it are missing: 1 objects, [SIZE]; 1 already there
+        release 1 of dev is unchanged, parts of it are missing: objects to write: 1 ([SIZE]), already there: 1
         ! hello [HEX]: nothing changed
         ! boot image: nothing changed
     "#]]
@@ -123,7 +123,7 @@ fn release_goes_to_a_real_s3_server_and_comes_back() {
         put boot/[HEX].efi ([SIZE])
         put releases/1.json ([SIZE])
         put release.json ([SIZE])
-        release 1 of dev: 4 objects, [SIZE]; 0 already there
+        release 1 of dev: objects to write: 4 ([SIZE]), already there: 0
         ! hello [HEX]: packed, 0 blobs
         ! Wrote [HERE]/repository/mos.lock.
         ! resolving packages: busybox-static

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "functions beside the tests are tests too")]
 
 mod console;
+mod firmware;
 mod reproducible;
 mod services;
 #[path = "../support/mod.rs"]
