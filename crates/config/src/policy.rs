@@ -124,7 +124,10 @@ impl Rules<'_> {
             let message = format!("`{}` are developers, whom {} does not let in", group.value, self.kind);
             self.refuse(&group.position, message, "name a group of operators");
         }
-        let rules = members.users.iter().flat_map(|(user, it)| it.sudo.iter().map(move |rule| (user, rule)));
+        let rules = members
+            .users
+            .iter()
+            .flat_map(|(user, it)| it.sudo.iter().map(move |rule| (user, rule)));
         for (user, rule) in rules {
             // The group's file may be fine for other environments: the line to blame is the one that brings it here.
             let (name, kind, place) = (&group.value, self.kind, &rule.position);
@@ -134,7 +137,11 @@ impl Rules<'_> {
             }
             if kind == EnvironmentKind::Canary && allows_everything(&rule.value) {
                 let message = format!("`{name}` lets `{user}` run every command with sudo, which {kind} refuses");
-                self.refuse(&group.position, message, &format!("name the commands; the rule is at {place}"));
+                self.refuse(
+                    &group.position,
+                    message,
+                    &format!("name the commands; the rule is at {place}"),
+                );
             }
         }
     }

@@ -129,7 +129,16 @@ fn what_breaks_production_does_not_stop_work_on_dev() {
     std::fs::write(&path, text.replace("\"operators\"", "\"developers\"")).unwrap();
     let loaded = load(&root).unwrap();
     let found = loaded.problems(Some("production"));
-    assert!(found.iter().any(|problem| problem.message.contains("sudo without a password")), "{found:?}");
-    assert!(loaded.problems(Some("dev")).is_empty(), "{:?}", loaded.problems(Some("dev")));
+    assert!(
+        found
+            .iter()
+            .any(|problem| problem.message.contains("sudo without a password")),
+        "{found:?}"
+    );
+    assert!(
+        loaded.problems(Some("dev")).is_empty(),
+        "{:?}",
+        loaded.problems(Some("dev"))
+    );
     assert!(loaded.valid(Some("dev")).is_ok());
 }

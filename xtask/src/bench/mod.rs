@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// Runs of each side; the median counts.
 const RUNS: usize = 5;
 
+/// A benchmark: its rows, or why it could not run.
+type Bench = fn() -> Result<Vec<Row>, String>;
+
 /// One comparison.
 pub(crate) struct Row {
     name: &'static str,
@@ -33,7 +36,7 @@ impl Row {
 
 /// Runs one benchmark or all; an error when a row falls short.
 pub(crate) fn run(name: Option<&str>) -> Result<String, String> {
-    let all: [(&str, fn() -> Result<Vec<Row>, String>); 2] = [("build", build::rows), ("boot", boot::rows)];
+    let all: [(&str, Bench); 2] = [("build", build::rows), ("boot", boot::rows)];
     if let Some(name) = name
         && !all.iter().any(|(known, _)| *known == name)
     {

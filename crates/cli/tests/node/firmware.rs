@@ -16,10 +16,23 @@ const PAGE: Script = Script {
 fn firmware_boots_the_image_and_the_page_is_served() {
     let system = System::new(&[PAGE]);
     let environment = fs::read_to_string(system.repository().join("environments/dev.toml")).unwrap();
-    system.write("environments/dev.toml", &environment.replace(":8480", &format!(":{}", dead_port())));
+    system.write(
+        "environments/dev.toml",
+        &environment.replace(":8480", &format!(":{}", dead_port())),
+    );
     let port = dead_port();
     let (forward, url) = (format!("{port}:8080"), format!("http://127.0.0.1:{port}/"));
-    let arguments = ["run", "--env", "dev", "--forward", &forward, "--until", "ready", "--get", &url];
+    let arguments = [
+        "run",
+        "--env",
+        "dev",
+        "--forward",
+        &forward,
+        "--until",
+        "ready",
+        "--get",
+        &url,
+    ];
     let output = system.mos(&[&arguments[..], &["--timeline", "boot.svg"]].concat());
     let said = String::from_utf8_lossy(&output.stdout);
     for expected in ["BdsDxe: starting", "THE-PAGE", "firmware ", "vmlinuz.efi", "poweroff"] {
