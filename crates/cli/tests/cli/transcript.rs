@@ -3,17 +3,20 @@
 use std::path::Path;
 use std::process::Command;
 
+/// Whoever comes first downloads a package; the tests share their downloads.
+const DOWNLOAD: &str = "downloading ";
 /// Hexadecimal digits from which on a word is a digest.
 const DIGEST: usize = 12;
 const UNITS: [&str; 5] = ["B", "bytes", "KiB", "MiB", "GiB"];
 
 /// Runs a command: standard output as it is, standard error behind `! `, and the exit code unless it is 0.
 ///
-/// The folder is written `[HERE]`, digests `[HEX]`, sizes `[SIZE]`; columns are two spaces apart.
+/// Downloads are left out; the folder is written `[HERE]`, digests `[HEX]`, sizes `[SIZE]`; columns are two spaces apart.
 pub(crate) fn transcript(command: &mut Command, here: &Path) -> String {
     let output = command.output().unwrap();
     let mut text = String::from_utf8(output.stdout).unwrap();
-    for line in String::from_utf8(output.stderr).unwrap().lines() {
+    let said = String::from_utf8(output.stderr).unwrap();
+    for line in said.lines().filter(|line| !line.starts_with(DOWNLOAD)) {
         text.push_str(format!("! {line}").trim_end());
         text.push('\n');
     }
