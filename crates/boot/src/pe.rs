@@ -1,7 +1,9 @@
 //! Portable Executable files, as far as a unified kernel image needs them: list sections, append sections, checksum
 //! (Microsoft PE/COFF specification, revision 11).
 //!
-//!     MZ … | PE\0\0 | COFF header 20 | optional header (PE32+) | section headers 40 each | room | section data …
+//! ```text
+//! MZ … | PE\0\0 | COFF header 20 | optional header (PE32+) | section headers 40 each | room | section data …
+//! ```
 
 /// Where the DOS header says where the PE signature is.
 const PE_OFFSET: usize = 0x3c;

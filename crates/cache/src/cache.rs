@@ -1,7 +1,9 @@
 //! Step outputs on disk, under the hash of their inputs.
 //!
-//!     steps/<step>/<key>/…           the files that the step wrote
-//!     steps/<step>/<key>/.manifest   digest and name of each, written last
+//! ```text
+//! steps/<step>/<key>/…           the files that the step wrote
+//! steps/<step>/<key>/.manifest   digest and name of each, written last
+//! ```
 //!
 //! An output directory appears by one rename when it is complete. A reader checks every file against the manifest: a
 //! damaged output is removed and made again. Two builds at once may make the same output twice; the second is dropped.

@@ -4,7 +4,9 @@
 //! `depmod` when the package is installed, which ours never is. So the facts are read from where `depmod` has them:
 //! the `.modinfo` section of each module, and the lists of what is built in.
 //!
-//!     Kernel::open(tree) --select(names)--> Selection (plan: which, why, in which order) --tree()--> Tree
+//! ```text
+//! Kernel::open(tree) --select(names)--> Selection (plan: which, why, in which order) --tree()--> Tree
+//! ```
 //!
 //! Modules are decompressed and otherwise left as they are: stripping would remove their signatures, which a kernel
 //! under Secure Boot insists on.

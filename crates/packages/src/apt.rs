@@ -1,10 +1,12 @@
 //! The host's apt, with a state of our own.
 //!
-//!     CACHE/apt.conf        see `configuration`
-//!     CACHE/status          empty: nothing is installed
-//!     CACHE/lists/          what the sources offer
-//!     CACHE/debs/           packages, NAME_VERSION_ARCHITECTURE.deb
-//!     CACHE/lock            held while lists, configuration or packages are written
+//! ```text
+//! CACHE/apt.conf        see `configuration`
+//! CACHE/status          empty: nothing is installed
+//! CACHE/lists/          what the sources offer
+//! CACHE/debs/           packages, NAME_VERSION_ARCHITECTURE.deb
+//! CACHE/lock            held while lists, configuration or packages are written
+//! ```
 //!
 //! Several programs may use one cache at once. A crash leaves either no package or a whole one: a download gets its
 //! final name after its digest was checked.

@@ -1,6 +1,8 @@
 //! What `apt-get --print-uris` prints: one package a line, with its digest.
 //!
-//!     'http://…/busybox-static_1.35.0-4%2bdeb12u1_amd64.deb' busybox-static_1%3a1.35.0-4+deb12u1_amd64.deb 928188 SHA256:4b…
+//! ```text
+//! 'http://…/busybox-static_1.35.0-4%2bdeb12u1_amd64.deb' busybox-static_1%3a1.35.0-4+deb12u1_amd64.deb 928188 SHA256:4b…
+//! ```
 
 use crate::LockedPackage;
 
