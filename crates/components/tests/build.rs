@@ -339,29 +339,3 @@ fn a_crate_is_locked_by_its_digest() {
     let wrong = fetch(&of("2.44.1", Some(&"0".repeat(64))), &shop, &mut |_| {});
     assert!(matches!(wrong, Err(ComponentError::WrongDigest { .. })), "{wrong:?}");
 }
-
-#[test]
-#[ignore = "compiles a web server twice, seven minutes of one CPU: cargo test -p mos-components -- --ignored"]
-fn the_web_server_of_the_example_is_the_same_in_any_directory() {
-    let plan = plan("production");
-    let web = plan.component("web").unwrap();
-    let mut programs = Vec::new();
-    for name in ["one", "another place"] {
-        let directory = tempfile::tempdir().unwrap();
-        let shop = shop(&example("quickstart"), &directory.path().join(name));
-        let mut warnings = Vec::new();
-        let fetched = fetch(web, &shop, &mut |_| {}).unwrap();
-        let toolchain = Toolchain::find().unwrap();
-        let built = build(&fetched, &web.build, &web.binaries, &toolchain, &shop, &mut |line| {
-            if line.contains("of this machine") {
-                warnings.push(line.to_owned());
-            }
-        });
-        let program = &built.unwrap().binaries["static-web-server"];
-        assert!(warnings.is_empty(), "{warnings:?}");
-        assert!(run(program, "--version").contains("2.44.1"));
-        programs.push(fs::read(program).unwrap());
-    }
-    eprintln!("{} bytes", programs[0].len());
-    assert!(programs[0] == programs[1], "two builds of one crate differ");
-}
