@@ -4,7 +4,7 @@
 //! sub-directory is made durable in its parent before anything is put into it. What a crash leaves unfinished has a
 //! name that no object can have; [`Dir::sweep`] removes it.
 
-use crate::{Read, StoreError, Write, name, range};
+use crate::{Listed, Read, StoreError, Write, name, range};
 use mos_sys::durable;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -128,7 +128,11 @@ impl Read for Dir {
     }
 
     fn length(&self, name: &str) -> Result<Option<u64>, StoreError> {
-        Ok(self.open(name)?.map(|(_, length)| length))
+        match fs::metadata(self.path(name)?) {
+            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(self.io(name)(error)),
+        }
     }
 
     fn address(&self) -> String {
@@ -143,17 +147,17 @@ impl Write for Dir {
         written.map_err(|error| self.write_error(name, bytes.len() as u64, error))
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let mut names = Vec::new();
+    fn list_entries(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        let mut entries = Vec::new();
         self.walk(&self.listing_root(prefix), &mut |path, unfinished| {
             let name = path.strip_prefix(&self.root).ok().and_then(Path::to_str);
             if let Some(name) = name.filter(|name| !unfinished && name.starts_with(prefix)) {
-                names.push(name.to_owned());
+                entries.extend(listed(path, name)?);
             }
             Ok(())
         })?;
-        names.sort();
-        Ok(names)
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
     }
 
     fn delete(&self, name: &str) -> Result<(), StoreError> {
@@ -172,6 +176,19 @@ impl Dir {
             _ => self.root.clone(),
         }
     }
+}
+
+/// What a listing says of a file, or `None` when it has vanished meanwhile.
+fn listed(path: &Path, name: &str) -> io::Result<Option<Listed>> {
+    let metadata = match fs::symlink_metadata(path) {
+        Err(error) if is_absent(&error) => return Ok(None),
+        other => other?,
+    };
+    Ok(Some(Listed {
+        name: name.to_owned(),
+        length: metadata.len(),
+        modified: metadata.modified().ok(),
+    }))
 }
 
 fn visit_directory(

@@ -1,6 +1,6 @@
 //! Pointers to stores are stores.
 
-use crate::{Read, StoreError, Write};
+use crate::{Listed, Read, StoreError, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,6 +19,10 @@ macro_rules! forward {
                 (**self).length(name)
             }
 
+            fn lengths(&self, names: &[String]) -> Result<Vec<Option<u64>>, StoreError> {
+                (**self).lengths(names)
+            }
+
             fn address(&self) -> String {
                 (**self).address()
             }
@@ -27,6 +31,10 @@ macro_rules! forward {
         impl<S: Write + ?Sized> Write for $pointer {
             fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
                 (**self).put(name, bytes)
+            }
+
+            fn list_entries(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+                (**self).list_entries(prefix)
             }
 
             fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {

@@ -1,7 +1,7 @@
 //! Objects on a web server, for reading.
 
 use crate::transport::{self, Answer, Timeouts, Transport};
-use crate::{Read, StoreError, name, range};
+use crate::{Read, StoreError, name, parallel, range};
 use std::ops::Range;
 use ureq::http::StatusCode;
 
@@ -75,6 +75,10 @@ impl Read for Http {
                 .ok_or_else(|| StoreError::refused(self, name, "the server does not say how long it is")),
             status => Err(transport::status_error(self, name, status, None)),
         }
+    }
+
+    fn lengths(&self, names: &[String]) -> Result<Vec<Option<u64>>, StoreError> {
+        parallel::each(names, parallel::WIDTH, |name| self.length(name))
     }
 
     fn address(&self) -> String {

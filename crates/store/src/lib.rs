@@ -24,6 +24,7 @@ mod http;
 mod memory;
 mod name;
 mod open;
+mod parallel;
 mod range;
 mod retry;
 #[cfg(feature = "s3")]
@@ -43,6 +44,18 @@ pub use s3::{MAX_PUT, S3};
 pub use transport::Timeouts;
 
 use std::ops::Range;
+use std::time::SystemTime;
+
+/// An object in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// When it was put, as the backend says; `None` when the backend does not know.
+    pub modified: Option<SystemTime>,
+}
 
 /// The reading half of a store.
 pub trait Read: Send + Sync {
@@ -65,6 +78,16 @@ pub trait Read: Send + Sync {
     /// As the backend finds them.
     fn length(&self, name: &str) -> Result<Option<u64>, StoreError>;
 
+    /// The lengths of many objects, in the order of the names; `None` where there is none of that name.
+    ///
+    /// Backends behind a network ask for many at once, so this is the way to learn which of many objects are there.
+    ///
+    /// # Errors
+    /// As [`Read::length`], for the first name that fails.
+    fn lengths(&self, names: &[String]) -> Result<Vec<Option<u64>>, StoreError> {
+        names.iter().map(|name| self.length(name)).collect()
+    }
+
     /// The store's address for messages, without secrets.
     fn address(&self) -> String;
 }
@@ -78,11 +101,23 @@ pub trait Write: Read {
     /// As the backend finds them; [`StoreError::Full`] when there is no room.
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// The names that begin with `prefix`, sorted.
+    /// The objects whose names begin with `prefix`, sorted by name (by bytes).
     ///
     /// # Errors
     /// As the backend finds them.
-    fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
+    fn list_entries(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
+
+    /// The names that begin with `prefix`, sorted.
+    ///
+    /// # Errors
+    /// As [`Write::list_entries`].
+    fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        Ok(self
+            .list_entries(prefix)?
+            .into_iter()
+            .map(|listed| listed.name)
+            .collect())
+    }
 
     /// Removes an object; one that is not there counts as removed.
     ///

@@ -1,11 +1,18 @@
 //! Objects in memory: for tests, and for plans that are tried out first.
 
-use crate::{Read, StoreError, Write, name, range};
+use crate::{Listed, Read, StoreError, Write, name, range};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::SystemTime;
 
-type Objects = BTreeMap<String, Vec<u8>>;
+type Objects = BTreeMap<String, Object>;
+
+#[derive(Debug)]
+struct Object {
+    bytes: Vec<u8>,
+    put: SystemTime,
+}
 
 /// A store in memory. Clones share their objects.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +38,8 @@ impl Memory {
     fn with<T>(&self, name: &str, look: impl FnOnce(&[u8]) -> Result<T, StoreError>) -> Result<T, StoreError> {
         name::check(name)?;
         let objects = self.objects();
-        look(objects.get(name).ok_or_else(|| StoreError::not_found(self, name))?)
+        let object = objects.get(name).ok_or_else(|| StoreError::not_found(self, name))?;
+        look(&object.bytes)
     }
 }
 
@@ -55,7 +63,7 @@ impl Read for Memory {
 
     fn length(&self, name: &str) -> Result<Option<u64>, StoreError> {
         name::check(name)?;
-        Ok(self.objects().get(name).map(|bytes| bytes.len() as u64))
+        Ok(self.objects().get(name).map(|object| object.bytes.len() as u64))
     }
 
     fn address(&self) -> String {
@@ -66,17 +74,25 @@ impl Read for Memory {
 impl Write for Memory {
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         name::check(name)?;
-        self.objects_mut().insert(name.into(), bytes.into());
+        let object = Object {
+            bytes: bytes.into(),
+            put: SystemTime::now(),
+        };
+        self.objects_mut().insert(name.into(), object);
         Ok(())
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+    fn list_entries(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         let objects = self.objects();
         let from_prefix = objects.range(prefix.to_owned()..);
+        let listed = |(name, object): (&String, &Object)| Listed {
+            name: name.clone(),
+            length: object.bytes.len() as u64,
+            modified: Some(object.put),
+        };
         Ok(from_prefix
-            .map(|(name, _)| name)
-            .take_while(|name| name.starts_with(prefix))
-            .cloned()
+            .take_while(|(name, _)| name.starts_with(prefix))
+            .map(listed)
             .collect())
     }
 

@@ -1,6 +1,6 @@
 //! Trying again what may work later, with growing waits.
 
-use crate::{Read, StoreError, Write};
+use crate::{Listed, Read, StoreError, Write};
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
@@ -135,6 +135,10 @@ impl<S: Read> Read for Retry<S> {
         self.run(|store| store.length(name))
     }
 
+    fn lengths(&self, names: &[String]) -> Result<Vec<Option<u64>>, StoreError> {
+        self.run(|store| store.lengths(names))
+    }
+
     fn address(&self) -> String {
         self.store.address()
     }
@@ -145,8 +149,8 @@ impl<S: Write> Write for Retry<S> {
         self.run(|store| store.put(name, bytes))
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        self.run(|store| store.list(prefix))
+    fn list_entries(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        self.run(|store| store.list_entries(prefix))
     }
 
     fn delete(&self, name: &str) -> Result<(), StoreError> {

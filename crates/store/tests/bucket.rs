@@ -64,6 +64,26 @@ fn listings_of_many_pages() {
 }
 
 #[test]
+fn the_lengths_of_many_objects_come_with_few_requests() {
+    let server = S3Server::start();
+    let directory = server.directory().join("blobs");
+    std::fs::create_dir(&directory).unwrap();
+    let names: Vec<_> = (0..3000).rev().map(|n| format!("blobs/{n:04}")).collect();
+    for n in (0..3000).filter(|n| n % 3 != 0) {
+        std::fs::write(directory.join(format!("{n:04}")), vec![0; n % 5]).unwrap();
+    }
+    let expected: Vec<_> = (0..3000).rev().map(|n| (n % 3 != 0).then_some(n as u64 % 5)).collect();
+    let store = open_write(&server.url()).unwrap();
+    let before = server.requests();
+    assert_eq!(store.lengths(&names).unwrap(), expected);
+    assert!(server.requests() - before <= 6, "{}", server.requests() - before);
+    // Too far apart for listings to pay.
+    let sparse: Vec<_> = names.iter().step_by(250).cloned().collect();
+    let lengths: Vec<_> = expected.iter().step_by(250).copied().collect();
+    assert_eq!(store.lengths(&sparse).unwrap(), lengths);
+}
+
+#[test]
 fn a_killed_upload_leaves_the_old_object() {
     let server = S3Server::start();
     let store = open_write(&server.url()).unwrap();

@@ -19,6 +19,7 @@ fn reading(writer: &dyn Write, reader: &dyn Read) {
     assert_eq!(reader.length("a/empty").unwrap(), Some(0));
     spelling(writer, reader);
     missing(reader);
+    many_lengths(reader);
     limits_and_ranges(reader);
     bad_names(reader);
 }
@@ -42,6 +43,16 @@ fn missing(reader: &dyn Read) {
         assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
         assert!(error.to_string().contains(&reader.address()), "{error}");
     }
+}
+
+/// In the order of the names, also when one is asked for twice.
+fn many_lengths(reader: &dyn Read) {
+    let names = ["a/ten", "a/none", "a b/ü?#", "a/empty", "a/ten"].map(str::to_owned);
+    let expected = [Some(10), None, Some(3), Some(0), Some(10)];
+    assert_eq!(reader.lengths(&names).unwrap(), expected);
+    assert_eq!(reader.lengths(&[]).unwrap(), []);
+    let error = reader.lengths(&["a/ten".into(), "../up".into()]).unwrap_err();
+    assert!(matches!(error, StoreError::BadName(_)), "{error}");
 }
 
 fn limits_and_ranges(reader: &dyn Read) {
@@ -79,6 +90,16 @@ fn writing(store: &dyn Write) {
     reading(store, &store);
     assert_eq!(store.list("").unwrap(), ["a b/ü?#", "a/empty", "a/ten"]);
     assert_eq!(store.list("a/t").unwrap(), ["a/ten"]);
+    let entries = store.list_entries("a/").unwrap();
+    let lengths: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.name.as_str(), entry.length))
+        .collect();
+    assert_eq!(lengths, [("a/empty", 0), ("a/ten", 10)]);
+    for entry in entries {
+        let age = entry.modified.unwrap().elapsed().unwrap_or_default();
+        assert!(age < std::time::Duration::from_secs(60), "{}: {age:?}", entry.name);
+    }
     assert_eq!(store.list("a/none").unwrap(), [""; 0]);
     store.put("a/ten", b"ten").unwrap();
     assert_eq!(store.get("a/ten", 10).unwrap(), b"ten");

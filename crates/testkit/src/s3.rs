@@ -7,7 +7,8 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Result, s3_error};
 use s3s_fs::FileSystem;
 use std::net::{SocketAddr, TcpListener};
-
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -22,6 +23,7 @@ const SECRET: &str = "test+secret";
 pub struct S3Server {
     address: SocketAddr,
     directory: TempDir,
+    requests: Arc<AtomicUsize>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -33,12 +35,14 @@ impl S3Server {
         std::fs::create_dir(directory.path().join(BUCKET)).expect("a bucket");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let service = service(&directory);
+        let requests = Arc::new(AtomicUsize::new(0));
+        let service = service(&directory, &requests);
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || run(listener, &service, stopped));
         Self {
             address,
             directory,
+            requests,
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -57,6 +61,11 @@ impl S3Server {
     /// The URL of the bucket, with any key and secret.
     pub fn url_for(&self, key: &str, secret: &str) -> String {
         format!("s3://{key}:{secret}@{}/{BUCKET}", self.address)
+    }
+
+    /// How many signed requests have come so far.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
     }
 
     /// Where it listens.
@@ -78,12 +87,13 @@ impl Drop for S3Server {
     }
 }
 
-/// Refuses whatever is not reading to the read-only key.
-struct Access;
+/// Counts requests, and refuses whatever is not reading to the read-only key.
+struct Access(Arc<AtomicUsize>);
 
 #[async_trait::async_trait]
 impl S3Access for Access {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        self.0.fetch_add(1, Ordering::SeqCst);
         let operation = context.s3_op().name();
         let reads = ["Get", "Head", "List"].iter().any(|verb| operation.starts_with(verb));
         match context.credentials() {
@@ -93,13 +103,13 @@ impl S3Access for Access {
     }
 }
 
-fn service(directory: &TempDir) -> S3Service {
+fn service(directory: &TempDir, requests: &Arc<AtomicUsize>) -> S3Service {
     let files = FileSystem::new(directory.path()).expect("a directory that exists");
     let mut builder = S3ServiceBuilder::new(files);
     let mut keys = SimpleAuth::from_single(KEY, SECRET);
     keys.register(READ_ONLY_KEY.into(), SECRET.into());
     builder.set_auth(keys);
-    builder.set_access(Access);
+    builder.set_access(Access(Arc::clone(requests)));
     builder.build()
 }
 

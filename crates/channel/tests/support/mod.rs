@@ -5,7 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 use mos_channel::{Blob, Boot, Existing, FlistFile, Inputs, KeyPair, PublishError, PublishPlan, Trust};
 use mos_channel::{execute, plan_publish, survey};
-use mos_store::{Digest, Memory, Read, StoreError, Write};
+use mos_store::{Digest, Listed, Memory, Read, StoreError, Write};
 use std::fs;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -135,8 +135,8 @@ impl Write for Mortal<'_> {
         self.store.put(name, bytes)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        self.store.list(prefix)
+    fn list_entries(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        self.store.list_entries(prefix)
     }
 
     fn delete(&self, name: &str) -> Result<(), StoreError> {

@@ -3,9 +3,10 @@
 //! Requests are authorized by signed URLs that are valid for a few minutes. An upload becomes an object when its last
 //! byte has arrived: a killed one leaves nothing.
 
+mod list;
+
 use crate::transport::{self, Answer, Timeouts, Transport};
-use crate::{Read, S3Address, StoreError, Write, name, range};
-use rusty_s3::actions::ListObjectsV2;
+use crate::{Listed, Read, S3Address, StoreError, Write, name, range};
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 use std::fmt;
 use std::ops::Range;
@@ -16,10 +17,6 @@ use ureq::http::StatusCode;
 pub const MAX_PUT: u64 = 5 << 30;
 /// How long a signed URL is valid: a request that starts later was not ours. The clocks may differ by 15 minutes.
 const SIGNATURE_VALID: Duration = Duration::from_secs(15 * 60);
-/// Largest page of a listing in bytes: 1000 names of at most 1024 bytes, percent-encoded, with their metadata.
-const MAX_PAGE: u64 = 8 << 20;
-/// Pages of 1000 names each: a server that goes on beyond that is not listing our objects.
-const MAX_PAGES: usize = 10_000;
 /// As much of an error document as is read, in bytes.
 const MAX_ERROR: u64 = 64 << 10;
 /// As much of an error message as is shown, in characters.
@@ -102,41 +99,6 @@ impl S3 {
         let message = message.escape_debug().take(MAX_SHOWN).collect::<String>();
         transport::status_error(self, name, answer.status(), (!message.is_empty()).then_some(message))
     }
-
-    fn page(&self, prefix: &str, token: Option<&str>) -> Result<(Vec<String>, Option<String>), StoreError> {
-        let mut action = self.bucket.list_objects_v2(Some(&self.credentials));
-        action.with_prefix(prefix);
-        if let Some(token) = token {
-            action.with_continuation_token(token);
-        }
-        let answer = self.transport.get(self, action.sign(SIGNATURE_VALID).as_str(), None)?;
-        if answer.status() != StatusCode::OK {
-            return Err(self.failure(prefix, answer));
-        }
-        let text = transport::whole(self, prefix, answer, MAX_PAGE)?;
-        let page = String::from_utf8(text)
-            .ok()
-            .and_then(|text| ListObjectsV2::parse_response(&text).ok());
-        let page = page.ok_or_else(|| StoreError::refused(self, prefix, "the listing makes no sense"))?;
-        Ok((
-            page.contents.into_iter().map(|object| object.key).collect(),
-            page.next_continuation_token,
-        ))
-    }
-
-    /// The names of a page of keys, without this store's prefix and without what other programs put beside them.
-    fn names(&self, keys: Vec<String>, prefix: &str) -> impl Iterator<Item = String> {
-        let before = self.full("").len();
-        let prefix = prefix.to_owned();
-        let own = move |key: String| {
-            key.get(before..)
-                .filter(|name| name.starts_with(&prefix))
-                .map(str::to_owned)
-        };
-        keys.into_iter()
-            .filter_map(own)
-            .filter(|name| name::check(name).is_ok())
-    }
 }
 
 impl Read for S3 {
@@ -176,6 +138,10 @@ impl Read for S3 {
         }
     }
 
+    fn lengths(&self, names: &[String]) -> Result<Vec<Option<u64>>, StoreError> {
+        list::lengths(self, names)
+    }
+
     fn address(&self) -> String {
         self.address.to_string()
     }
@@ -199,19 +165,8 @@ impl Write for S3 {
         }
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let full = self.full(prefix);
-        let (mut names, mut token) = (Vec::new(), None);
-        for _ in 0..MAX_PAGES {
-            let (keys, next) = self.page(&full, token.as_deref())?;
-            names.extend(self.names(keys, prefix));
-            if next.is_none() {
-                names.sort();
-                return Ok(names);
-            }
-            token = next;
-        }
-        Err(StoreError::refused(self, prefix, "the listing does not end"))
+    fn list_entries(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        list::entries(self, prefix)
     }
 
     fn delete(&self, name: &str) -> Result<(), StoreError> {
