@@ -2,7 +2,7 @@
 //!
 //! | name | does |
 //! |---|---|
-//! | `mos-node` | `fetch` (the channel's release becomes the current generation), `state` (mounts the state disk) |
+//! | `mos-node` | `fetch` (the channel's release becomes the current generation), `watch` (tries on when that failed), `state` (mounts the state disk) |
 //! | `mosctl` | shows and steers what runs |
 //! | `mosnet` | the network daemon |
 //!
@@ -28,6 +28,7 @@ const HELP: &str = "\
 mos-node: what a node does with its channel and its disk
 
 Usage: mos-node fetch   make the channel's release the current generation and start it
+       mos-node watch   when that could not be done, try again until it can
        mos-node state   mount the state disk
 
 Options: --config PATH   settings (default /etc/mos/node.toml)
@@ -62,6 +63,7 @@ fn run(name: &str, arguments: &Arguments) -> Exit {
         ("mosctl", _) => ctl::run(arguments),
         ("mosnet", _) => mosnet::run(arguments),
         (_, "fetch") => fetch::run(arguments),
+        (_, "watch") => fetch::watch::run(arguments),
         (_, "state") => state_disk::run(arguments),
         (_, "") => {
             eprintln!("{HELP}");
@@ -79,6 +81,7 @@ fn help(name: &str, verb: &str) -> &'static str {
         ("mosctl", _) => ctl::HELP,
         ("mosnet", _) => mosnet::HELP,
         (_, "fetch") => fetch::HELP,
+        (_, "watch") => fetch::watch::HELP,
         (_, "state") => state_disk::HELP,
         _ => HELP,
     }

@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest answer in bytes: all services in full, or a whole log ring.
 const LONGEST_ANSWER: u64 = 16 << 20;
 /// The error code for a name that is not there.
-const NOT_FOUND: i64 = -32000;
+pub const NOT_FOUND: i64 = -32000;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use jiff::Timestamp;
 use mos_update::Layout;
 use serde_json::{Value, json};
 
@@ -20,8 +21,6 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Complaint> {
     let fetch = read_json(&arguments.progress());
     let remembered = read_json(&layout.channel().join("state.json"));
     let services = rpc::call(&arguments.socket(), "service.list_full", Value::Null);
-    let verified = remembered["last_verified"].as_i64().filter(|seconds| *seconds > 0);
-    let verified = verified.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     let status = json!({
         "environment": fetch["environment"],
         "release": fetch["release"],
@@ -29,7 +28,9 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Complaint> {
         "phase": fetch["phase"],
         "message": fetch["message"],
         "waiting_for": fetch["waiting_for"],
-        "last_verified": verified.map(|time| time.to_string()),
+        "offline_since": time(&fetch["offline_since"]),
+        "next_try": time(&fetch["next_try"]),
+        "last_verified": time(&remembered["last_verified"]),
         "failed_releases": remembered["failed"],
         "services": services.as_ref().unwrap_or(&Value::Null),
     });
@@ -46,6 +47,9 @@ fn print(status: &Value) {
     println!("generation     {}", field("generation"));
     println!("fetch          {}: {}", field("phase"), field("message"));
     println!("waiting for    {}", field("waiting_for"));
+    if !status["offline_since"].is_null() {
+        println!("offline since  {}, next try {}", field("offline_since"), next_try(status));
+    }
     println!("last verified  {}", field("last_verified"));
     for failure in status["failed_releases"].as_array().into_iter().flatten() {
         println!(
@@ -55,6 +59,22 @@ fn print(status: &Value) {
         );
     }
     services::print(&status["services"]);
+}
+
+/// Seconds since 1970 as a time; `null` when there are none.
+fn time(seconds: &Value) -> Option<String> {
+    let seconds = seconds.as_i64().filter(|seconds| *seconds > 0)?;
+    Some(Timestamp::from_second(seconds).ok()?.to_string())
+}
+
+/// How long it is until the channel is tried again.
+fn next_try(status: &Value) -> String {
+    let time: Option<Timestamp> = status["next_try"].as_str().and_then(|time| time.parse().ok());
+    match time.map(|time| time.as_second().saturating_sub(Timestamp::now().as_second())) {
+        None => "not planned: mosctl restart runtime-fetch".to_owned(),
+        Some(..=0) => "now".to_owned(),
+        Some(seconds) => format!("in {seconds} s"),
+    }
 }
 
 /// The generation that was verified and started since this boot. One that only lies on the disk does not count.

@@ -37,6 +37,16 @@ impl From<ReadError> for Failure {
 }
 
 impl Failure {
+    /// The line that says it.
+    pub fn line(&self, channel: &str) -> String {
+        match self {
+            Self::Trust(reason) => format!("trust failure: {reason}; nothing of it was started"),
+            Self::Offline(reason) => format!("channel {channel} unreachable: {reason}"),
+            Self::Release(sequence, reason) => format!("release {sequence} cannot work: {reason}"),
+            Self::Node(reason) => format!("the update failed: {reason}"),
+        }
+    }
+
     /// What an [`UpdateError`] means for this release.
     pub fn of_update(sequence: u64, error: UpdateError) -> Self {
         match error {

@@ -4,18 +4,22 @@
 //! |---|---|---|
 //! | a release that is believed | it | 0 |
 //! | the channel is unreachable, a sound generation is on the disk | that | 0 |
-//! | the channel is unreachable, nothing on the disk | nothing; tried again for ever | |
+//! | the channel is unreachable, nothing on the disk | nothing yet; tried again until it answers | |
 //! | something is not as it was signed | the generation before, if it is sound | 3 |
 //! | the release cannot work, or this node's disk | the generation before, if it is sound | 1 |
+//!
+//! Whenever that is not the channel's release, `mos-node watch` goes on from there, see [`watch`].
 
 mod content;
 mod failure;
 mod node;
+mod pause;
 mod progress;
 mod stored;
 mod wait;
+pub mod watch;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mos_update::{Generation, UpdateError};
 
@@ -23,6 +27,8 @@ use crate::arguments::Arguments;
 use crate::exit::Exit;
 use failure::Failure;
 use node::{Node, OpenError};
+use pause::Pause;
+use progress::Phase;
 
 /// The help text.
 pub const HELP: &str = "\
@@ -41,43 +47,52 @@ Options: --config PATH   settings (default /etc/mos/node.toml): environment, cha
 Kernel command line: mos.channel=URL   another mirror of the same channel
 ";
 
+/// How long to wait for another mos-node to end.
+const LOCKED: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
 /// Runs the verb.
 pub fn run(arguments: &Arguments) -> Exit {
-    match Node::open(arguments) {
-        Ok(mut node) => fetch(&mut node),
+    match open(arguments) {
+        Ok(mut node) => fetch(&mut node, &Pause::new(arguments)),
         Err(error) => {
             eprintln!("{error}");
-            match error {
-                OpenError::Settings(_) => Exit::Usage,
-                OpenError::State(UpdateError::Locked(_)) => Exit::Locked,
-                OpenError::State(_) => Exit::Problem,
-            }
+            error.exit()
         }
     }
 }
 
-fn fetch(node: &mut Node) -> Exit {
+/// Opens the node, after another mos-node that is at work has ended.
+fn open(arguments: &Arguments) -> Result<Node, OpenError> {
+    let since = Instant::now();
+    let mut said = false;
+    loop {
+        match Node::open(arguments) {
+            Err(OpenError::State(UpdateError::Locked(_))) if since.elapsed() < LOCKED => {
+                if !std::mem::replace(&mut said, true) {
+                    println!("another mos-node is at work: waiting for it to end");
+                }
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            other => return other,
+        }
+    }
+}
+
+fn fetch(node: &mut Node, pause: &Pause) -> Exit {
     let mut waiting = Waiting::new(node);
     loop {
         match node.attempt() {
             Ok(generation) => {
                 let line = format!("starting generation {}", generation.number);
-                return started(node.start(&generation, "started", line));
+                return started(node.start(&generation, Phase::Started, line));
             }
             Err(Failure::Offline(reason)) => {
-                if let Some(generation) = waiting.wait(node, &reason) {
+                if let Some(generation) = waiting.wait(node, pause, &reason) {
                     return start_offline(node, &generation);
                 }
             }
-            Err(Failure::Trust(reason)) => {
-                let line = format!("trust failure: {reason}; nothing of it was started");
-                return give_up(node, line, Exit::Trust);
-            }
-            Err(Failure::Release(sequence, reason)) => {
-                node.remember_failure(sequence, &reason);
-                return give_up(node, format!("release {sequence} cannot work: {reason}"), Exit::Problem);
-            }
-            Err(Failure::Node(reason)) => return give_up(node, format!("the update failed: {reason}"), Exit::Problem),
+            Err(failure) => return give_up(node, &failure),
         }
     }
 }
@@ -102,31 +117,36 @@ impl Waiting {
     }
 
     /// Waits for the next try, or gives the generation to start without the channel.
-    fn wait(&mut self, node: &mut Node, reason: &str) -> Option<Generation> {
+    fn wait(&mut self, node: &mut Node, pause: &Pause, reason: &str) -> Option<Generation> {
         if node.fetched > self.fetched {
             *self = Self::new(node);
         }
         self.tries += 1;
-        let next = wait::after(self.tries);
+        let next = wait::BOOT.after(self.tries);
+        let channel = node.settings.channel.clone();
+        node.progress.is_offline(&channel);
         let over = wait::is_over(self.since.elapsed(), next, node.settings.offline_after);
         if over && !std::mem::replace(&mut self.looked, true) {
-            node.progress.warn("waiting", unreachable(node, self.tries, reason));
+            node.progress
+                .warn(Phase::Waiting, unreachable(node, self.tries, reason));
             let stored = node.stored();
             if stored.is_some() {
                 return stored;
             }
-            node.progress
-                .warn("waiting", "no good generation is on the disk: waiting for the channel");
+            let line = "no good generation is on the disk: nothing is started until the channel answers";
+            node.progress.warn(Phase::Waiting, line);
         }
         node.progress.tries = self.tries;
-        node.progress.waiting_for = Some(node.settings.channel.clone());
-        let line = format!(
-            "{}; next try in {} s",
-            unreachable(node, self.tries, reason),
-            next.as_secs()
-        );
-        node.progress.say("waiting", line);
-        std::thread::sleep(next);
+        node.progress.next_try(next);
+        let line = unreachable(node, self.tries, reason);
+        match self.looked {
+            // Said before, and nobody reads a console on which it is said for ever.
+            true => node.progress.note(Phase::Waiting, line),
+            false => node
+                .progress
+                .say(Phase::Waiting, format!("{line}; next try in {} s", next.as_secs())),
+        }
+        pause.pause(next, wait::BOOT);
         None
     }
 }
@@ -143,10 +163,12 @@ fn start_offline(node: &mut Node, generation: &Generation) -> Exit {
             release.sequence, release.expires
         );
         node.progress
-            .warn("offline", format!("{line}, since the channel is unreachable"));
+            .warn(Phase::Offline, format!("{line}, since the channel is unreachable"));
     }
     let line = format!("starting generation {} offline", generation.number);
-    started(node.start(generation, "offline", line))
+    let well = node.start(generation, Phase::Offline, line);
+    node.have_it_watched();
+    started(well)
 }
 
 fn started(went_well: bool) -> Exit {
@@ -154,23 +176,31 @@ fn started(went_well: bool) -> Exit {
 }
 
 /// Says why, and starts what was good before.
-fn give_up(node: &mut Node, line: String, exit: Exit) -> Exit {
-    node.progress.warn("failed", line.clone());
+fn give_up(node: &mut Node, failure: &Failure) -> Exit {
+    let channel = node.settings.channel.clone();
+    let line = failure.line(&channel);
+    node.remember_failure(failure);
+    node.progress.is_offline(&channel);
+    node.progress.warn(Phase::Failed, line.clone());
     match node.stored() {
         Some(generation) => {
             let number = generation.number;
             let sequence = generation.release.sequence;
             let before = format!("starting generation {number} (release {sequence}) from before");
-            if !node.start(&generation, "failed", before) {
-                return exit;
+            if node.start(&generation, Phase::Failed, before) {
+                node.progress.note(Phase::Failed, line);
             }
         }
         None => {
             node.vouch_for_nothing();
             node.progress
-                .warn("failed", "no good generation is on the disk: nothing is started");
+                .warn(Phase::Failed, "no good generation is on the disk: nothing is started");
+            node.progress.note(Phase::Failed, line);
         }
     }
-    node.progress.note("failed", line);
-    exit
+    node.have_it_watched();
+    match failure {
+        Failure::Trust(_) => Exit::Trust,
+        _ => Exit::Problem,
+    }
 }

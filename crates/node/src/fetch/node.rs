@@ -11,14 +11,15 @@ use mos_update::{
     Generation, Installed, Job, Layout, Lock, Observer, Plan, State, Step, UpdateError, Wanted, execute, plan,
     switch_to,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::content::{self, Contents};
 use super::failure::Failure;
-use super::progress::Progress;
+use super::progress::{Phase, Progress};
 use super::stored::Believed;
 use crate::arguments::{Arguments, kernel_value};
-use crate::rpc::{self, RpcError};
+use crate::exit::Exit;
+use crate::rpc::{self, NOT_FOUND, RpcError};
 use crate::settings::Settings;
 
 /// A channel that does not answer within these is tried again later.
@@ -38,6 +39,10 @@ const ONE_TRY: Schedule = Schedule {
     cap: Duration::ZERO,
     tries: 1,
 };
+/// The service of the image that runs `mos-node fetch`.
+pub const FETCH: &str = "runtime-fetch";
+/// The service of the image that runs `mos-node watch`.
+pub const WATCH: &str = "runtime-watch";
 /// Largest settings file in bytes.
 const LARGEST_SETTINGS: u64 = 64 << 10;
 
@@ -79,7 +84,7 @@ impl Node {
         let loaded = State::load(&layout);
         let mut progress = Progress::new(arguments.progress(), &settings.environment);
         if let Some(complaint) = loaded.complaint {
-            progress.warn("reading", complaint);
+            progress.warn(Phase::Reading, complaint);
         }
         let mut node = Self {
             settings,
@@ -120,7 +125,7 @@ impl Node {
             }
             Err(error) => format!("the clock says {says:.0}, which is before {floor}, and cannot be set: {error}"),
         };
-        self.progress.warn("reading", line);
+        self.progress.warn(Phase::Reading, line);
     }
 
     /// It is at least this late.
@@ -139,7 +144,7 @@ impl Node {
     /// [`Failure`].
     pub fn attempt(&mut self) -> Result<Generation, Failure> {
         self.progress
-            .note("reading", format!("reading {}", self.settings.channel));
+            .note(Phase::Reading, format!("reading {}", self.settings.channel));
         let trust = self.trust();
         let Fetched { release, envelope } = fetch_release(&*self.releases, &trust, self.now())?;
         self.progress.release = Some(release.sequence);
@@ -158,7 +163,7 @@ impl Node {
                     "release {} is generation {number} already; every file verified",
                     release.sequence
                 );
-                self.progress.say("reading", line);
+                self.progress.say(Phase::Reading, line);
                 Ok(generation)
             }
             current => self.update(release, envelope, current.as_ref()),
@@ -170,7 +175,7 @@ impl Node {
         let number = self.layout.current_number().ok().flatten()?;
         let sound = self.believed().sound(&self.layout, number);
         sound
-            .map_err(|lines| lines.into_iter().for_each(|line| self.progress.warn("reading", line)))
+            .map_err(|lines| lines.into_iter().for_each(|line| self.progress.warn(Phase::Reading, line)))
             .ok()
     }
 
@@ -208,15 +213,17 @@ impl Node {
 
     /// Has my_init start a verified generation; false when that did not work, which is said.
     #[must_use]
-    pub fn start(&mut self, generation: &Generation, phase: &'static str, line: String) -> bool {
+    pub fn start(&mut self, generation: &Generation, phase: Phase, line: String) -> bool {
         self.progress.release = Some(generation.release.sequence);
         self.progress.generation = Some(generation.number);
-        (self.progress.waiting_for, self.progress.tries) = (None, 0);
+        if phase == Phase::Started {
+            self.progress.is_online();
+        }
         self.progress.say(phase, line);
         if let Err(error) = self.vouch_for(generation.number) {
             let path = self.verified.display();
             self.progress
-                .warn("failed", format!("cannot link {path}: {error}; nothing is started"));
+                .warn(Phase::Failed, format!("cannot link {path}: {error}; nothing is started"));
             return false;
         }
         match rpc::call(&self.socket, "system.reload", Value::Null) {
@@ -224,11 +231,19 @@ impl Node {
             Err(RpcError::Absent(path)) => println!("{}: no my_init here, nothing to start", path.display()),
             Err(error) => {
                 let line = format!("my_init could not start it: {error}; try: my_init reload");
-                self.progress.warn("failed", line);
+                self.progress.warn(Phase::Failed, line);
                 return false;
             }
         }
         true
+    }
+
+    /// Has my_init see to it that the channel is tried on after this program has ended.
+    pub fn have_it_watched(&self) {
+        let params = json!({ "name": WATCH });
+        if let Err(RpcError::Refused { code: NOT_FOUND, .. }) = rpc::call(&self.socket, "service.start", params) {
+            eprintln!("this image has no service {WATCH}: once the channel answers again, mosctl restart {FETCH}");
+        }
     }
 
     /// Links a generation to where my_init reads services and `/var/cache/bin` points. That is in memory: at the next
@@ -242,7 +257,8 @@ impl Node {
     }
 
     /// Takes back what was vouched for: what runs goes on, but nothing is started from there any more.
-    pub fn vouch_for_nothing(&self) {
+    pub fn vouch_for_nothing(&mut self) {
+        self.progress.generation = None;
         match std::fs::remove_file(&self.verified) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 eprintln!("cannot remove {}: {error}", self.verified.display());
@@ -257,23 +273,27 @@ impl Node {
         let best = self.believed().best(&self.layout, &mut |line| complaints.push(line));
         complaints
             .into_iter()
-            .for_each(|line| self.progress.warn("reading", line));
+            .for_each(|line| self.progress.warn(Phase::Reading, line));
         let best = best?;
         if self.layout.current_number().ok().flatten() != Some(best.number)
             && let Err(error) = switch_to(&self.lock, &self.layout, best.number)
         {
-            self.progress.warn("failed", error.to_string());
+            self.progress.warn(Phase::Failed, error.to_string());
             return None;
         }
         Some(best)
     }
 
-    /// Remembers a release that cannot work.
-    pub fn remember_failure(&mut self, sequence: u64, reason: &str) {
+    /// Remembers a release that cannot work, so that it is not tried again.
+    pub fn remember_failure(&mut self, failure: &Failure) {
+        let Failure::Release(sequence, reason) = failure else {
+            return;
+        };
+        let sequence = *sequence;
         if self.state.failure(sequence).is_none() {
-            self.state.fail(sequence, reason.to_owned());
+            self.state.fail(sequence, reason.clone());
             if let Err(error) = self.state.save(&self.layout) {
-                self.progress.warn("failed", error.to_string());
+                self.progress.warn(Phase::Failed, error.to_string());
             }
         }
     }
@@ -317,6 +337,17 @@ pub enum OpenError {
     State(#[from] UpdateError),
 }
 
+impl OpenError {
+    /// How the program ends.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Settings(_) => Exit::Usage,
+            Self::State(UpdateError::Locked(_)) => Exit::Locked,
+            Self::State(_) => Exit::Problem,
+        }
+    }
+}
+
 fn open_store(channel: &str, timeouts: Timeouts) -> Result<Box<dyn Read>, OpenError> {
     let options = Options {
         timeouts,
@@ -352,7 +383,7 @@ fn say_plan(progress: &mut Progress, plan: &Plan) {
         "release {sequence}: {objects} files to fetch ({bytes} bytes), {} there already",
         plan.present
     );
-    progress.say("downloading", line);
+    progress.say(Phase::Downloading, line);
 }
 
 /// Shows the steps.
@@ -369,7 +400,7 @@ impl Observer for Watch<'_> {
         self.fetching = matches!(step, Step::Fetch(_));
         if matches!(step, Step::Fetch(_) | Step::Begin | Step::Switch) {
             self.progress
-                .note("downloading", format!("step {number} of {total}: {step}"));
+                .note(Phase::Downloading, format!("step {number} of {total}: {step}"));
         }
     }
 }
