@@ -35,6 +35,7 @@ const FILES: &[(&str, &[u8])] = example![
     "services/node-metrics.service.toml",
     "services/ready.service.toml",
     "services/runtime-fetch.service.toml",
+    "services/runtime-watch.service.toml",
     "services/state.service.toml",
     "services/web.service.toml",
 ];

@@ -85,6 +85,7 @@ fn services_of_components_are_not_in_the_image() {
             "mosnet.service.toml",
             "ready.service.toml",
             "runtime-fetch.service.toml",
+            "runtime-watch.service.toml",
             "state.service.toml"
         ]
     );

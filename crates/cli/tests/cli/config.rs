@@ -269,7 +269,7 @@ fn plan_of_an_environment() {
           modules  virtio_pci virtio_net virtio_blk virtio_rng ext4 button evdev
           command line  console=ttyS0 quiet
           hostname  mos-dev
-          services  mosnet.service.toml ready.service.toml runtime-fetch.service.toml state.service.toml
+          services  mosnet.service.toml ready.service.toml runtime-fetch.service.toml runtime-watch.service.toml state.service.toml
           compression  zstd, level 3
           user  ada (developers), SSH keys: 1, sudo rules: 1
           user  grace (developers), SSH keys: 1, sudo rules: 1

@@ -15,6 +15,7 @@ const REPORTER: Script = Script {
     script: "#!/bin/sh\n\
              ask() { echo \"BEGIN $*\"; /sbin/mosctl \"$@\" 2>&1; echo \"END $* $?\"; }\n\
              until /sbin/mosctl services | grep -q '^ready  *running'; do sleep 1; done\n\
+             until /sbin/mosctl services | grep -q '^runtime-watch  *exited'; do sleep 1; done\n\
              { ask status; ask status --json; ask services; ask why reporter; ask why nobody; ask history; \
              ask logs reporter; echo REPORTED; } >/dev/console\n\
              exec sleep 100000\n",
@@ -60,6 +61,7 @@ fn mosctl_inside_the_node_says_what_is() {
         ("ready", "running"),
         ("reporter", "running"),
         ("runtime-fetch", "exited"),
+        ("runtime-watch", "exited"),
         ("state", "exited"),
     ];
     for (name, state) in services {

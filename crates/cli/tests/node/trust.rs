@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mos_vm::Vm;
 
-use crate::system::{BOOT, Script, System, console};
+use crate::system::{BOOT, Script, System, console, wait_all};
 
 /// Says on the console that it ran, which it must not.
 const EVIL: Script = Script {
@@ -107,6 +107,21 @@ fn expired_release_stops_on_the_console() {
     let sixty_days_ago = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64 - 60 * 86_400;
     system.publish_at(sixty_days_ago);
     refused(&system, "expired");
+}
+
+#[test]
+fn release_that_replaces_an_expired_one_starts_without_a_reboot() {
+    let system = published();
+    fs::remove_dir_all(system.channel()).unwrap();
+    let sixty_days_ago = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64 - 60 * 86_400;
+    system.publish_at(sixty_days_ago);
+    let server = system.serve();
+    let mut vm: Vm = system.boot(server.address().port(), Vec::new());
+    vm.wait_for("runtime-fetch: failed", BOOT).unwrap();
+    vm.wait_for("until it has a release that can be started", BOOT).unwrap();
+    assert!(!console(&vm).contains("PAYLOAD-RAN"), "{}", console(&vm));
+    system.publish();
+    wait_all(&vm, &["PAYLOAD-RAN", "] ready"]);
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn tampered_generation_is_not_run_offline_even_when_somebody_reloads_or_calls_it
     let line = vm.wait_for("generation 1: ", BOOT).unwrap().text;
     assert!(line.contains("bin/app") || line.contains("flist"), "{line}");
     vm.wait_for("no good generation is on the disk", BOOT).unwrap();
-    vm.wait_for("next try in", BOOT).unwrap();
+    vm.wait_for("not ready after 30 s", BOOT).unwrap();
     let said = console(&vm);
     assert!(!said.contains("APP-RAN"), "{said}");
 }
@@ -73,7 +73,7 @@ fn tampered_service_file_is_not_run_offline() {
     );
     let mut vm = system.boot(dead_port(), vec![system.disk()]);
     vm.wait_for("no good generation is on the disk", BOOT).unwrap();
-    vm.wait_for("next try in", BOOT).unwrap();
+    vm.wait_for("not ready after 30 s", BOOT).unwrap();
     let said = console(&vm);
     assert!(said.lines().any(|line| line.starts_with("hasty ")), "{said}");
     assert!(!said.lines().any(|line| line.starts_with("app ")), "{said}");

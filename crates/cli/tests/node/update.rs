@@ -36,17 +36,50 @@ fn channel_unreachable_at_boot_starts_the_last_good_generation() {
     );
 }
 
+/// A server at a port that was dead until now.
+fn serve_at(system: &System, port: u16) -> mos_serve::Server {
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    mos_serve::Server::bind(any, &system.channel(), std::sync::Arc::new(|_| {})).unwrap()
+}
+
 #[test]
-fn channel_unreachable_without_a_generation_is_visible_and_goes_on() {
+fn offline_node_finds_the_channel_again_by_itself() {
+    let system = installed();
+    let port = dead_port();
+    let vm = system.boot(port, vec![system.disk()]);
+    let watching = "again until it answers";
+    wait_all(&vm, &["starting generation 1 offline", "APP-ONE", "] ready", watching]);
+    system.add(&SECOND);
+    system.publish();
+    let _server = serve_at(&system, port);
+    let found = "release 2 is there as generation 2; runtime-fetch starts it";
+    wait_all(&vm, &[found, "starting generation 2", "APP-TWO"]);
+    let said = console(&vm);
+    assert_eq!(
+        (said.matches(watching).count(), said.matches(found).count()),
+        (1, 1),
+        "{said}"
+    );
+}
+
+#[test]
+fn node_without_generation_keeps_trying() {
     let system = System::new(&[FIRST]);
     system.publish();
     let port = dead_port();
-    let mut vm = system.boot(port, Vec::new());
-    vm.wait_for("unreachable", BOOT).unwrap();
-    vm.wait_for("next try in", BOOT).unwrap();
-    let any = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-    let _server = mos_serve::Server::bind(any, &system.channel(), std::sync::Arc::new(|_| {})).unwrap();
-    vm.wait_for("APP-ONE", BOOT).unwrap();
+    let vm = system.boot(port, Vec::new());
+    wait_all(
+        &vm,
+        &[
+            "next try in",
+            "nothing is started until the channel answers",
+            "not ready after 30 s",
+        ],
+    );
+    let _server = serve_at(&system, port);
+    wait_all(&vm, &["starting generation 1", "APP-ONE", "] ready"]);
+    // The tries of the boot, and none of those after it.
+    assert!(console(&vm).matches("unreachable").count() <= 5, "{}", console(&vm));
 }
 
 /// Cuts the power at several moments of an update. Afterwards, without a channel, the node must start the old or the

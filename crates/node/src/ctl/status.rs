@@ -48,7 +48,11 @@ fn print(status: &Value) {
     println!("fetch          {}: {}", field("phase"), field("message"));
     println!("waiting for    {}", field("waiting_for"));
     if !status["offline_since"].is_null() {
-        println!("offline since  {}, next try {}", field("offline_since"), next_try(status));
+        println!(
+            "offline since  {}, next try {}",
+            field("offline_since"),
+            next_try(status)
+        );
     }
     println!("last verified  {}", field("last_verified"));
     for failure in status["failed_releases"].as_array().into_iter().flatten() {

@@ -175,7 +175,11 @@ impl Node {
         let number = self.layout.current_number().ok().flatten()?;
         let sound = self.believed().sound(&self.layout, number);
         sound
-            .map_err(|lines| lines.into_iter().for_each(|line| self.progress.warn(Phase::Reading, line)))
+            .map_err(|lines| {
+                lines
+                    .into_iter()
+                    .for_each(|line| self.progress.warn(Phase::Reading, line))
+            })
             .ok()
     }
 
@@ -216,14 +220,17 @@ impl Node {
     pub fn start(&mut self, generation: &Generation, phase: Phase, line: String) -> bool {
         self.progress.release = Some(generation.release.sequence);
         self.progress.generation = Some(generation.number);
+        self.progress.next_try = None;
         if phase == Phase::Started {
             self.progress.is_online();
         }
         self.progress.say(phase, line);
         if let Err(error) = self.vouch_for(generation.number) {
             let path = self.verified.display();
-            self.progress
-                .warn(Phase::Failed, format!("cannot link {path}: {error}; nothing is started"));
+            self.progress.warn(
+                Phase::Failed,
+                format!("cannot link {path}: {error}; nothing is started"),
+            );
             return false;
         }
         match rpc::call(&self.socket, "system.reload", Value::Null) {

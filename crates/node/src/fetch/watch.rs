@@ -124,7 +124,11 @@ impl Watch {
         };
         node.remember_failure(&failure);
         // A channel that delivers is tried again soon.
-        self.failed = if node.fetched > fetched { 1 } else { self.failed.saturating_add(1) };
+        self.failed = if node.fetched > fetched {
+            1
+        } else {
+            self.failed.saturating_add(1)
+        };
         self.note_failure(&failure, &node.settings.channel);
         false
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Output, Stdio};
 
 use jiff::{SignedDuration, Timestamp};
 use mos_channel::{Blob, BootImage, Flist, KeyPair, Release, Sha256, sign};
@@ -116,19 +116,14 @@ impl World {
     }
 
     pub fn run_as(&self, name: &str, arguments: &[&str]) -> Ran {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mos-node"));
-        let output = command
-            .arg0(name)
-            .args(arguments)
-            .arg("--root")
-            .arg(&self.root)
-            .output()
-            .unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        Ran {
-            code: output.status.code(),
-            text: String::from_utf8(text).unwrap(),
-        }
+        run_below(&self.root, name, arguments)
+    }
+
+    /// Starts a program that goes on beside the test.
+    pub fn spawn(&self, name: &str, arguments: &[&str]) -> Child {
+        let mut command = command_below(&self.root, name, arguments);
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
     }
 
     pub fn fetch(&self) -> Ran {
@@ -155,6 +150,26 @@ impl World {
             .filter(|line| line.contains("/blobs/"))
             .count()
     }
+}
+
+/// Runs the program under one of its names below a root.
+pub fn run_below(root: &Path, name: &str, arguments: &[&str]) -> Ran {
+    ran(command_below(root, name, arguments).output().unwrap())
+}
+
+/// What a program that has ended said, and how it ended.
+pub fn ran(output: Output) -> Ran {
+    let text = [output.stdout, output.stderr].concat();
+    Ran {
+        code: output.status.code(),
+        text: String::from_utf8(text).unwrap(),
+    }
+}
+
+fn command_below(root: &Path, name: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mos-node"));
+    command.arg0(name).args(arguments).arg("--root").arg(root);
+    command
 }
 
 /// Bytes that neither compress nor repeat.
