@@ -92,8 +92,10 @@ impl Drop for Watching {
     }
 }
 
+/// What programs are told; `null` when it is nothing yet.
 fn told(world: &World) -> Value {
-    serde_json::from_slice(&fs::read(world.root.join("run/mos/fetch.json")).unwrap()).unwrap()
+    let bytes = fs::read(world.root.join("run/mos/fetch.json"));
+    bytes.map_or(Value::Null, |bytes| serde_json::from_slice(&bytes).unwrap())
 }
 
 #[track_caller]

@@ -106,7 +106,7 @@ impl Proxy {
         let mut state = self.state();
         state.requests.push(head.lines().next().unwrap_or_default().to_owned());
         let (fault, left) = state.fault.take()?;
-        state.fault = (left > 1).then_some((fault, left - 1));
+        state.fault = (left > 1).then_some((fault, left.saturating_sub(1)));
         (left > 0).then_some(fault)
     }
 

@@ -220,7 +220,7 @@ impl Node {
     pub fn start(&mut self, generation: &Generation, phase: Phase, line: String) -> bool {
         self.progress.release = Some(generation.release.sequence);
         self.progress.generation = Some(generation.number);
-        self.progress.next_try = None;
+        (self.progress.tries, self.progress.next_try) = (0, None);
         if phase == Phase::Started {
             self.progress.is_online();
         }

@@ -130,8 +130,7 @@ impl Progress {
 
     /// Notes that the channel's release runs; told with the next line.
     pub fn is_online(&mut self) {
-        (self.waiting_for, self.tries) = (None, 0);
-        (self.offline_since, self.next_try) = (None, None);
+        (self.waiting_for, self.offline_since) = (None, None);
     }
 
     /// True when the newest line was not said yet. A console is read by people: nothing is repeated there.
