@@ -79,7 +79,11 @@ fn node_without_generation_keeps_trying() {
     let _server = serve_at(&system, port);
     wait_all(&vm, &["starting generation 1", "APP-ONE", "] ready"]);
     // The tries of the boot, and none of those after it.
-    assert!(console(&vm).matches("unreachable").count() <= 5, "{}", console(&vm));
+    assert!(
+        console(&vm).matches("unreachable (try ").count() <= 5,
+        "{}",
+        console(&vm)
+    );
 }
 
 /// Cuts the power at several moments of an update. Afterwards, without a channel, the node must start the old or the
