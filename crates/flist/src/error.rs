@@ -40,49 +40,65 @@ impl FlistError {
     }
 }
 
-/// Why the content of a file could not be read.
+/// The part of a store that an error is about.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Part {
+    /// A chunk of a blob.
+    #[error("chunk {chunk} in blob {blob}")]
+    Chunk {
+        /// The blob that holds it.
+        blob: Digest,
+        /// The chunk.
+        chunk: Digest,
+    },
+    /// A blob as a whole.
+    #[error("blob {0}")]
+    Blob(Digest),
+    /// A block of another format, by the name that the format gives it.
+    #[error("block {0}")]
+    Block(String),
+}
+
+/// Why the content of a file could not be read. Crates that read other formats make these themselves.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// What the store gave is not what the flist names. Nothing of it was handed on: a trust failure.
-    #[error(
-        "{file}: chunk {chunk} in blob {blob} is not what the flist names ({why}): the store is damaged or was tampered with"
-    )]
+    /// What the store gave is not what the image names. Nothing of it was handed on: a trust failure.
+    #[error("{file}: {part} is not what the flist names ({why}): the store is damaged or was tampered with")]
     Tampered {
-        /// Path in the flist.
+        /// Path in the image.
         file: String,
-        /// The blob that held the bytes.
-        blob: Digest,
-        /// The chunk that was wanted.
-        chunk: Digest,
+        /// What was wanted.
+        part: Part,
         /// How it showed.
         why: &'static str,
     },
     /// The store failed.
-    #[error("{file}: blob {blob}: {source}")]
+    #[error("{file}: {part}: {source}")]
     Store {
-        /// Path in the flist.
+        /// Path in the image.
         file: String,
-        /// The blob that was wanted.
-        blob: Digest,
+        /// What was wanted.
+        part: Part,
         /// What the store said.
         source: Box<StoreError>,
     },
-    /// The entry is a directory, a link or a device, or comes from another flist.
+    /// The entry is a directory, a link or a device, or comes from another image.
     #[error("{0}: not a regular file of this flist")]
     NotAFile(String),
     /// The destination failed.
     #[error("{file}: cannot write: {source}")]
     Write {
-        /// Path in the flist, or on the disk for unpack.
+        /// Path in the image, or on the disk for unpack.
         file: String,
         /// What the system said.
         source: std::io::Error,
     },
 }
 
-/// A path for people.
-pub(crate) fn show(path: &[u8]) -> String {
+/// A path of an image for people: `/` for the root, other bytes than UTF-8 replaced.
+pub fn show(path: &[u8]) -> String {
     if path.is_empty() {
         return "/".to_owned();
     }

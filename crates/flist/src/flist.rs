@@ -5,9 +5,10 @@ use std::ops::Range;
 use mos_store::Digest;
 use mos_tree::Metadata;
 
-use crate::erofs::reader::{self, Image, Kind};
-use crate::error::FlistError;
+use crate::erofs::reader::{self, Image, Kind, NameRecord};
+use crate::error::{FlistError, show};
 use crate::header::{ChunkSizes, Header, Section};
+use crate::names::Children;
 use crate::table::{BlobRef, Tables};
 use crate::verity::ObjectDigest;
 
@@ -18,7 +19,10 @@ pub struct Flist {
     digest: Digest,
     sizes: ChunkSizes,
     image: Image,
+    children: Children,
     pub(crate) tables: Tables,
+    /// Where each of the tables' references starts in its file.
+    starts: Vec<u64>,
 }
 
 /// A name in an flist.
@@ -46,8 +50,8 @@ pub enum EntryKind<'f> {
     File {
         /// Bytes.
         size: u64,
-        /// The fs-verity digest of its content.
-        object: ObjectDigest,
+        /// The fs-verity digest of its content; flists of version 2 have it always, other formats may not.
+        object: Option<ObjectDigest>,
     },
     /// A symbolic link and its target.
     Symlink(&'f [u8]),
@@ -75,8 +79,12 @@ pub enum EntryKind<'f> {
 #[derive(Debug)]
 pub(crate) enum Place<'f> {
     Inline(&'f [u8]),
-    /// Indices into the chunk table.
-    Chunks(&'f [u32]),
+    Chunks {
+        /// Indices into the chunk table.
+        chunks: &'f [u32],
+        /// Where each chunk starts in the file.
+        starts: &'f [u64],
+    },
 }
 
 impl Entry<'_> {
@@ -88,10 +96,10 @@ impl Entry<'_> {
         }
     }
 
-    /// The fs-verity digest of a regular file's content.
+    /// The fs-verity digest of a regular file's content, where the image has it.
     pub fn object(&self) -> Option<ObjectDigest> {
         match self.kind {
-            EntryKind::File { object, .. } => Some(object),
+            EntryKind::File { object, .. } => object,
             _ => None,
         }
     }
@@ -112,6 +120,8 @@ impl Flist {
             digest: Digest::of(&bytes),
             sizes: header.sizes,
             bytes,
+            children: Children::of(&image.names),
+            starts: starts(&tables),
             image,
             tables,
         })
@@ -159,39 +169,77 @@ impl Flist {
             }
             path.extend_from_slice(&self.bytes[name.name.clone()]);
             ends.push(path.len());
-            let inode = &self.image.inodes[name.inode];
-            Entry {
-                path: path.clone(),
-                inode: inode.nid,
-                links: inode.links,
-                metadata: &inode.metadata,
-                kind: entry_kind(&inode.kind),
-            }
+            self.entry(name, path.clone())
         })
     }
 
-    /// The entry at a path (`usr/bin/env`, a leading `/` is ignored); does not follow symbolic links.
+    /// The entry at a path (`usr/bin/env`, slashes at either end are ignored); does not follow symbolic links.
     pub fn find(&self, path: impl AsRef<[u8]>) -> Option<Entry<'_>> {
-        let path = path.as_ref();
-        let path = path.strip_prefix(b"/").unwrap_or(path);
-        self.entries().find(|entry| entry.path == path)
+        let path = trim(path.as_ref());
+        let names = &self.image.names;
+        let mut at = 0;
+        for part in path.split(|byte| *byte == b'/').filter(|_| !path.is_empty()) {
+            let children = self.children.below(at);
+            let name = |child: &u32| &self.bytes[names[*child as usize].name.clone()];
+            let found = children.binary_search_by(|child| name(child).cmp(part)).ok()?;
+            at = children[found] as usize;
+        }
+        Some(self.entry(&names[at], path.to_vec()))
     }
 
-    /// Where the content of an entry is; `None` when it is not a file of this flist.
-    pub(crate) fn place(&self, entry: &Entry<'_>) -> Option<Place<'_>> {
-        if let Some(range) = self.tables.files.get(&entry.inode) {
-            return Some(Place::Chunks(&self.tables.references[range.clone()]));
+    fn entry(&self, name: &NameRecord, path: Vec<u8>) -> Entry<'_> {
+        let inode = &self.image.inodes[name.inode];
+        Entry {
+            path,
+            inode: inode.nid,
+            links: inode.links,
+            metadata: &inode.metadata,
+            kind: entry_kind(&inode.kind),
         }
-        let inode = self
-            .image
-            .inodes
-            .binary_search_by_key(&entry.inode, |inode| inode.nid)
-            .ok()?;
-        match &self.image.inodes[inode].kind {
+    }
+
+    /// Where the content of an inode is; `None` when it is not a file of this flist.
+    pub(crate) fn place(&self, inode: u64) -> Option<Place<'_>> {
+        if let Some(range) = self.tables.files.get(&inode) {
+            return Some(Place::Chunks {
+                chunks: &self.tables.references[range.clone()],
+                starts: &self.starts[range.clone()],
+            });
+        }
+        let inodes = &self.image.inodes;
+        let inode = inodes.binary_search_by_key(&inode, |inode| inode.nid).ok()?;
+        match &inodes[inode].kind {
             Kind::Inline { bytes, .. } => Some(Place::Inline(&self.bytes[bytes.clone()])),
             _ => None,
         }
     }
+
+    /// The first name of an inode, for messages. Walks through the whole flist.
+    pub(crate) fn name_of(&self, inode: u64) -> String {
+        let entry = self.entries().find(|entry| entry.inode == inode);
+        entry.map_or_else(|| format!("inode {inode}"), |entry| show(&entry.path))
+    }
+}
+
+/// A path without slashes at either end.
+fn trim(mut path: &[u8]) -> &[u8] {
+    while let [b'/', rest @ ..] | [rest @ .., b'/'] = path {
+        path = rest;
+    }
+    path
+}
+
+/// Where each reference starts in its file.
+fn starts(tables: &Tables) -> Vec<u64> {
+    let mut starts = vec![0; tables.references.len()];
+    for range in tables.files.values() {
+        let mut start = 0;
+        for position in range.clone() {
+            starts[position] = start;
+            start += u64::from(tables.chunks[tables.references[position] as usize].length);
+        }
+    }
+    starts
 }
 
 fn entry_kind(kind: &Kind) -> EntryKind<'_> {
@@ -199,11 +247,11 @@ fn entry_kind(kind: &Kind) -> EntryKind<'_> {
         Kind::Directory => EntryKind::Directory,
         Kind::Inline { bytes, object } => EntryKind::File {
             size: bytes.len() as u64,
-            object: *object,
+            object: Some(*object),
         },
         Kind::External { size, object } => EntryKind::File {
             size: *size,
-            object: *object,
+            object: Some(*object),
         },
         Kind::Symlink(target) => EntryKind::Symlink(target),
         Kind::CharacterDevice { major, minor } => EntryKind::CharacterDevice {
@@ -242,10 +290,12 @@ fn check_content(image: &Image, tables: &Tables) -> Result<(), FlistError> {
 #[cfg(feature = "pack")]
 mod tests {
     use super::*;
+    use crate::Image as _;
     use crate::header::reseal;
     use mos_store::Memory;
     use mos_tree::{Inode, Tree};
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     fn sample() -> Vec<u8> {
         let mut tree = Tree::default();
@@ -269,11 +319,13 @@ mod tests {
     }
 
     /// What a caller does with an flist that parsed: none of it may panic.
-    fn use_all(flist: &Flist) {
-        let store = Memory::new();
-        let reader = crate::Reader::new(flist, &store);
+    fn use_all(flist: Flist) {
+        let flist = Arc::new(flist);
+        let reader = crate::Reader::new(flist.clone(), Arc::new(Memory::new()));
         for entry in flist.entries() {
             let _ = reader.read_file(&entry, &mut std::io::sink());
+            let _ = reader.read_at(entry.inode, 3..70_000);
+            assert_eq!(reader.find(&entry.path).map(|found| found.inode), Some(entry.inode));
         }
         assert!(flist.entries().count() <= flist.as_bytes().len());
     }
@@ -288,7 +340,7 @@ mod tests {
                 bad[position] ^= mask;
                 reseal(&mut bad);
                 match Flist::parse(bad) {
-                    Ok(flist) => use_all(&flist),
+                    Ok(flist) => use_all(flist),
                     Err(_) => refused += 1,
                 }
             }
@@ -310,7 +362,7 @@ mod tests {
             }
             reseal(&mut bad);
             if let Ok(flist) = Flist::parse(bad) {
-                use_all(&flist);
+                use_all(flist);
             }
         }
 

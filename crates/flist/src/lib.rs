@@ -21,16 +21,21 @@
 //! | `header`, `table`, `erofs` | the structures of the file, both ways |
 //! | `frame`, `blob` | compressed chunks and where they lie |
 //! | `flist` | a parsed file and its entries |
+//! | `image` | one interface over every format of images |
+//! | `names` | finding a path |
 //! | `pack` | a tree into an flist and blobs |
-//! | `read`, `tree`, `unpack`, `verify` | content back, in memory, to a directory, or only checked |
+//! | `read`, `cache`, `tree`, `unpack`, `verify` | content back, in memory, to a directory, or only checked |
 //! | `verity` | fs-verity digests |
 
 mod blob;
+mod cache;
 mod erofs;
 mod error;
 mod flist;
 mod frame;
 mod header;
+mod image;
+mod names;
 #[cfg(feature = "pack")]
 mod pack;
 mod read;
@@ -41,14 +46,15 @@ mod verify;
 mod verity;
 
 pub use blob::{BLOB_LIMIT, FOOTER_LENGTH};
-pub use error::{FlistError, ReadError};
+pub use error::{FlistError, Part, ReadError, show};
 pub use flist::{Entry, EntryKind, Flist};
 pub use header::ChunkSizes;
+pub use image::{Advance, Image, Progress};
 #[cfg(feature = "pack")]
 pub use pack::{PackError, PackOptions, PackStats, Packed, pack};
 pub use read::Reader;
 pub use table::BlobRef;
 pub use tree::{TreeReadError, to_tree};
 pub use unpack::{UnpackError, UnpackOptions, Unpacked, unpack};
-pub use verify::{Depth, Finding, verify};
+pub use verify::{Depth, Finding, verify_files};
 pub use verity::{ObjectDigest, VerityHasher};

@@ -2,20 +2,23 @@
 //!
 //! A chunk is one range request for its frame; frames that follow it in the blob and are wanted next come with the same
 //! request. Every chunk is checked against its digest before a byte of it is handed on. Decoded frames are kept, up to
-//! a bound: files of one directory share them.
+//! a bound: files of one directory share them. Threads that want the same frame wait for the one that brings it.
 
-use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::Arc;
 
 use mos_store::Digest;
 
-use crate::error::{ReadError, show};
+use crate::cache::{Cache, Claim, Ticket};
+use crate::error::{Part, ReadError, show};
 use crate::flist::{Entry, Flist, Place};
 use crate::frame;
-use crate::table::Frame;
+use crate::image::{Image, Progress};
+use crate::table::{Chunk, Frame};
+use crate::verify::{self, Depth, Finding};
 
-/// Plain bytes of decoded frames that a reader keeps.
+/// Bytes of frames that a reader keeps.
 const CACHE_BYTES: usize = 16 << 20;
 /// Bytes that one request asks for at most, when more than one frame is wanted.
 const REQUEST_BYTES: u64 = 4 << 20;
@@ -27,44 +30,88 @@ const AHEAD_BYTES: usize = CACHE_BYTES / 2;
 const GAP_BYTES: u64 = 128 << 10;
 
 /// Reads files of one flist from one store. May be shared between threads.
-#[derive(Debug)]
-pub struct Reader<'a> {
-    flist: &'a Flist,
-    store: Store<'a>,
-    cache: Mutex<Cache>,
+pub struct Reader {
+    flist: Arc<Flist>,
+    store: Arc<dyn mos_store::Read>,
+    cache: Arc<Cache>,
     read_ahead: bool,
 }
 
-/// The store, printable.
-struct Store<'a>(&'a dyn mos_store::Read);
-
-impl std::fmt::Debug for Store<'_> {
+impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.address())
+        let mut shown = f.debug_struct("Reader");
+        shown.field("flist", &self.flist.digest());
+        shown.field("store", &self.store.address()).finish_non_exhaustive()
     }
 }
 
-#[derive(Debug, Default)]
-struct Cache {
-    /// Frame index and plain bytes, the last used one at the back.
-    frames: VecDeque<(u32, Arc<Vec<u8>>)>,
-    bytes: usize,
+impl Image for Reader {
+    fn entries(&self) -> Box<dyn Iterator<Item = Entry<'_>> + '_> {
+        Box::new(self.flist.entries())
+    }
+
+    fn find(&self, path: &[u8]) -> Option<Entry<'_>> {
+        self.flist.find(path)
+    }
+
+    fn read_file(&self, entry: &Entry<'_>, out: &mut dyn Write) -> Result<(), ReadError> {
+        let write_error = |source| ReadError::Write {
+            file: show(&entry.path),
+            source,
+        };
+        let file = || show(&entry.path);
+        let place = self.flist.place(entry.inode);
+        let chunks = match place.ok_or_else(|| ReadError::NotAFile(file()))? {
+            Place::Inline(bytes) => return out.write_all(bytes).map_err(write_error),
+            Place::Chunks { chunks, .. } => chunks,
+        };
+        for position in 0..chunks.len() {
+            self.chunk(&chunks[position..], &file, |bytes| {
+                out.write_all(bytes).map_err(write_error)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, inode: u64, range: Range<u64>) -> Result<Vec<u8>, ReadError> {
+        let file = || self.flist.name_of(inode);
+        let place = self.flist.place(inode);
+        let (chunks, starts) = match place.ok_or_else(|| ReadError::NotAFile(file()))? {
+            Place::Inline(bytes) => return Ok(bytes[within(&range, 0, bytes.len() as u64)].to_vec()),
+            Place::Chunks { chunks, starts } => (chunks, starts),
+        };
+        let mut out = Vec::new();
+        let first = starts.partition_point(|start| *start <= range.start).saturating_sub(1);
+        // Only chunks of the range are fetched along.
+        let last = starts.partition_point(|start| *start < range.end).max(first);
+        for position in first..last {
+            self.chunk(&chunks[position..last], &file, |bytes| {
+                out.extend_from_slice(&bytes[within(&range, starts[position], bytes.len() as u64)]);
+                Ok(())
+            })?;
+        }
+        Ok(out)
+    }
+
+    fn verify(&self, depth: Depth, progress: &Progress<'_>) -> Vec<Finding> {
+        verify::reader(self, depth, progress)
+    }
 }
 
-impl<'a> Reader<'a> {
+impl Reader {
     /// A reader that fetches what is asked for.
-    pub fn new(flist: &'a Flist, store: &'a dyn mos_store::Read) -> Self {
+    pub fn new(flist: Arc<Flist>, store: Arc<dyn mos_store::Read>) -> Self {
         Self {
             flist,
-            store: Store(store),
-            cache: Mutex::default(),
+            store,
+            cache: Cache::new(CACHE_BYTES),
             read_ahead: false,
         }
     }
 
     /// A reader for somebody who will read all or most files in the order of their paths: frames that follow in the
     /// blob are fetched along, also those of the next files.
-    pub fn sequential(flist: &'a Flist, store: &'a dyn mos_store::Read) -> Self {
+    pub fn sequential(flist: Arc<Flist>, store: Arc<dyn mos_store::Read>) -> Self {
         Self {
             read_ahead: true,
             ..Self::new(flist, store)
@@ -72,102 +119,89 @@ impl<'a> Reader<'a> {
     }
 
     /// The flist that is read.
-    pub fn flist(&self) -> &'a Flist {
-        self.flist
+    pub fn flist(&self) -> &Arc<Flist> {
+        &self.flist
     }
 
-    /// Writes the content of a file; `entry` comes from this reader's flist. Memory is bounded whatever the size.
-    ///
-    /// # Errors
-    /// [`ReadError::Tampered`] when the store's bytes are not the flist's: what was written until then was right, the
-    /// rest is missing. [`ReadError::Store`], [`ReadError::Write`], [`ReadError::NotAFile`].
-    pub fn read_file(&self, entry: &Entry<'_>, out: &mut dyn Write) -> Result<(), ReadError> {
-        let write_error = |source| ReadError::Write {
-            file: show(&entry.path),
-            source,
+    /// The store that it is read from.
+    pub fn store(&self) -> &Arc<dyn mos_store::Read> {
+        &self.store
+    }
+
+    /// Gives the first of these chunks to `take`, verified; frames of the next ones may be fetched along.
+    fn chunk(
+        &self,
+        chunks: &[u32],
+        file: &dyn Fn() -> String,
+        take: impl FnOnce(&[u8]) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        let chunk = self.flist.tables.chunks[chunks[0] as usize];
+        let fail = Failure {
+            flist: &self.flist,
+            file,
+            chunk,
         };
-        let place = self
-            .flist
-            .place(entry)
-            .ok_or_else(|| ReadError::NotAFile(show(&entry.path)))?;
-        let chunks = match place {
-            Place::Inline(bytes) => return out.write_all(bytes).map_err(write_error),
-            Place::Chunks(chunks) => chunks,
-        };
-        for (position, index) in chunks.iter().enumerate() {
-            let chunk = self.flist.tables.chunks[*index as usize];
-            let fail = Failure {
-                reader: self,
-                file: &entry.path,
-                chunk: chunk.digest,
-                frame: chunk.frame,
-            };
-            let plain = self.frame(&chunks[position..], &fail)?;
-            let start = chunk.offset as usize;
-            let bytes = plain.get(start..start + chunk.length as usize);
-            let bytes = bytes.ok_or_else(|| fail.tampered("the frame is too short"))?;
-            if !chunk.digest.matches(bytes) {
-                return Err(fail.tampered("its digest is another"));
-            }
-            out.write_all(bytes).map_err(write_error)?;
+        let plain = self.frame(chunks, &fail)?;
+        let start = chunk.offset as usize;
+        let bytes = plain.get(start..start + chunk.length as usize);
+        let bytes = bytes.ok_or_else(|| fail.tampered("the frame is too short"))?;
+        if !chunk.digest.matches(bytes) {
+            return Err(fail.tampered("its digest is another"));
         }
-        Ok(())
+        take(bytes)
     }
 
     /// The plain bytes of the frame of the first of these chunks; those of the next ones may be fetched along.
     fn frame(&self, chunks: &[u32], fail: &Failure<'_>) -> Result<Arc<Vec<u8>>, ReadError> {
-        if let Some(plain) = self.cache().get(fail.frame) {
-            return Ok(plain);
+        let first = fail.chunk.frame;
+        match self.cache.claim(first, |here| self.along(chunks, first, here)) {
+            Claim::Plain(plain) => Ok(plain),
+            Claim::Stored(stored, ticket) => self.decode(&stored, ticket, fail),
+            Claim::Fetch(tickets) => self.fetch(tickets, fail),
         }
-        let frames = self.wanted(chunks, fail.frame);
-        let place = |index: u32| self.flist.tables.frames[index as usize];
-        let first = place(fail.frame);
-        let start = u64::from(first.offset);
-        let end = frames.last().map_or(start, |last| end(place(*last)));
-        let name = self.flist.blobs()[first.blob as usize].digest.blob_name();
-        let bytes = self
-            .store
-            .0
-            .get_range(&name, start..end)
-            .map_err(|source| fail.store(source))?;
-        let mut wanted = None;
-        for index in frames {
-            let frame = place(index);
-            let at = (u64::from(frame.offset) - start) as usize;
-            let stored = bytes.get(at..at + frame.stored as usize);
-            let stored = stored.ok_or_else(|| fail.tampered("the store gave fewer bytes than asked for"))?;
-            match frame::decode(frame.encoding, stored, frame.plain) {
-                Ok(plain) => {
-                    let plain = Arc::new(plain);
-                    self.cache().insert(index, plain.clone());
-                    wanted.get_or_insert(plain);
-                }
-                Err(why) if index == fail.frame => return Err(fail.tampered(why)),
-                // Found again, and reported for the right file, when somebody needs it.
-                Err(_) => {}
-            }
-        }
-        wanted.ok_or_else(|| fail.tampered("the store gave nothing"))
     }
 
-    /// Which frames to ask for at once: `first` and those behind it in the same blob that are needed soon.
-    fn wanted(&self, chunks: &[u32], first: u32) -> Vec<u32> {
+    /// Fetches frames of one blob with one request, decodes the first, and keeps the others for who wants them.
+    fn fetch(&self, tickets: Vec<Ticket>, fail: &Failure<'_>) -> Result<Arc<Vec<u8>>, ReadError> {
+        let place = |index: u32| self.flist.tables.frames[index as usize];
+        let first = place(fail.chunk.frame);
+        let start = u64::from(first.offset);
+        let end = tickets.last().map_or(start, |last| end(place(last.frame())));
+        let name = self.flist.blobs()[first.blob as usize].digest.blob_name();
+        let bytes = self.store.get_range(&name, start..end);
+        let bytes = bytes.map_err(|source| fail.store(source))?;
+        let mut tickets = tickets.into_iter();
+        let mine = tickets.next().ok_or_else(|| fail.tampered("no frame was asked for"))?;
+        for ticket in tickets {
+            let frame = place(ticket.frame());
+            let at = (u64::from(frame.offset) - start) as usize;
+            // One that is missing is asked for again, and reported for the right file, when somebody needs it.
+            if let Some(stored) = bytes.get(at..at + frame.stored as usize) {
+                ticket.stored(stored.to_vec());
+            }
+        }
+        let stored = bytes.get(..first.stored as usize);
+        let stored = stored.ok_or_else(|| fail.tampered("the store gave fewer bytes than asked for"))?;
+        self.decode(stored, mine, fail)
+    }
+
+    fn decode(&self, stored: &[u8], ticket: Ticket, fail: &Failure<'_>) -> Result<Arc<Vec<u8>>, ReadError> {
+        let frame = self.flist.tables.frames[ticket.frame() as usize];
+        let plain = frame::decode(frame.encoding, stored, frame.plain).map_err(|why| fail.tampered(why))?;
+        let plain = Arc::new(plain);
+        ticket.plain(plain.clone());
+        Ok(plain)
+    }
+
+    /// Which frames to fetch along with `first`: those behind it in the same blob that are needed soon and not `here`.
+    fn along(&self, chunks: &[u32], first: u32, here: &dyn Fn(u32) -> bool) -> Vec<u32> {
         let tables = &self.flist.tables;
-        let start = tables.frames[first as usize];
-        let cache = self.cache();
-        let mut frames = vec![first];
-        let mut plain = start.plain as usize;
+        let mut run = Run::new(tables.frames[first as usize]);
+        let mut frames = Vec::new();
         let mut extend = |index: u32| -> bool {
-            let Some(frame) = tables.frames.get(index as usize) else {
-                return false;
-            };
-            let last = tables.frames[frames[frames.len() - 1] as usize];
-            let near = u64::from(frame.offset).saturating_sub(end(last)) <= GAP_BYTES;
-            let small = end(*frame).saturating_sub(u64::from(start.offset)) <= REQUEST_BYTES;
-            let small = small && plain + frame.plain as usize <= AHEAD_BYTES;
-            let next = frame.blob == start.blob && frame.offset > last.offset && near && small && !cache.has(index);
+            let frame = tables.frames.get(index as usize);
+            let next = frame.is_some_and(|frame| !here(index) && run.extend(*frame));
             if next {
-                plain += frame.plain as usize;
                 frames.push(index);
             }
             next
@@ -186,70 +220,77 @@ impl<'a> Reader<'a> {
         }
         frames
     }
+}
 
-    fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
-        // A panic elsewhere cannot leave the cache half changed in a way that matters: chunks are checked on use.
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+/// Frames of one blob that one request brings.
+struct Run {
+    first: Frame,
+    last: Frame,
+    /// Plain bytes.
+    plain: usize,
+}
+
+impl Run {
+    fn new(first: Frame) -> Self {
+        Self {
+            first,
+            last: first,
+            plain: first.plain as usize,
+        }
+    }
+
+    /// Takes a frame in, if it lies near enough behind the last one and there is room.
+    fn extend(&mut self, frame: Frame) -> bool {
+        let behind = frame.blob == self.first.blob && frame.offset > self.last.offset;
+        let near = u64::from(frame.offset).saturating_sub(end(self.last)) <= GAP_BYTES;
+        let small = end(frame).saturating_sub(u64::from(self.first.offset)) <= REQUEST_BYTES;
+        let plain = self.plain + frame.plain as usize;
+        let fits = behind && near && small && plain <= AHEAD_BYTES;
+        if fits {
+            self.last = frame;
+            self.plain = plain;
+        }
+        fits
     }
 }
 
 /// What was wanted, for errors.
 struct Failure<'r> {
-    reader: &'r Reader<'r>,
-    file: &'r [u8],
-    chunk: Digest,
-    frame: u32,
+    flist: &'r Flist,
+    file: &'r dyn Fn() -> String,
+    chunk: Chunk,
 }
 
 impl Failure<'_> {
     fn blob(&self) -> Digest {
-        let tables = &self.reader.flist.tables;
-        tables.blobs[tables.frames[self.frame as usize].blob as usize].digest
+        let tables = &self.flist.tables;
+        tables.blobs[tables.frames[self.chunk.frame as usize].blob as usize].digest
     }
 
     fn tampered(&self, why: &'static str) -> ReadError {
         ReadError::Tampered {
-            file: show(self.file),
-            blob: self.blob(),
-            chunk: self.chunk,
+            file: (self.file)(),
+            part: Part::Chunk {
+                blob: self.blob(),
+                chunk: self.chunk.digest,
+            },
             why,
         }
     }
 
     fn store(&self, source: mos_store::StoreError) -> ReadError {
         ReadError::Store {
-            file: show(self.file),
-            blob: self.blob(),
+            file: (self.file)(),
+            part: Part::Blob(self.blob()),
             source: source.into(),
         }
     }
 }
 
-impl Cache {
-    fn get(&mut self, frame: u32) -> Option<Arc<Vec<u8>>> {
-        let position = self.frames.iter().position(|(index, _)| *index == frame)?;
-        let entry = self.frames.remove(position)?;
-        let plain = entry.1.clone();
-        self.frames.push_back(entry);
-        Some(plain)
-    }
-
-    fn has(&self, frame: u32) -> bool {
-        self.frames.iter().any(|(index, _)| *index == frame)
-    }
-
-    fn insert(&mut self, frame: u32, plain: Arc<Vec<u8>>) {
-        if self.has(frame) {
-            return;
-        }
-        self.bytes += plain.len();
-        self.frames.push_back((frame, plain));
-        while self.bytes > CACHE_BYTES && self.frames.len() > 1 {
-            if let Some((_, old)) = self.frames.pop_front() {
-                self.bytes -= old.len();
-            }
-        }
-    }
+/// The part of `length` bytes that start at `start` in a file which lies in `range` of that file.
+fn within(range: &Range<u64>, start: u64, length: u64) -> Range<usize> {
+    let clamp = |at: u64| at.saturating_sub(start).min(length) as usize;
+    clamp(range.start)..clamp(range.end.max(range.start))
 }
 
 /// The first byte behind a frame in its blob.

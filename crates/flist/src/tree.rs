@@ -1,4 +1,4 @@
-//! An flist as a tree in memory.
+//! An image as a tree in memory.
 
 use std::collections::HashMap;
 
@@ -6,9 +6,9 @@ use mos_tree::{Inode, InodeId, Kind, Tree, TreeError};
 
 use crate::error::ReadError;
 use crate::flist::{Entry, EntryKind};
-use crate::read::Reader;
+use crate::image::Image;
 
-/// Why an flist could not be read into a tree.
+/// Why an image could not be read into a tree.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TreeReadError {
@@ -24,17 +24,17 @@ pub enum TreeReadError {
 ///
 /// # Errors
 /// [`TreeReadError`].
-pub fn to_tree(reader: &Reader<'_>) -> Result<Tree, TreeReadError> {
+pub fn to_tree(image: &dyn Image) -> Result<Tree, TreeReadError> {
     let mut tree = Tree::default();
     let mut linked: HashMap<u64, InodeId> = HashMap::new();
-    for entry in reader.flist().entries() {
+    for entry in image.entries() {
         if let Some(id) = linked.get(&entry.inode) {
             tree.link(&entry.path, *id)?;
             continue;
         }
         let inode = Inode {
             metadata: entry.metadata.clone(),
-            kind: kind(reader, &entry)?,
+            kind: kind(image, &entry)?,
         };
         let id = tree.insert(&entry.path, inode)?;
         if !matches!(entry.kind, EntryKind::Directory) {
@@ -44,12 +44,12 @@ pub fn to_tree(reader: &Reader<'_>) -> Result<Tree, TreeReadError> {
     Ok(tree)
 }
 
-fn kind(reader: &Reader<'_>, entry: &Entry<'_>) -> Result<Kind, ReadError> {
+fn kind(image: &dyn Image, entry: &Entry<'_>) -> Result<Kind, ReadError> {
     Ok(match entry.kind {
         EntryKind::Directory => Kind::Directory(Default::default()),
         EntryKind::File { .. } => {
             let mut bytes = Vec::new();
-            reader.read_file(entry, &mut bytes)?;
+            image.read_file(entry, &mut bytes)?;
             Kind::File(bytes.into())
         }
         EntryKind::Symlink(target) => Kind::Symlink(target.to_vec()),

@@ -1,4 +1,4 @@
-//! An flist written to a directory.
+//! An image written to a directory.
 //!
 //! Every step works on a name in an open directory and never follows a symbolic link, so nothing is written outside the
 //! destination, whatever stands in it. Each file appears under its name complete or not at all (temporary name, then
@@ -20,7 +20,7 @@ use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamp
 
 use crate::error::ReadError;
 use crate::flist::{Entry, EntryKind};
-use crate::read::Reader;
+use crate::image::{Advance, Image, Progress};
 
 /// How to unpack.
 #[derive(Debug, Clone)]
@@ -74,9 +74,10 @@ struct Open<'f> {
 }
 
 struct Unpacker<'a> {
-    reader: &'a Reader<'a>,
+    image: &'a dyn Image,
     root: &'a Path,
     options: &'a UnpackOptions,
+    progress: &'a Progress<'a>,
     /// Where an inode with several names was put first.
     linked: HashMap<u64, Vec<u8>>,
     done: Unpacked,
@@ -87,7 +88,12 @@ struct Unpacker<'a> {
 ///
 /// # Errors
 /// [`UnpackError`]: names that were made until then stay.
-pub fn unpack(reader: &Reader<'_>, directory: &Path, options: &UnpackOptions) -> Result<Unpacked, UnpackError> {
+pub fn unpack(
+    image: &dyn Image,
+    directory: &Path,
+    options: &UnpackOptions,
+    progress: &Progress<'_>,
+) -> Result<Unpacked, UnpackError> {
     let fail = |source| UnpackError::Io {
         path: directory.to_owned(),
         source,
@@ -96,9 +102,10 @@ pub fn unpack(reader: &Reader<'_>, directory: &Path, options: &UnpackOptions) ->
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = fs::open(directory, flags, Mode::empty()).map_err(|error| fail(error.into()))?;
     let mut unpacker = Unpacker {
-        reader,
+        image,
         root: directory,
         options,
+        progress,
         linked: HashMap::new(),
         done: Unpacked::default(),
     };
@@ -110,7 +117,7 @@ pub fn unpack(reader: &Reader<'_>, directory: &Path, options: &UnpackOptions) ->
 impl Unpacker<'_> {
     fn run(&mut self, root: &OwnedFd) -> Result<(), UnpackError> {
         let mut stack: Vec<Open<'_>> = Vec::new();
-        for entry in self.reader.flist().entries() {
+        for entry in self.image.entries() {
             let depth = match entry.path.as_slice() {
                 [] => 0,
                 path => path.split(|byte| *byte == b'/').count(),
@@ -122,6 +129,10 @@ impl Unpacker<'_> {
                 None => root.try_clone().map(Some),
                 Some(parent) => self.make(&parent.fd, root, &entry)?,
             };
+            (self.progress)(Advance {
+                files: 1,
+                bytes: entry.size().unwrap_or(0),
+            });
             if let Some(fd) = made.map_err(|source| self.fail(&entry.path, source))? {
                 stack.push(Open {
                     fd,
@@ -183,7 +194,7 @@ impl Unpacker<'_> {
         let fd = create(parent, &temporary).map_err(failed)?;
         let written = (|| {
             let mut out = BufWriter::with_capacity(1 << 16, File::from(fd));
-            self.reader.read_file(entry, &mut out)?;
+            self.image.read_file(entry, &mut out)?;
             let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
             self.dress(&file, entry.metadata).map_err(failed)?;
             fs::renameat(parent, &*temporary, parent, name).map_err(|error| failed(error.into()))

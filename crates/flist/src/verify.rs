@@ -1,12 +1,13 @@
-//! Does a store hold what an flist names?
+//! Does a store hold what an image names?
 
 use std::collections::HashSet;
 
 use mos_store::{Digest, Read, StoreError};
 
 use crate::blob::{BLOB_LIMIT, parse_index};
-use crate::error::{ReadError, show};
-use crate::flist::{EntryKind, Flist};
+use crate::error::{Part, ReadError, show};
+use crate::flist::{Entry, Flist};
+use crate::image::{Advance, Image, Progress};
 use crate::read::Reader;
 use crate::table::BlobRef;
 use crate::verity::{ObjectDigest, VerityHasher};
@@ -14,33 +15,35 @@ use crate::verity::{ObjectDigest, VerityHasher};
 /// How closely to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Are all blobs there, with the right lengths? No content is fetched.
+    /// Are all objects of the store there, with the right lengths where the image knows them? No content is fetched.
     Metadata,
-    /// Fetch everything: blobs against their digests and indexes, chunks, and whole files against their objects.
+    /// Fetch everything: objects against their digests and indexes, chunks, and whole files against their digests.
     Full,
 }
 
-/// Something that is wrong.
+/// Something that is wrong. Crates that read other formats make these themselves.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Finding {
-    /// The store does not have a blob.
-    #[error("blob {0} is missing; push it again from a store that has it")]
-    Missing(Digest),
-    /// A blob has another length.
-    #[error("blob {} has {found} bytes instead of {}; push it again", expected.digest, expected.length)]
+    /// The store does not have an object.
+    #[error("{0} is missing; push it again from a store that has it")]
+    Missing(Part),
+    /// An object has another length.
+    #[error("{part} has {found} bytes instead of {expected}; push it again")]
     Length {
-        /// The blob.
-        expected: BlobRef,
+        /// The object.
+        part: Part,
+        /// Bytes it should have.
+        expected: u64,
         /// Bytes it has.
         found: u64,
     },
     /// A blob is larger than readers take.
     #[error("blob {0} is larger than the 64 MiB that are read at once; pack again")]
     Huge(Digest),
-    /// A blob has other bytes.
-    #[error("blob {0} does not match its digest: damaged or tampered with; push it again")]
-    Damaged(Digest),
+    /// An object has other bytes.
+    #[error("{0} does not match its digest: damaged or tampered with; push it again")]
+    Damaged(Part),
     /// The index at the end of a blob is wrong, although its bytes are those that were packed.
     #[error("blob {blob} has {why}: whatever packed it is at fault; pack again")]
     Index {
@@ -52,29 +55,29 @@ pub enum Finding {
     /// A file's content cannot be read back.
     #[error(transparent)]
     Content(#[from] ReadError),
-    /// A file reads back, but is not the object that the flist says.
+    /// A file reads back, but is not the object that the image says.
     #[error("{file}: its content has the fs-verity digest {found} instead of {expected}; pack again")]
     Object {
-        /// Path in the flist.
+        /// Path in the image.
         file: String,
-        /// What the flist says.
+        /// What the image says.
         expected: ObjectDigest,
         /// What it is.
         found: ObjectDigest,
     },
     /// The store failed.
-    #[error("blob {blob}: {source}")]
+    #[error("{part}: {source}")]
     Store {
-        /// The blob.
-        blob: Digest,
+        /// The object.
+        part: Part,
         /// What the store said.
         source: StoreError,
     },
 }
 
-/// Checks that a store holds what an flist names; returns what is wrong, nothing when all is well. Uses memory for one
-/// blob and a few frames.
-pub fn verify(flist: &Flist, store: &dyn Read, depth: Depth) -> Vec<Finding> {
+/// Checks a reader's flist. Uses memory for one blob and a few frames.
+pub(crate) fn reader(reader: &Reader, depth: Depth, progress: &Progress<'_>) -> Vec<Finding> {
+    let (flist, store) = (reader.flist(), &**reader.store());
     let blobs = flist.blobs().iter().zip(0_u32..);
     let mut findings: Vec<Finding> = blobs
         .filter_map(|(blob, index)| {
@@ -86,20 +89,23 @@ pub fn verify(flist: &Flist, store: &dyn Read, depth: Depth) -> Vec<Finding> {
         })
         .collect();
     if depth == Depth::Full {
-        files(flist, store, &mut findings);
+        let reader = Reader::sequential(flist.clone(), reader.store().clone());
+        findings.extend(verify_files(&reader, progress));
     }
     findings
 }
 
 fn present(blob: &BlobRef, store: &dyn Read) -> Result<(), Finding> {
+    let part = Part::Blob(blob.digest);
     match store.length(&blob.digest.blob_name()) {
         Ok(Some(length)) if length == blob.length => Ok(()),
-        Ok(Some(found)) => Err(Finding::Length { expected: *blob, found }),
-        Ok(None) => Err(Finding::Missing(blob.digest)),
-        Err(source) => Err(Finding::Store {
-            blob: blob.digest,
-            source,
+        Ok(Some(found)) => Err(Finding::Length {
+            part,
+            expected: blob.length,
+            found,
         }),
+        Ok(None) => Err(Finding::Missing(part)),
+        Err(source) => Err(Finding::Store { part, source }),
     }
 }
 
@@ -110,11 +116,11 @@ fn whole(flist: &Flist, blob: &BlobRef, number: u32, store: &dyn Read) -> Result
     let bytes = store
         .get(&blob.digest.blob_name(), blob.length)
         .map_err(|source| Finding::Store {
-            blob: blob.digest,
+            part: Part::Blob(blob.digest),
             source,
         })?;
     if !blob.digest.matches(&bytes) {
-        return Err(Finding::Damaged(blob.digest));
+        return Err(Finding::Damaged(Part::Blob(blob.digest)));
     }
     let wrong = |why| Finding::Index { blob: blob.digest, why };
     let index = parse_index(&bytes).map_err(wrong)?;
@@ -131,30 +137,31 @@ fn whole(flist: &Flist, blob: &BlobRef, number: u32, store: &dyn Read) -> Result
     Ok(())
 }
 
-fn files(flist: &Flist, store: &dyn Read, findings: &mut Vec<Finding>) {
-    let reader = Reader::sequential(flist, store);
-    let mut highest = 0;
-    for entry in flist.entries() {
-        let EntryKind::File { object: expected, .. } = entry.kind else {
-            continue;
-        };
-        if entry.inode <= highest {
-            // A hard link that was looked at under its first name: inode numbers grow along the paths.
+/// Reads every file of an image once, hard links too, and compares it with its digest where the image has one; returns
+/// what is wrong. For those who implement [`Image::verify`].
+pub fn verify_files(image: &dyn Image, progress: &Progress<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut seen = HashSet::new();
+    for entry in image.entries() {
+        let Some(size) = entry.size() else { continue };
+        if entry.links > 1 && !seen.insert(entry.inode) {
             continue;
         }
-        highest = entry.inode;
         let mut hasher = VerityHasher::new();
-        if let Err(error) = reader.read_file(&entry, &mut hasher) {
-            findings.push(error.into());
-            continue;
+        match image.read_file(&entry, &mut hasher) {
+            Err(error) => findings.push(error.into()),
+            Ok(()) => findings.extend(wrong_object(&entry, hasher.finish())),
         }
-        let found = hasher.finish();
-        if found != expected {
-            findings.push(Finding::Object {
-                file: show(&entry.path),
-                expected,
-                found,
-            });
-        }
+        progress(Advance { files: 1, bytes: size });
     }
+    findings
+}
+
+fn wrong_object(entry: &Entry<'_>, found: ObjectDigest) -> Option<Finding> {
+    let expected = entry.object().filter(|expected| *expected != found)?;
+    Some(Finding::Object {
+        file: show(&entry.path),
+        expected,
+        found,
+    })
 }

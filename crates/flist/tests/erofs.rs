@@ -6,8 +6,8 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::{large, packed, parsed, round_trip, small};
-use mos_flist::{ObjectDigest, Reader, UnpackOptions, unpack};
+use common::{large, packed, parsed, reader, round_trip, sequential, small};
+use mos_flist::{ObjectDigest, UnpackOptions, unpack};
 use mos_store::Memory;
 use mos_tree::{Kind, Tree};
 
@@ -197,7 +197,7 @@ fn unpack_gives_the_same_tree() {
     let target = directory.path().join("out");
     // Twice: what stands there already is replaced.
     for _ in 0..2 {
-        let done = unpack(&Reader::sequential(&flist, &store), &target, &options).unwrap();
+        let done = unpack(&sequential(&flist, &store), &target, &options, &|_| {}).unwrap();
         assert_eq!(done.names as usize + 1, listed().walk().count());
         assert_same(&found(&target), &expected(&listed()));
     }
@@ -227,7 +227,7 @@ fn unpack_never_leaves_its_directory() {
     let store = Memory::new();
     let flist = parsed(&packed(&small(), &store));
     let options = UnpackOptions { privileged: false };
-    let error = unpack(&Reader::new(&flist, &store), &target, &options)
+    let error = unpack(&reader(&flist, &store), &target, &options, &|_| {})
         .unwrap_err()
         .to_string();
     assert!(error.contains("out/bin"), "{error}");
@@ -242,7 +242,7 @@ fn without_privilege_device_nodes_are_left_out_and_named() {
     let store = Memory::new();
     let flist = parsed(&packed(&tree, &store));
     let options = UnpackOptions { privileged: false };
-    let done = unpack(&Reader::new(&flist, &store), directory.path(), &options).unwrap();
+    let done = unpack(&reader(&flist, &store), directory.path(), &options, &|_| {}).unwrap();
     assert_eq!(done.left_out, [b"null".to_vec(), b"null2".to_vec()]);
     assert!(directory.path().join("bin/link").exists() && !directory.path().join("null2").exists());
 }

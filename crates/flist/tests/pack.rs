@@ -5,8 +5,8 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{large, noise, packed, parsed, round_trip, small, text};
-use mos_flist::{Depth, EntryKind, Flist, ObjectDigest, PackOptions, Reader, pack, to_tree, verify};
+use common::{large, noise, packed, parsed, reader, round_trip, sequential, small, text};
+use mos_flist::{Depth, EntryKind, Flist, Image as _, ObjectDigest, PackOptions, pack, to_tree};
 use mos_store::{Memory, Read as _, Write as _};
 use mos_tree::{Inode, Kind, Metadata, Timestamp, Tree};
 use proptest::prelude::*;
@@ -58,7 +58,7 @@ fn every_file_has_its_verity_digest() {
         if let (EntryKind::File { object, size }, Kind::File(content)) =
             (entry.kind, &tree.get(&entry.path).unwrap().kind)
         {
-            assert_eq!(object, ObjectDigest::of(&content.read().unwrap()));
+            assert_eq!(object.unwrap(), ObjectDigest::of(&content.read().unwrap()));
             assert_eq!(size, content.len());
             files += 1;
         }
@@ -90,7 +90,7 @@ fn hard_links_share_an_inode() {
     let flist = parsed(&packed(&small(), &store));
     let (link, tool) = (flist.find("bin/link").unwrap(), flist.find("/bin/tool").unwrap());
     assert_eq!((link.inode, link.links), (tool.inode, 2));
-    let back = to_tree(&Reader::new(&flist, &store)).unwrap();
+    let back = to_tree(&reader(&flist, &store)).unwrap();
     assert_eq!(back.find("bin/link"), back.find("bin/tool"));
 }
 
@@ -112,7 +112,7 @@ fn a_gigabyte_of_zeros_takes_no_room() {
     let flist = parsed(&packed);
     let mut hasher = mos_flist::VerityHasher::new();
     let entry = flist.find("sparse").unwrap();
-    Reader::new(&flist, &store).read_file(&entry, &mut hasher).unwrap();
+    reader(&flist, &store).read_file(&entry, &mut hasher).unwrap();
     assert_eq!(Some(hasher.finish()), entry.object());
 }
 
@@ -142,8 +142,8 @@ fn one_byte_more_adds_few_bytes_with_a_base() {
     assert_eq!(new.stats.new_chunks, 1, "{:?}", new.stats);
     assert!(new.stats.put_bytes < 200_000, "{:?}", new.stats);
     let flist = parsed(&new);
-    assert!(to_tree(&Reader::sequential(&flist, &store)).unwrap() == distribution(true));
-    assert_eq!(verify(&flist, &store, Depth::Full).len(), 0);
+    assert!(to_tree(&sequential(&flist, &store)).unwrap() == distribution(true));
+    assert_eq!(reader(&flist, &store).verify(Depth::Full, &|_| {}).len(), 0);
 }
 
 #[test]
@@ -268,7 +268,7 @@ proptest! {
         let two = pack(&tree, &store, &PackOptions { threads: 2, ..PackOptions::default() }).unwrap();
         prop_assert_eq!(one.digest, two.digest);
         let flist = Arc::new(Flist::parse(one.flist).unwrap());
-        prop_assert!(to_tree(&Reader::new(&flist, &store)).unwrap() == tree);
-        prop_assert_eq!(verify(&flist, &store, Depth::Full).len(), 0);
+        prop_assert!(to_tree(&reader(&flist, &store)).unwrap() == tree);
+        prop_assert_eq!(reader(&flist, &store).verify(Depth::Full, &|_| {}).len(), 0);
     }
 }

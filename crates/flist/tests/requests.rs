@@ -4,17 +4,18 @@
 mod common;
 
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use common::{noise, packed, parsed, text};
-use mos_flist::{Flist, Reader};
+use common::{noise, packed, parsed, reader, sequential, text};
+use mos_flist::{Image as _, Reader};
 use mos_store::{Memory, StoreError};
 use mos_tree::Tree;
 
 /// A store that notes which ranges were asked for.
+#[derive(Clone)]
 struct Counting {
     store: Memory,
-    ranges: Mutex<Vec<Range<u64>>>,
+    ranges: Arc<Mutex<Vec<Range<u64>>>>,
 }
 
 impl mos_store::Read for Counting {
@@ -37,9 +38,9 @@ impl mos_store::Read for Counting {
 }
 
 /// Reads these files, or all; returns how many requests that took and how many bytes came.
-fn cost(store: &Counting, reader: &Reader<'_>, flist: &Flist, only: Option<&str>) -> (usize, u64) {
+fn cost(store: &Counting, reader: &Reader, only: Option<&str>) -> (usize, u64) {
     store.ranges.lock().unwrap().clear();
-    for entry in flist.entries().filter(|entry| entry.size().is_some()) {
+    for entry in reader.entries().filter(|entry| entry.size().is_some()) {
         if only.is_none_or(|path| entry.path == path.as_bytes()) {
             reader.read_file(&entry, &mut std::io::sink()).unwrap();
         }
@@ -61,13 +62,13 @@ fn neighbours_come_with_one_request() {
     let flist = parsed(&packed);
     let store = Counting {
         store,
-        ranges: Mutex::default(),
+        ranges: Arc::default(),
     };
-    let one = |path| cost(&store, &Reader::new(&flist, &store), &flist, Some(path));
+    let one = |path| cost(&store, &reader(&flist, &store), Some(path));
     assert_eq!(one("a-large").0, 1);
     let (requests, bytes) = one("small/100");
     assert!(requests == 1 && bytes < 800_000, "{requests} requests, {bytes} bytes");
-    let (requests, bytes) = cost(&store, &Reader::sequential(&flist, &store), &flist, None);
+    let (requests, bytes) = cost(&store, &sequential(&flist, &store), None);
     assert!(requests <= 3, "{requests} requests");
     assert!(bytes <= packed.stats.put_bytes, "{bytes} bytes");
 }
@@ -88,9 +89,9 @@ fn what_shrinks_well_is_not_fetched_twice() {
     let flist = parsed(&packed);
     let store = Counting {
         store,
-        ranges: Mutex::default(),
+        ranges: Arc::default(),
     };
-    let (_, bytes) = cost(&store, &Reader::sequential(&flist, &store), &flist, None);
+    let (_, bytes) = cost(&store, &sequential(&flist, &store), None);
     assert!(
         bytes <= packed.stats.put_bytes * 2,
         "{bytes} of {}",

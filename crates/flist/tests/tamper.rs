@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{packed, parsed, small};
-use mos_flist::{Depth, Finding, Flist, FlistError, ReadError, Reader, verify};
+use common::{packed, parsed, reader, small};
+use mos_flist::{Depth, Finding, Flist, FlistError, Image as _, Part, ReadError};
 use mos_store::{Memory, Write as _};
 
 #[test]
@@ -16,14 +16,18 @@ fn tampered_chunk_is_refused() {
     let good = mos_store::Read::get(&store, &name, 1 << 20).unwrap();
     let entry = flist.find("bin/tool").unwrap();
     let mut right = Vec::new();
-    Reader::new(&flist, &store).read_file(&entry, &mut right).unwrap();
+    reader(&flist, &store).read_file(&entry, &mut right).unwrap();
     for position in (0..good.len() - 300).step_by(97) {
         let mut bad = good.clone();
         bad[position] ^= 0x20;
         store.put(&name, &bad).unwrap();
         let mut out = Vec::new();
-        match Reader::new(&flist, &store).read_file(&entry, &mut out) {
-            Err(ReadError::Tampered { file, blob, .. }) => {
+        match reader(&flist, &store).read_file(&entry, &mut out) {
+            Err(ReadError::Tampered {
+                file,
+                part: Part::Chunk { blob, .. },
+                ..
+            }) => {
                 assert_eq!((file, blob), ("bin/tool".to_owned(), packed.blobs[0].digest))
             }
             Err(other) => panic!("byte {position}: {other}"),
@@ -32,7 +36,8 @@ fn tampered_chunk_is_refused() {
         }
         assert!(right.starts_with(&out), "byte {position}: wrong bytes were written");
         assert!(
-            verify(&flist, &store, Depth::Full)
+            reader(&flist, &store)
+                .verify(Depth::Full, &|_| {})
                 .iter()
                 .any(|finding| matches!(finding, Finding::Damaged(_)))
         );
@@ -47,18 +52,18 @@ fn missing_and_truncated_blobs_are_found() {
     let name = packed.blobs[0].digest.blob_name();
     store.put(&name, b"short").unwrap();
     assert!(matches!(
-        verify(&flist, &store, Depth::Metadata)[..],
+        reader(&flist, &store).verify(Depth::Metadata, &|_| {})[..],
         [Finding::Length { found: 5, .. }]
     ));
     let entry = flist.find("bin/tool").unwrap();
     let mut out = Vec::new();
-    assert!(Reader::new(&flist, &store).read_file(&entry, &mut out).is_err());
+    assert!(reader(&flist, &store).read_file(&entry, &mut out).is_err());
     store.delete(&name).unwrap();
     assert!(matches!(
-        verify(&flist, &store, Depth::Metadata)[..],
+        reader(&flist, &store).verify(Depth::Metadata, &|_| {})[..],
         [Finding::Missing(_)]
     ));
-    let error = Reader::new(&flist, &store).read_file(&entry, &mut out).unwrap_err();
+    let error = reader(&flist, &store).read_file(&entry, &mut out).unwrap_err();
     assert!(matches!(error, ReadError::Store { .. }), "{error}");
     assert!(out.is_empty());
 }
@@ -88,8 +93,6 @@ fn content_of_another_flist_is_not_read() {
     let store = Memory::new();
     let flist = parsed(&packed(&small(), &store));
     let entry = flist.find("bin/t").unwrap();
-    let error = Reader::new(&flist, &store)
-        .read_file(&entry, &mut Vec::new())
-        .unwrap_err();
+    let error = reader(&flist, &store).read_file(&entry, &mut Vec::new()).unwrap_err();
     assert!(matches!(error, ReadError::NotAFile(_)));
 }

@@ -76,8 +76,7 @@ fn load_routes(root: &Path, name: &str, object: &ObjectDigest) -> Result<Vec<u8>
 
 /// The object of an flist's routes file.
 fn routes_object(flist: &Flist) -> Option<ObjectDigest> {
-    let mut entries = flist.entries();
-    entries.find(|entry| entry.path == ROUTES.as_bytes())?.object()
+    flist.find(ROUTES)?.object()
 }
 
 /// All bytes of a file that has at most `limit` of them.

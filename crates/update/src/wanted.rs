@@ -89,8 +89,12 @@ impl From<Entry<'_>> for Item {
     fn from(entry: Entry<'_>) -> Self {
         let kind = match entry.kind {
             EntryKind::Directory => Kind::Directory,
-            EntryKind::File { size, object } => Kind::File { object, length: size },
+            EntryKind::File {
+                size,
+                object: Some(object),
+            } => Kind::File { object, length: size },
             EntryKind::Symlink(target) => Kind::Symlink(target.to_vec()),
+            // Devices, pipes, sockets; and files whose digest nobody knows, which an flist of ours has not.
             _ => Kind::Special,
         };
         let path = entry.path;

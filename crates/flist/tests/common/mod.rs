@@ -120,12 +120,20 @@ pub fn parsed(packed: &Packed) -> Arc<Flist> {
     Arc::new(Flist::parse(packed.flist.clone()).unwrap())
 }
 
+pub fn reader<S: mos_store::Read + Clone + 'static>(flist: &Arc<Flist>, store: &S) -> Reader {
+    Reader::new(flist.clone(), Arc::new(store.clone()))
+}
+
+pub fn sequential<S: mos_store::Read + Clone + 'static>(flist: &Arc<Flist>, store: &S) -> Reader {
+    Reader::sequential(flist.clone(), Arc::new(store.clone()))
+}
+
 /// Packs a tree, reads it back, and compares.
 pub fn round_trip(tree: &Tree) -> Packed {
     let store = Memory::new();
     let packed = packed(tree, &store);
     let flist = parsed(&packed);
-    let back = to_tree(&Reader::new(&flist, &store)).unwrap();
+    let back = to_tree(&reader(&flist, &store)).unwrap();
     assert!(back == *tree, "the tree that came back is another");
     packed
 }

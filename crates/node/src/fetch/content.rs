@@ -1,10 +1,10 @@
 //! The flists of a release, verified, and the content of their files.
 
-use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 
 use mos_channel::Release;
-use mos_flist::{Entry, Flist, ReadError, Reader};
+use mos_flist::{Flist, Image as _, ReadError, Reader};
 use mos_store::Read;
 use mos_update::{Content, Fetch, Layout, MAX_ROUTES, ROUTES, Wanted, WantedFlist};
 
@@ -14,11 +14,11 @@ use super::failure::Failure;
 const LARGEST_FLIST: u64 = 64 << 20;
 
 /// Reads the flists that a release names. One that the current generation has is not downloaded again.
-pub fn flists(store: &dyn Read, layout: &Layout, release: &Release) -> Result<Vec<Flist>, Failure> {
+pub fn flists(store: &dyn Read, layout: &Layout, release: &Release) -> Result<Vec<Arc<Flist>>, Failure> {
     release
         .flists
         .iter()
-        .map(|named| flist(store, layout, release, named))
+        .map(|named| flist(store, layout, release, named).map(Arc::new))
         .collect()
 }
 
@@ -70,23 +70,19 @@ fn download(store: &dyn Read, named: &mos_channel::Flist) -> Result<Vec<u8>, Fai
 
 /// The content of all files of a release.
 pub struct Contents<'a> {
-    readers: Vec<(&'a str, Reader<'a>)>,
-    entries: BTreeMap<(&'a str, Vec<u8>), Entry<'a>>,
+    readers: Vec<(&'a str, Reader)>,
 }
 
 impl<'a> Contents<'a> {
     /// `everything` says that nothing is there yet, so that reading ahead pays.
-    pub fn new(store: &'a dyn Read, release: &'a Release, flists: &'a [Flist], everything: bool) -> Self {
-        let named = || release.flists.iter().map(|named| named.name.as_str()).zip(flists);
+    pub fn new(store: &Arc<dyn Read>, release: &'a Release, flists: Vec<Arc<Flist>>, everything: bool) -> Self {
         let reader = |flist| match everything {
-            true => Reader::sequential(flist, store),
-            false => Reader::new(flist, store),
+            true => Reader::sequential(flist, store.clone()),
+            false => Reader::new(flist, store.clone()),
         };
-        let entries =
-            named().flat_map(|(name, flist)| flist.entries().map(move |entry| ((name, entry.path.clone()), entry)));
+        let names = release.flists.iter().map(|named| named.name.as_str());
         Self {
-            readers: named().map(|(name, flist)| (name, reader(flist))).collect(),
-            entries: entries.collect(),
+            readers: names.zip(flists.into_iter().map(reader)).collect(),
         }
     }
 
@@ -95,14 +91,14 @@ impl<'a> Contents<'a> {
         let bad = |error| Failure::of_update(release.sequence, error);
         let mut flists = Vec::new();
         for (name, reader) in &self.readers {
-            let routes = self.routes(release, name)?;
+            let routes = self.routes(release, name, reader)?;
             flists.push(WantedFlist::new(name, reader.flist(), routes.as_deref()).map_err(bad)?);
         }
         Wanted::new(release, envelope, flists).map_err(bad)
     }
 
-    fn routes(&self, release: &Release, flist: &'a str) -> Result<Option<Vec<u8>>, Failure> {
-        let Some(entry) = self.entries.get(&(flist, ROUTES.as_bytes().to_vec())) else {
+    fn routes(&self, release: &Release, flist: &str, reader: &Reader) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(entry) = reader.find(ROUTES.as_bytes()) else {
             return Ok(None);
         };
         if entry.size().is_none_or(|size| size > MAX_ROUTES) {
@@ -110,22 +106,17 @@ impl<'a> Contents<'a> {
             return Err(Failure::Release(release.sequence, why));
         }
         let mut routes = Vec::new();
-        self.read_entry(flist, ROUTES, &mut routes)?;
+        reader.read_file(&entry, &mut routes)?;
         Ok(Some(routes))
-    }
-
-    fn read_entry(&self, flist: &str, file: &str, out: &mut dyn Write) -> Result<(), ReadError> {
-        let reader = self.readers.iter().find(|(name, _)| *name == flist);
-        let entry = reader.and_then(|(name, _)| self.entries.get(&(*name, file.as_bytes().to_vec())));
-        match (reader, entry) {
-            (Some((_, reader)), Some(entry)) => reader.read_file(entry, out),
-            _ => Err(ReadError::NotAFile(format!("{flist}: {file}"))),
-        }
     }
 }
 
 impl Content for Contents<'_> {
     fn read(&self, fetch: &Fetch, out: &mut dyn Write) -> Result<(), ReadError> {
-        self.read_entry(&fetch.flist, &fetch.file, out)
+        let reader = self.readers.iter().find(|(name, _)| *name == fetch.flist);
+        match reader.and_then(|(_, reader)| Some((reader, reader.find(fetch.file.as_bytes())?))) {
+            Some((reader, entry)) => reader.read_file(&entry, out),
+            None => Err(ReadError::NotAFile(format!("{}: {}", fetch.flist, fetch.file))),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! One node at work on its channel: attempts, and what is started in the end.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -55,7 +56,7 @@ pub struct Node {
     layout: Layout,
     lock: Lock,
     state: State,
-    store: Box<dyn Read>,
+    store: Arc<dyn Read>,
     releases: Box<dyn Read>,
     verified: PathBuf,
     sets_clock: bool,
@@ -94,7 +95,7 @@ impl Node {
             layout,
             lock,
             state: loaded.state,
-            store,
+            store: store.into(),
             releases,
             verified: arguments.verified(),
             // Below another root there is no machine whose clock would be ours.
@@ -191,7 +192,7 @@ impl Node {
     ) -> Result<Generation, Failure> {
         let sequence = release.sequence;
         let flists = content::flists(&*self.store, &self.layout, &release)?;
-        let contents = Contents::new(&*self.store, &release, &flists, current.is_none());
+        let contents = Contents::new(&self.store, &release, flists, current.is_none());
         let wanted = contents.wanted(&release, envelope)?;
         let of_update = |error| Failure::of_update(sequence, error);
         let plan = make_plan(&self.layout, &wanted, current).map_err(of_update)?;
