@@ -222,6 +222,8 @@ fn connect(bytes: &[u8]) -> rusqlite::Result<Connection> {
         (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        // Else a column that is not there would be read as its own name.
+        (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
     ] {
         connection.set_db_config(config, on)?;
     }

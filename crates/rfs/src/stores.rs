@@ -255,6 +255,18 @@ mod tests {
     }
 
     #[test]
+    fn blocks_are_missing_only_when_no_covering_store_has_them_under_any_name() {
+        let [first, second, third] = [b"1", b"2", b"3"].map(|plain| encode(plain, hash(plain)).0);
+        let (one, other) = (Memory::new(), Memory::new());
+        one.put(&Layout::Folders.name(&first), b"x").unwrap();
+        other.put(&Layout::Flat.name(&second), b"x").unwrap();
+        let all = vec![first, second, third];
+        assert_eq!(stores(&[&one, &other]).missing(all.clone()).0, [third]);
+        assert_eq!(stores(&[&one]).missing(all.clone()).0.len(), 2);
+        assert_eq!(Stores::default().missing(all.clone()).0, all);
+    }
+
+    #[test]
     fn one_route_that_cannot_be_opened_is_left_out_and_nothing_but_such_is_an_error() {
         let zdb = Route::everywhere("zdb://hub:9900/ns");
         let both = [zdb.clone(), Route::everywhere("dir:///nowhere")];

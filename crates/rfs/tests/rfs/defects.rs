@@ -1,10 +1,8 @@
 //! Each weakness of rfs that is known, with what happens here instead.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{BLOCK, metadata, noise, packed, put, reader, sample};
+use crate::common::{BLOCK, metadata, noise, packed, put, reader, sample};
 use mos_flist::{Depth, Finding, Image as _, ReadError};
 use mos_rfs::{Layout, Loss, Lost, PackError, PackOptions, Rfs, Route, Targets, pack, summary};
 use mos_store::{Memory, Read as _, Write as _};
@@ -92,7 +90,7 @@ fn names_that_are_not_utf8_are_reported_and_never_collide_in_silence() {
         }]
     );
     tree.insert_file(b"a/caf\xe8", 0o644, "2").unwrap();
-    let error = pack(&tree, &common::targets(&Memory::new()), &PackOptions::default())
+    let error = pack(&tree, &crate::common::targets(&Memory::new()), &PackOptions::default())
         .unwrap_err()
         .to_string();
     assert!(error.contains("twice in its directory"), "{error}");
@@ -108,7 +106,7 @@ fn strict_makes_a_loss_an_error_before_anything_is_stored() {
         strict: true,
         ..PackOptions::default()
     };
-    let error = pack(&tree, &common::targets(&store), &options).unwrap_err();
+    let error = pack(&tree, &crate::common::targets(&store), &options).unwrap_err();
     assert!(
         matches!(&error, PackError::Lossy(loss) if loss.path == b"empty"),
         "{error}"
@@ -211,7 +209,7 @@ fn a_file_that_shrank_meanwhile_fails_the_packing() {
     tree.insert_file("log", 0o644, mos_tree::Content::file(&path).unwrap())
         .unwrap();
     std::fs::write(&path, "short").unwrap();
-    let error = pack(&tree, &common::targets(&Memory::new()), &PackOptions::default()).unwrap_err();
+    let error = pack(&tree, &crate::common::targets(&Memory::new()), &PackOptions::default()).unwrap_err();
     assert!(
         matches!(&error, PackError::Read { path, .. } if path == "log"),
         "{error}"

@@ -1,13 +1,11 @@
 //! The real rfs against this crate, both ways, where there is one: `$RFS`, or `rfs` or `myfs` on the path.
 
-mod common;
-
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use common::{BLOCK, noise};
+use crate::common::{BLOCK, noise};
 use mos_flist::Image as _;
 use mos_rfs::{PackOptions, Reader, Rfs, Route, Stores, Targets, pack};
 use mos_store::Options;

@@ -1,11 +1,9 @@
 //! The file that we write, looked at with nothing but SQLite: the tables, columns and values that rfs documents.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::{BLOCK, noise, packed, sample};
+use crate::common::{BLOCK, noise, packed, sample};
 use mos_rfs::{Layout, PackOptions, Rfs, Route, Targets, pack};
 use mos_store::{Memory, Read as _};
 use rusqlite::Connection;
@@ -214,7 +212,7 @@ fn the_same_tree_gives_the_same_bytes_whatever_the_number_of_threads() {
             threads,
             ..PackOptions::default()
         };
-        pack(&sample(), &common::targets(&Memory::new()), &options)
+        pack(&sample(), &crate::common::targets(&Memory::new()), &options)
             .unwrap()
             .rfs
             .to_bytes()
