@@ -31,8 +31,22 @@ pub struct S3Address {
     pub prefix: String,
     /// The region that requests are signed for.
     pub region: String,
+    /// How requests name the bucket.
+    pub style: Style,
     /// Access key and secret, when the URL has them.
     pub credentials: Option<(String, String)>,
+    /// What goes with temporary credentials (`AWS_SESSION_TOKEN`); never in a URL.
+    pub session_token: Option<String>,
+}
+
+/// How requests name a bucket ("Virtual hosting of buckets").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// `https://host/bucket/name`: every server of one's own.
+    #[default]
+    Path,
+    /// `https://bucket.host/name`: what some providers want (`?style=virtual`).
+    VirtualHost,
 }
 
 impl Address {
@@ -68,7 +82,7 @@ impl fmt::Display for S3Address {
 
 impl fmt::Debug for S3Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "S3Address({self}?region={})", self.region)
+        write!(f, "S3Address({self}?region={}, {:?})", self.region, self.style)
     }
 }
 
@@ -79,7 +93,9 @@ fn parse(url: &str) -> Result<Address, String> {
     match scheme {
         "dir" => parse_dir(rest),
         "http" | "https" => parse_http(scheme, rest),
-        "s3" | "s3s" => parse_s3(scheme == "s3s", rest).map(Address::S3),
+        "s3" => parse_s3(false, rest).map(Address::S3),
+        // The long spellings are those of rfs.
+        "s3s" | "s3s+tls" | "s3+tls" => parse_s3(true, rest).map(Address::S3),
         _ => Err("a store is dir://, http://, https://, s3:// or s3s://".into()),
     }
 }
@@ -121,26 +137,47 @@ fn parse_s3(tls: bool, rest: &str) -> Result<S3Address, String> {
     if host.is_empty() || bucket.is_empty() {
         return Err("host or bucket is missing: s3://host/bucket".into());
     }
+    if !has_numeric_port(host) {
+        return Err("the port is not a number; credentials are written KEY:SECRET@ before the host".into());
+    }
     if !prefix.is_empty() {
         name::check(prefix).map_err(|_| format!("`{prefix}` cannot begin names"))?;
     }
-    let (host, bucket, prefix) = (host.into(), bucket.into(), prefix.into());
-    Ok(S3Address {
+    let mut address = S3Address {
         tls,
-        host,
-        bucket,
-        prefix,
-        region: parse_region(query)?,
+        host: host.into(),
+        bucket: bucket.into(),
+        prefix: prefix.into(),
+        region: DEFAULT_REGION.into(),
+        style: Style::Path,
         credentials,
-    })
+        session_token: None,
+    };
+    query
+        .split('&')
+        .filter(|setting| !setting.is_empty())
+        .try_for_each(|setting| address.set(setting))?;
+    Ok(address)
 }
 
-fn parse_region(query: &str) -> Result<String, String> {
-    match query.split_once('=') {
-        None if query.is_empty() => Ok(DEFAULT_REGION.into()),
-        Some(("region", region)) if !region.is_empty() && !region.contains(['&', '=']) => Ok(region.into()),
-        _ => Err("only `?region=NAME` may follow the path".into()),
+impl S3Address {
+    /// Applies one setting of the query; the message does not repeat it, since it may be a misplaced secret.
+    fn set(&mut self, setting: &str) -> Result<(), String> {
+        match setting.split_once('=') {
+            Some(("region", region)) if is_region(region) => self.region = region.into(),
+            Some(("style", "path")) => self.style = Style::Path,
+            Some(("style", "virtual")) => self.style = Style::VirtualHost,
+            _ => return Err("only `region=NAME` and `style=path` or `style=virtual` may follow the `?`".into()),
+        }
+        Ok(())
     }
+}
+
+fn is_region(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
 fn parse_credentials(text: &str) -> Result<(String, String), String> {
@@ -174,8 +211,18 @@ fn decode_pair(high: u8, low: u8) -> Result<u8, String> {
     Ok(byte[0])
 }
 
-/// The URL with everything removed that could be a secret: what stands before the last `@`, and the query.
-fn redact(url: &str) -> String {
+/// False for `a:b` where `b` is no port: a secret without its `@`, perhaps.
+fn has_numeric_port(host: &str) -> bool {
+    let port = match host.strip_prefix('[') {
+        Some(v6) => v6.split_once(']').map_or("?", |(_, port)| port).strip_prefix(':'),
+        None => host.split_once(':').map(|(_, port)| port),
+    };
+    port.is_none_or(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The URL with everything removed that could be a secret: what stands before the last `@`, a host that has no proper
+/// port, and the query.
+pub(crate) fn redact(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
     let rest = rest
         .rsplit_once('@')
@@ -183,6 +230,11 @@ fn redact(url: &str) -> String {
     let rest = rest
         .split_once('?')
         .map_or_else(|| rest.clone(), |(place, _)| format!("{place}?…"));
+    let host = rest.split('/').next().unwrap_or_default();
+    let rest = match scheme.starts_with("s3") && !has_numeric_port(host) {
+        true => format!("***{}", &rest[host.len()..]),
+        false => rest,
+    };
     if scheme.is_empty() {
         rest
     } else {
@@ -219,6 +271,15 @@ mod tests {
             (address.prefix.as_str(), address.region.as_str(), address.tls),
             ("a/b", "garage", true)
         );
+        assert_eq!(address.style, Style::Path);
+        let address = s3("s3s://s3.eu-west-1.amazonaws.com/b?style=virtual&region=eu-west-1");
+        assert_eq!(
+            (address.style, address.region.as_str()),
+            (Style::VirtualHost, "eu-west-1")
+        );
+        for scheme in ["s3s+tls", "s3+tls"] {
+            assert_eq!(s3(&format!("{scheme}://K:S@h/b")), s3("s3s://K:S@h/b"));
+        }
         let plain = s3("s3://h/bucket");
         assert_eq!(
             (plain.credentials, plain.prefix, plain.region),
@@ -239,6 +300,8 @@ mod tests {
             ("s3:///bucket", "host or bucket"),
             ("s3://KEY@h/bucket", "KEY:SECRET"),
             ("s3://h/bucket?acl=public", "region"),
+            ("s3://h/bucket?region=", "region"),
+            ("s3://h/bucket?region=r&style=odd", "style"),
             ("s3://h/bucket/../other", "cannot begin names"),
         ] {
             let error = Address::parse(url).unwrap_err().to_string();
@@ -261,6 +324,8 @@ mod tests {
             "s3://KEY:hu%zzsh@h/b",
             "gs://KEY:hush@h/b",
             "s3://h/b?hush",
+            "s3://KEY:hush/h/b",
+            "s3://KEY:hush h/b",
         ] {
             let error = Address::parse(bad).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("sh@"), "{error}");
@@ -268,7 +333,37 @@ mod tests {
         }
     }
 
+    /// Everything percent-encoded: the spelling that any secret has.
+    fn encode(text: &str) -> String {
+        text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    }
+
     proptest! {
+        #[test]
+        fn what_is_written_is_parsed(
+            tls: bool, host in "[a-z]{1,9}(:[1-9][0-9]{0,3})?", bucket in "[a-z0-9.-]{3,20}",
+            prefix in "([a-z0-9]{1,5}(/[a-z0-9]{1,5}){0,2})?", region in "[a-z0-9-]{1,12}", hosted: bool,
+            key in "\\PC{1,12}", secret in "\\PC{1,20}",
+        ) {
+            let scheme = if tls { "s3s" } else { "s3" };
+            let (style, style_name) = if hosted { (Style::VirtualHost, "virtual") } else { (Style::Path, "path") };
+            let url = format!(
+                "{scheme}://{}:{}@{host}/{bucket}/{prefix}?region={region}&style={style_name}",
+                encode(&key), encode(&secret)
+            );
+            let expected = S3Address {
+                tls, host, bucket, prefix, region, style, credentials: Some((key, secret)), session_token: None,
+            };
+            prop_assert_eq!(Address::parse(&url).unwrap(), Address::S3(expected));
+        }
+
+        #[test]
+        fn what_is_shown_of_an_open_store_is_its_url(path in "(/[a-z0-9@ ]{1,8}){1,3}", host in "[a-z]{1,9}") {
+            for url in [format!("dir://{path}"), format!("https://{host}/x"), format!("s3://{host}/b/p")] {
+                prop_assert_eq!(Address::parse(&url).unwrap().to_string(), url);
+            }
+        }
+
         #[test]
         fn any_text_is_parsed_or_refused(url in ".*", secret in "[a-z]{12}") {
             let _ = Address::parse(&url);

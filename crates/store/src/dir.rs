@@ -2,7 +2,7 @@
 //!
 //! A file appears under its name only when its bytes are on the disk (see [`mos_sys::durable`]), and a new
 //! sub-directory is made durable in its parent before anything is put into it. What a crash leaves unfinished has a
-//! name that no object can have; [`Dir::sweep`] removes it.
+//! name that no object can have; [`Write::abort_stale_uploads`] removes it.
 
 use crate::{Listed, Read, StoreError, Write, name, range};
 use mos_sys::durable;
@@ -14,8 +14,6 @@ use std::time::Duration;
 
 /// Permission bits of an object: everybody may read, as a static file server needs it.
 const MODE: u32 = 0o644;
-/// Unfinished files younger than this may belong to a writer that still runs.
-const UNFINISHED_AGE: Duration = Duration::from_secs(3600);
 
 /// A store in a directory.
 #[derive(Clone, Debug)]
@@ -27,22 +25,6 @@ impl Dir {
     /// The store below `root`, which is created when the first object is put.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
-    }
-
-    /// Removes what writers that crashed more than an hour ago left unfinished; returns how many files that were.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn sweep(&self) -> Result<usize, StoreError> {
-        let mut swept = 0;
-        self.walk(&self.root, &mut |path, unfinished| {
-            if unfinished && is_abandoned(path)? {
-                remove(path)?;
-                swept += 1;
-            }
-            Ok(())
-        })?;
-        Ok(swept)
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
@@ -160,6 +142,18 @@ impl Write for Dir {
         Ok(entries)
     }
 
+    fn abort_stale_uploads(&self, older_than: Duration) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        self.walk(&self.root, &mut |path, unfinished| {
+            if unfinished && is_abandoned(path, older_than)? {
+                remove(path)?;
+                removed += 1;
+            }
+            Ok(())
+        })?;
+        Ok(removed)
+    }
+
     fn delete(&self, name: &str) -> Result<(), StoreError> {
         match fs::remove_file(self.path(name)?) {
             Err(error) if !is_absent(&error) => Err(self.io(name)(error)),
@@ -222,11 +216,11 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// True for an unfinished file that no running writer can still be writing. One that vanishes meanwhile is not ours.
-fn is_abandoned(path: &Path) -> io::Result<bool> {
+/// True for an unfinished file that nobody has written to for so long. One that vanishes meanwhile is not ours.
+fn is_abandoned(path: &Path, older_than: Duration) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Err(error) if is_absent(&error) => Ok(false),
-        other => Ok(other?.modified()?.elapsed().is_ok_and(|age| age >= UNFINISHED_AGE)),
+        other => Ok(other?.modified()?.elapsed().is_ok_and(|age| age >= older_than)),
     }
 }
 
@@ -258,6 +252,8 @@ mod tests {
     use super::*;
     use std::time::SystemTime;
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
     fn unfinished(path: &Path, age: Duration) {
         let file = File::create(path).unwrap();
         file.set_modified(SystemTime::now() - age).unwrap();
@@ -268,11 +264,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let store = Dir::new(root.path());
         store.put("blobs/ab/abc", b"whole").unwrap();
-        unfinished(&root.path().join("blobs/ab/.tmp-1-0-abd"), UNFINISHED_AGE * 2);
+        unfinished(&root.path().join("blobs/ab/.tmp-1-0-abd"), 2 * HOUR);
         unfinished(&root.path().join("blobs/ab/.tmp-2-0-abe"), Duration::ZERO);
         assert_eq!(store.list("").unwrap(), ["blobs/ab/abc"]);
         assert_eq!(store.list("blobs/ab/.").unwrap(), [""; 0]);
-        assert_eq!(store.sweep().unwrap(), 1);
+        assert_eq!(store.abort_stale_uploads(HOUR).unwrap(), 1);
         assert!(root.path().join("blobs/ab/.tmp-2-0-abe").exists());
         assert_eq!(store.get("blobs/ab/abc", 5).unwrap(), b"whole");
     }

@@ -68,6 +68,18 @@ pub enum StoreError {
         /// What the store said.
         reason: String,
     },
+    /// Signed requests are only good for a while, and the server's idea of the time is another one.
+    #[error(
+        "{address}: the clocks differ too much for signed requests: it is {theirs} there and {ours} here; set the clock that is wrong (here: `timedatectl set-ntp true`)"
+    )]
+    ClockSkew {
+        /// The store.
+        address: String,
+        /// The time here (RFC 3339).
+        ours: String,
+        /// The time there.
+        theirs: String,
+    },
     /// A name that is not allowed: empty, absolute, or with `..` in it.
     #[error("`{0}` is not the name of an object")]
     BadName(String),

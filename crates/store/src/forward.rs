@@ -3,6 +3,7 @@
 use crate::{Listed, Read, StoreError, Write};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 macro_rules! forward {
     ($($pointer:ty),*) => {$(
@@ -23,6 +24,10 @@ macro_rules! forward {
                 (**self).lengths(names)
             }
 
+            fn report_bad(&self, name: &str) -> bool {
+                (**self).report_bad(name)
+            }
+
             fn address(&self) -> String {
                 (**self).address()
             }
@@ -39,6 +44,10 @@ macro_rules! forward {
 
             fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
                 (**self).list(prefix)
+            }
+
+            fn abort_stale_uploads(&self, older_than: Duration) -> Result<usize, StoreError> {
+                (**self).abort_stale_uploads(older_than)
             }
 
             fn delete(&self, name: &str) -> Result<(), StoreError> {

@@ -11,11 +11,14 @@
 //! |---|---|
 //! | `dir:///path` | [`Dir`] |
 //! | `http://host/path`, `https://host/path` | [`Http`], reading only; `https` with feature `tls` |
-//! | `s3://KEY:SECRET@host:port/bucket/prefix?region=R`, `s3s://…` over TLS | `S3`, with feature `s3` |
+//! | `s3://KEY:SECRET@host:port/bucket/prefix?region=R&style=virtual`, `s3s://…` over TLS | `S3`, with feature `s3` |
+//! | `00-7f=URL 80-ff=URL …` | [`Router`], several of these, with feature `routes` |
 //!
 //! Secrets never appear in an address, an error, or debug output.
 
 mod address;
+#[cfg(feature = "routes")]
+mod cached;
 mod digest;
 mod dir;
 mod error;
@@ -27,11 +30,16 @@ mod open;
 mod parallel;
 mod range;
 mod retry;
+#[cfg(feature = "routes")]
+mod router;
+mod routes;
 #[cfg(feature = "s3")]
 mod s3;
 mod transport;
 
-pub use address::{Address, S3Address};
+pub use address::{Address, S3Address, Style};
+#[cfg(feature = "routes")]
+pub use cached::{CacheStats, Cached};
 pub use digest::Digest;
 pub use dir::Dir;
 pub use error::StoreError;
@@ -39,12 +47,15 @@ pub use http::Http;
 pub use memory::Memory;
 pub use open::{Options, open_read, open_read_with, open_write, open_write_with};
 pub use retry::{Observer, Retry, Schedule, Wait};
+#[cfg(feature = "routes")]
+pub use router::{MirrorStatus, Router, RouterWriter};
+pub use routes::{Route, Routes};
 #[cfg(feature = "s3")]
-pub use s3::{MAX_PUT, S3};
+pub use s3::S3;
 pub use transport::Timeouts;
 
 use std::ops::Range;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// An object in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +99,13 @@ pub trait Read: Send + Sync {
         names.iter().map(|name| self.length(name)).collect()
     }
 
+    /// Tells the store that the bytes which it just gave to this thread for this object were wrong. True when another
+    /// try may bring others: another replica will be asked, or a damaged copy has been dropped. A reader tries once more
+    /// then, before it calls the object tampered with.
+    fn report_bad(&self, _name: &str) -> bool {
+        false
+    }
+
     /// The store's address for messages, without secrets.
     fn address(&self) -> String;
 }
@@ -117,6 +135,16 @@ pub trait Write: Read {
             .into_iter()
             .map(|listed| listed.name)
             .collect())
+    }
+
+    /// Removes what writers left unfinished that began more than this long ago and were killed; returns how many
+    /// uploads those were. They hold room, but are no objects. A writer that is still at work after that time loses its
+    /// upload, so be generous. The default is for stores whose uploads leave nothing.
+    ///
+    /// # Errors
+    /// As the backend finds them.
+    fn abort_stale_uploads(&self, _older_than: Duration) -> Result<usize, StoreError> {
+        Ok(0)
     }
 
     /// Removes an object; one that is not there counts as removed.

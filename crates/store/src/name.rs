@@ -36,6 +36,24 @@ pub(crate) fn to_url_path(name: &str) -> String {
         .collect()
 }
 
+/// The first byte of the digest that names a blob (`blobs/ab/ab12…`), or `None` for an object that is no blob.
+pub(crate) fn blob_byte(name: &str) -> Option<u8> {
+    let (folder, digits) = name.strip_prefix("blobs/")?.split_once('/')?;
+    (is_digest(digits) && digits.get(..2)? == folder).then(|| u8::from_str_radix(folder, 16).ok())?
+}
+
+/// True for objects whose name tells their content: they never change.
+#[cfg(feature = "routes")]
+pub(crate) fn is_immutable(name: &str) -> bool {
+    let file = name.rsplit('/').next().unwrap_or_default();
+    is_digest(file.split('.').next().unwrap_or_default())
+}
+
+/// 64 lower-case hexadecimal digits.
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +80,18 @@ mod tests {
         for good in ["release.json", "blobs/ab/ab12", "a b", "ä", "...", ".hidden"] {
             check(good).unwrap();
         }
+    }
+
+    #[cfg(feature = "routes")]
+    #[test]
+    fn blobs_are_told_from_other_objects() {
+        let digits = format!("ab{}", "12".repeat(31));
+        assert_eq!(blob_byte(&format!("blobs/ab/{digits}")), Some(0xab));
+        assert_eq!(blob_byte(&format!("blobs/ac/{digits}")), None);
+        assert_eq!(blob_byte(&format!("flists/ab/{digits}")), None);
+        assert_eq!(blob_byte("blobs/ab/ab12"), None);
+        assert!(is_immutable(&format!("flists/{digits}.fl")) && is_immutable(&format!("blobs/ab/{digits}")));
+        assert!(!is_immutable("release.json") && !is_immutable(&digits.to_uppercase()));
     }
 
     #[test]

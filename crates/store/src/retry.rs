@@ -59,41 +59,34 @@ pub struct Wait {
 /// Told before each wait.
 pub type Observer = Arc<dyn Fn(&Wait) + Send + Sync>;
 
-/// Tries again when the store inside is [`StoreError::Unreachable`], and only then.
-///
-/// Every operation of a store can be repeated without harm, so all of them are.
-#[derive(Clone)]
-pub struct Retry<S> {
-    store: S,
+/// Tries something again while it is [`StoreError::Unreachable`], and only then.
+#[derive(Clone, Default)]
+pub(crate) struct Retrier {
     schedule: Schedule,
     observer: Option<Observer>,
 }
 
-impl<S> Retry<S> {
-    /// Wraps a store.
-    pub fn new(store: S, schedule: Schedule, observer: Option<Observer>) -> Self {
-        Self {
-            store,
-            schedule,
-            observer,
-        }
+impl Retrier {
+    pub(crate) fn new(schedule: Schedule, observer: Option<Observer>) -> Self {
+        Self { schedule, observer }
     }
 
-    fn run<T>(&self, attempt: impl Fn(&S) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let (mut failed, mut tries) = (0, 0);
+    /// A try that was itself several tries counts as so many: nested schedules do not multiply.
+    pub(crate) fn run<T>(&self, attempt: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut tries = 0;
         loop {
-            let error = match attempt(&self.store) {
+            let (address, reason) = match attempt() {
                 Err(StoreError::Unreachable {
                     address,
                     tries: more,
                     reason,
-                }) => (address, more, reason),
+                }) => {
+                    tries += more;
+                    (address, reason)
+                }
                 other => return other,
             };
-            let (address, more, reason) = error;
-            failed += 1;
-            tries += more;
-            let Some(wait) = self.schedule.wait(failed, random_fraction()) else {
+            let Some(wait) = self.schedule.wait(tries, random_fraction()) else {
                 return Err(StoreError::Unreachable { address, tries, reason });
             };
             self.tell(Wait {
@@ -113,12 +106,30 @@ impl<S> Retry<S> {
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for Retry<S> {
+impl fmt::Debug for Retrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Retry")
-            .field("store", &self.store)
-            .field("schedule", &self.schedule)
-            .finish_non_exhaustive()
+        f.debug_tuple("Retrier").field(&self.schedule).finish()
+    }
+}
+
+/// Tries again when the store inside is [`StoreError::Unreachable`], and only then.
+///
+/// Every operation of a store can be repeated without harm, so all of them are.
+#[derive(Clone, Debug)]
+pub struct Retry<S> {
+    store: S,
+    retrier: Retrier,
+}
+
+impl<S> Retry<S> {
+    /// Wraps a store.
+    pub fn new(store: S, schedule: Schedule, observer: Option<Observer>) -> Self {
+        let retrier = Retrier::new(schedule, observer);
+        Self { store, retrier }
+    }
+
+    fn run<T>(&self, attempt: impl Fn(&S) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.retrier.run(|| attempt(&self.store))
     }
 }
 
@@ -139,6 +150,10 @@ impl<S: Read> Read for Retry<S> {
         self.run(|store| store.lengths(names))
     }
 
+    fn report_bad(&self, name: &str) -> bool {
+        self.store.report_bad(name)
+    }
+
     fn address(&self) -> String {
         self.store.address()
     }
@@ -153,13 +168,17 @@ impl<S: Write> Write for Retry<S> {
         self.run(|store| store.list_entries(prefix))
     }
 
+    fn abort_stale_uploads(&self, older_than: Duration) -> Result<usize, StoreError> {
+        self.run(|store| store.abort_stale_uploads(older_than))
+    }
+
     fn delete(&self, name: &str) -> Result<(), StoreError> {
         self.run(|store| store.delete(name))
     }
 }
 
 /// A number from 0 to 1. The standard library's hash keys are random, which is all that spreading waits needs.
-fn random_fraction() -> f64 {
+pub(crate) fn random_fraction() -> f64 {
     RandomState::new().hash_one(0) as f64 / u64::MAX as f64
 }
 

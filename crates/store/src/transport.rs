@@ -3,12 +3,16 @@
 //! One call is one try; [`crate::Retry`] does the rest. Nothing here trusts the server: lengths are bounded by the
 //! caller, every wait by [`Timeouts`], and messages carry no URL, because signed URLs are secrets for a while.
 
-use crate::{Read, StoreError, range};
+use crate::{Read, StoreError, parallel, range};
 use std::fmt;
 use std::io::{self, Read as _};
 use std::ops::Range;
 use std::time::Duration;
+#[cfg(feature = "s3")]
+use ureq::RequestBuilder;
 use ureq::http::{Response, StatusCode, header};
+#[cfg(feature = "s3")]
+use ureq::typestate::WithBody;
 use ureq::{Agent, Body};
 
 /// When to give up on one request.
@@ -60,6 +64,8 @@ impl Transport {
             .http_status_as_error(false)
             .max_redirects(if follow_redirects { MAX_REDIRECTS } else { 0 })
             .max_redirects_will_error(follow_redirects)
+            .max_idle_connections_per_host(parallel::WIDTH)
+            .max_idle_connections(4 * parallel::WIDTH)
             .timeout_connect(Some(timeouts.connect))
             .timeout_recv_response(Some(timeouts.read))
             .timeout_per_read(Some(timeouts.read))
@@ -89,16 +95,19 @@ impl Transport {
 
     #[cfg(feature = "s3")]
     pub(crate) fn put(&self, store: &dyn Read, url: &str, bytes: &[u8]) -> Result<Answer, StoreError> {
+        self.send(store, self.agent.put(url), bytes)
+    }
+
+    #[cfg(feature = "s3")]
+    pub(crate) fn post(&self, store: &dyn Read, url: &str, bytes: &[u8]) -> Result<Answer, StoreError> {
+        self.send(store, self.agent.post(url), bytes)
+    }
+
+    #[cfg(feature = "s3")]
+    fn send(&self, store: &dyn Read, request: RequestBuilder<WithBody>, bytes: &[u8]) -> Result<Answer, StoreError> {
         let total = self.total + Duration::from_secs(bytes.len() as u64 / SLOWEST_UPLOAD);
-        answer(
-            store,
-            self.agent
-                .put(url)
-                .config()
-                .timeout_global(Some(total))
-                .build()
-                .send(bytes),
-        )
+        let request = request.config().timeout_global(Some(total)).build();
+        answer(store, request.send(bytes))
     }
 
     #[cfg(feature = "s3")]
@@ -119,7 +128,9 @@ fn answer(store: &dyn Read, result: Result<Answer, ureq::Error>) -> Result<Answe
     let answer = result.map_err(|error| send_error(store, error))?;
     let status = answer.status();
     // 408 and 429 ask for another try (RFC 9110, 15.5.9; RFC 6585, 4).
-    let again = status.is_server_error() || matches!(status.as_u16(), 408 | 429);
+    // What a server does not have (501) it will not have then either.
+    let again =
+        (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED) || matches!(status.as_u16(), 408 | 429);
     if again {
         Err(StoreError::unreachable(store, format!("the server answers {status}")))
     } else {

@@ -113,6 +113,117 @@ fn one_try() -> mos_store::Options {
     options
 }
 
+#[test]
+fn large_objects_go_in_parts() {
+    let server = S3Server::start();
+    let store = open_write(&server.url()).unwrap();
+    let bytes: Vec<u8> = (0..40 << 20_u32).map(|n: u32| (n % 251) as u8).collect();
+    let before = server.requests();
+    store.put("large", &bytes).unwrap();
+    assert_eq!(server.requests() - before, 5, "begin, three parts, complete");
+    assert_eq!(store.length("large").unwrap(), Some(40 << 20));
+    assert_eq!(
+        store.get_range("large", 16_777_000..16_778_000).unwrap(),
+        bytes[16_777_000..16_778_000]
+    );
+    assert!(store.get("large", 40 << 20).unwrap() == bytes);
+}
+
+#[test]
+fn a_part_that_is_lost_is_sent_again_by_itself() {
+    let server = S3Server::start();
+    let store = open_write(&server.url()).unwrap();
+    let bytes = vec![5; 33 << 20];
+    // The second connection breaks within a part, the others hold.
+    let proxy = cut_second(server.address(), 3 << 20);
+    let flaky = server.url().replace(&server.address().to_string(), &proxy.to_string());
+    let mut options = mos_store::Options::default();
+    options.schedule.first = std::time::Duration::from_millis(1);
+    let before = server.requests();
+    mos_store::open_write_with(&flaky, &options)
+        .unwrap()
+        .put("large", &bytes)
+        .unwrap();
+    assert_eq!(
+        server.requests() - before,
+        6,
+        "begin, three parts and one of them again, complete"
+    );
+    assert!(store.get("large", 33 << 20).unwrap() == bytes);
+}
+
+#[test]
+fn a_read_only_key_cannot_begin_an_upload_in_parts() {
+    let server = S3Server::start();
+    let error = open_write(&server.read_only_url())
+        .unwrap()
+        .put("large", &vec![0; 17 << 20])
+        .unwrap_err();
+    assert!(
+        matches!(&error, StoreError::Refused { reason, .. } if reason.contains("AccessDenied")),
+        "{error}"
+    );
+}
+
+#[test]
+fn without_credentials_requests_are_anonymous_and_a_refusal_says_what_to_set() {
+    let server = S3Server::start();
+    let Ok(mos_store::Address::S3(address)) = mos_store::Address::parse(&format!("s3://{}/bucket", server.address()))
+    else {
+        panic!("the address of a bucket")
+    };
+    let store = mos_store::S3::new(address, &mos_store::Options::default()).unwrap();
+    let error = store.get("x", 1).unwrap_err().to_string();
+    assert!(error.contains("AWS_ACCESS_KEY_ID"), "{error}");
+}
+
+#[test]
+fn a_server_with_another_clock_is_told_apart_from_a_wrong_key() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let _ = client.read(&mut [0; 4096]);
+            let body = "<Error><Code>RequestTimeTooSkewed</Code></Error>";
+            let head = "HTTP/1.1 403 Forbidden\r\nDate: Sat, 01 Jan 2000 00:00:00 GMT\r\nConnection: close";
+            let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            client.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let store = open_write(&format!("s3://KEY:hush@{address}/bucket")).unwrap();
+    let error = store.get("x", 1).unwrap_err();
+    assert!(matches!(&error, StoreError::ClockSkew { .. }), "{error}");
+    let shown = error.to_string();
+    assert!(
+        shown.contains("2000-01-01T00:00:00Z there") && !shown.contains("hush"),
+        "{shown}"
+    );
+}
+
+/// A proxy that cuts its second connection after so many bytes.
+fn cut_second(server: SocketAddr, bytes: u64) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for (number, client) in listener.incoming().enumerate() {
+            let (client, upstream) = (client.unwrap(), TcpStream::connect(server).unwrap());
+            let limit = if number == 1 { bytes } else { u64::MAX };
+            pass(client.try_clone().unwrap(), upstream.try_clone().unwrap(), limit);
+            pass(upstream, client, u64::MAX);
+        }
+    });
+    address
+}
+
+/// Passes so many bytes from one to the other, and then ends both.
+fn pass(from: TcpStream, mut to: TcpStream, bytes: u64) {
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut (&from).take(bytes), &mut to);
+        let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+    });
+}
+
 /// A proxy that passes so many bytes of each connection to the server and then cuts it.
 fn cut_after(server: SocketAddr, bytes: u64) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

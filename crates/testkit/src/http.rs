@@ -18,6 +18,8 @@ pub enum Fault {
     Refuse,
     /// Takes the request and says nothing for this long, then closes the connection.
     Stall(Duration),
+    /// Waits this long and then answers.
+    Delay(Duration),
     /// Sends this many bytes of the body and closes the connection.
     CutOff(usize),
     /// Sends this many bytes of the body, says nothing for this long, then closes the connection.
@@ -77,9 +79,9 @@ impl HttpServer {
         format!("http://{}", self.address)
     }
 
-    /// From now on, misbehaves for this many requests.
+    /// From now on, misbehaves for this many requests, and no longer for those of an earlier call.
     pub fn misbehave(&self, fault: Fault, requests: u32) {
-        self.proxy.state().fault = Some((fault, requests));
+        self.proxy.state().fault = (requests > 0).then_some((fault, requests));
     }
 
     /// The first lines of the requests so far (`GET /path HTTP/1.1`).
@@ -106,8 +108,8 @@ impl Proxy {
         let mut state = self.state();
         state.requests.push(head.lines().next().unwrap_or_default().to_owned());
         let (fault, left) = state.fault.take()?;
-        state.fault = (left > 1).then_some((fault, left.saturating_sub(1)));
-        (left > 0).then_some(fault)
+        state.fault = (left > 1).then_some((fault, left - 1));
+        Some(fault)
     }
 
     /// One request for each connection: simple, and every client copes.
@@ -119,6 +121,10 @@ impl Proxy {
             Some(Fault::Stall(time)) => {
                 thread::sleep(time);
                 Ok(())
+            }
+            Some(Fault::Delay(time)) => {
+                thread::sleep(time);
+                self.forward(&mut client, &head, usize::MAX)
             }
             Some(Fault::CutOff(bytes)) => self.forward(&mut client, &head, bytes),
             Some(Fault::StallMidBody(bytes, time)) => {

@@ -1,59 +1,61 @@
-//! Objects in an S3 bucket (AWS, Garage, MinIO, ...), with path-style addresses.
+//! Objects in an S3 bucket (AWS, Garage, MinIO, ...).
 //!
-//! Requests are authorized by signed URLs that are valid for a few minutes. An upload becomes an object when its last
-//! byte has arrived: a killed one leaves nothing.
+//! Requests are authorized by signed URLs that are valid for a few minutes; without credentials they are not, which is
+//! enough to read what everybody may read. An upload becomes an object when its last byte has arrived: a killed one
+//! leaves no object, and, when it was large enough to go in parts, parts that [`Write::abort_stale_uploads`] removes.
 
+mod failure;
 mod list;
+mod multipart;
 
-use crate::transport::{self, Answer, Timeouts, Transport};
-use crate::{Listed, Read, S3Address, StoreError, Write, name, range};
+use crate::retry::Retrier;
+use crate::transport::{self, Answer, Transport};
+use crate::{Listed, Options, Read, S3Address, StoreError, Style, Write, name, range};
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 use ureq::http::StatusCode;
 
-/// Largest object that [`S3`] can put, in bytes: what S3 takes in one request ("Uploading objects").
-pub const MAX_PUT: u64 = 5 << 30;
 /// How long a signed URL is valid: a request that starts later was not ours. The clocks may differ by 15 minutes.
 const SIGNATURE_VALID: Duration = Duration::from_secs(15 * 60);
-/// As much of an error document as is read, in bytes.
-const MAX_ERROR: u64 = 64 << 10;
-/// As much of an error message as is shown, in characters.
-const MAX_SHOWN: usize = 200;
 
-/// A store in a bucket. Each call is one try; [`crate::open_write`] adds retries.
+/// A store in a bucket. Each call is one try, but for the parts of a large object, which are tried again each;
+/// [`crate::open_write`] adds retries.
 #[derive(Clone)]
 pub struct S3 {
     address: S3Address,
     bucket: Bucket,
-    credentials: Credentials,
+    credentials: Option<Credentials>,
     transport: Transport,
+    parts: Retrier,
 }
 
 impl S3 {
-    /// The store at this address, which must have credentials.
+    /// The store at this address; requests are anonymous when it has no credentials.
     ///
     /// # Errors
-    /// [`StoreError::BadUrl`] when credentials are missing or the host makes no URL.
-    pub fn new(address: S3Address, timeouts: Timeouts) -> Result<Self, StoreError> {
+    /// [`StoreError::BadUrl`] when the host or the bucket makes no URL.
+    pub fn new(address: S3Address, options: &Options) -> Result<Self, StoreError> {
         if cfg!(not(feature = "tls")) && address.tls {
             return Err(bad(&address, "this program is built without TLS"));
         }
-        let credentials = address.credentials.as_ref().map(|(key, secret)| Credentials::new(key, secret)).ok_or_else(|| {
-            bad(&address, "no credentials: write KEY:SECRET@ before the host, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-        })?;
         let scheme = if address.tls { "https" } else { "http" };
         let endpoint = format!("{scheme}://{}", address.host)
             .parse()
             .map_err(|_| bad(&address, "the host is not valid"))?;
-        let bucket = Bucket::new(endpoint, UrlStyle::Path, address.bucket.clone(), address.region.clone())
+        let style = match address.style {
+            Style::Path => UrlStyle::Path,
+            Style::VirtualHost => UrlStyle::VirtualHost,
+        };
+        let bucket = Bucket::new(endpoint, style, address.bucket.clone(), address.region.clone())
             .map_err(|error| bad(&address, error.to_string()))?;
         Ok(Self {
-            address,
             bucket,
-            credentials,
-            transport: Transport::new(timeouts, false),
+            credentials: credentials(&address),
+            address,
+            transport: Transport::new(options.timeouts, false),
+            parts: Retrier::new(options.schedule, options.observer.clone()),
         })
     }
 
@@ -73,31 +75,13 @@ impl S3 {
         let key = self.key(name)?;
         let url = self
             .bucket
-            .get_object(Some(&self.credentials), &key)
+            .get_object(self.credentials.as_ref(), &key)
             .sign(SIGNATURE_VALID);
         self.transport.get(self, url.as_str(), range)
     }
 
-    /// What an answer other than the expected one means. The document names a missing bucket; that is no missing object.
-    fn failure(&self, name: &str, mut answer: Answer) -> StoreError {
-        let document = answer
-            .body_mut()
-            .with_config()
-            .limit(MAX_ERROR)
-            .lossy_utf8(true)
-            .read_to_string();
-        let document = document.unwrap_or_default();
-        let code = element(&document, "Code");
-        if answer.status() == StatusCode::NOT_FOUND && code != Some("NoSuchBucket") {
-            return StoreError::not_found(self, name);
-        }
-        let message = [code, element(&document, "Message")]
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join(": ");
-        let message = message.escape_debug().take(MAX_SHOWN).collect::<String>();
-        transport::status_error(self, name, answer.status(), (!message.is_empty()).then_some(message))
+    fn failure(&self, name: &str, answer: Answer) -> StoreError {
+        failure::failure(self, name, answer)
     }
 }
 
@@ -126,7 +110,7 @@ impl Read for S3 {
         let key = self.key(name)?;
         let url = self
             .bucket
-            .head_object(Some(&self.credentials), &key)
+            .head_object(self.credentials.as_ref(), &key)
             .sign(SIGNATURE_VALID);
         let answer = self.transport.head(self, url.as_str())?;
         match answer.status() {
@@ -149,13 +133,13 @@ impl Read for S3 {
 
 impl Write for S3 {
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        if bytes.len() as u64 > MAX_PUT {
-            return Err(StoreError::too_large(self, name, MAX_PUT));
+        if bytes.len() > multipart::PART {
+            return multipart::put(self, name, bytes);
         }
         let key = self.key(name)?;
         let url = self
             .bucket
-            .put_object(Some(&self.credentials), &key)
+            .put_object(self.credentials.as_ref(), &key)
             .sign(SIGNATURE_VALID);
         let answer = self.transport.put(self, url.as_str(), bytes)?;
         if answer.status().is_success() {
@@ -169,11 +153,15 @@ impl Write for S3 {
         list::entries(self, prefix)
     }
 
+    fn abort_stale_uploads(&self, older_than: Duration) -> Result<usize, StoreError> {
+        multipart::abort_stale(self, older_than)
+    }
+
     fn delete(&self, name: &str) -> Result<(), StoreError> {
         let key = self.key(name)?;
         let url = self
             .bucket
-            .delete_object(Some(&self.credentials), &key)
+            .delete_object(self.credentials.as_ref(), &key)
             .sign(SIGNATURE_VALID);
         let answer = self.transport.delete(self, url.as_str())?;
         if answer.status().is_success() {
@@ -194,15 +182,17 @@ impl fmt::Debug for S3 {
     }
 }
 
+fn credentials(address: &S3Address) -> Option<Credentials> {
+    let (key, secret) = address.credentials.as_ref()?;
+    Some(match &address.session_token {
+        Some(token) => Credentials::new_with_token(key, secret, token),
+        None => Credentials::new(key, secret),
+    })
+}
+
 fn bad(address: &S3Address, reason: impl Into<String>) -> StoreError {
     StoreError::BadUrl {
         url: address.to_string(),
         reason: reason.into(),
     }
-}
-
-/// The text of the first `<tag>` of an error document. Good enough for a message, and nothing else is done with it.
-fn element<'a>(document: &'a str, tag: &str) -> Option<&'a str> {
-    let (_, rest) = document.split_once(&format!("<{tag}>"))?;
-    rest.split_once('<').map(|(text, _)| text.trim())
 }
