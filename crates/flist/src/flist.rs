@@ -9,6 +9,7 @@ use crate::erofs::reader::{self, Image, Kind, NameRecord};
 use crate::error::{FlistError, show};
 use crate::header::{ChunkSizes, Header, Section};
 use crate::names::Children;
+use crate::prefetch;
 use crate::table::{BlobRef, Tables};
 use crate::verity::ObjectDigest;
 
@@ -23,6 +24,7 @@ pub struct Flist {
     pub(crate) tables: Tables,
     /// Where each of the tables' references starts in its file.
     starts: Vec<u64>,
+    prefetch: Vec<u64>,
 }
 
 /// A name in an flist.
@@ -116,6 +118,10 @@ impl Flist {
         let image = reader::read(&bytes[..header.range(Section::Erofs).end])?;
         let tables = Tables::parse(&bytes, &header)?;
         check_content(&image, &tables)?;
+        let prefetch = header.range(Section::Prefetch);
+        let prefetch = prefetch::parse(&bytes[prefetch.clone()], prefetch.start, |nid| {
+            tables.files.contains_key(&nid)
+        })?;
         Ok(Self {
             digest: Digest::of(&bytes),
             sizes: header.sizes,
@@ -124,6 +130,7 @@ impl Flist {
             starts: starts(&tables),
             image,
             tables,
+            prefetch,
         })
     }
 
@@ -145,6 +152,12 @@ impl Flist {
     /// The blobs that hold the content, each once.
     pub fn blobs(&self) -> &[BlobRef] {
         &self.tables.blobs
+    }
+
+    /// The inode numbers of the files to fetch first, in the order in which they will be wanted: all of them files
+    /// with content outside the flist, each once.
+    pub fn prefetch(&self) -> &[u64] {
+        &self.prefetch
     }
 
     /// Bytes of content, hard links counted once: what an unpacked copy takes on a disk, at least.

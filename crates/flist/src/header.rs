@@ -47,7 +47,7 @@ pub(crate) enum Section {
     Blobs,
     /// The chunks of each file.
     Files,
-    /// Room for the list of what to fetch first; readers that do not know it ignore it.
+    /// The list of what to fetch first.
     Prefetch,
 }
 
@@ -227,6 +227,25 @@ fn sections(raw: &RawHeader, file: &[u8]) -> Result<[Range<usize>; SECTIONS], Fl
     } else {
         Err(wrong(position, "bytes behind the last section"))
     }
+}
+
+/// The same file with another prefetch list.
+///
+/// # Errors
+/// [`FlistError::Features`] for features of any group that this program does not know: it would lose them.
+#[cfg(feature = "pack")]
+pub(crate) fn with_prefetch(file: &[u8], list: Vec<u8>) -> Result<Vec<u8>, FlistError> {
+    let header = Header::parse(file)?;
+    let (raw, _) = RawHeader::ref_from_prefix(file).map_err(|_| too_short(file))?;
+    let features = raw.compatible.get() | raw.read_compatible.get() | raw.incompatible.get();
+    if features != 0 {
+        return Err(FlistError::Features(features));
+    }
+    let part = |section| file[header.range(section)].to_vec();
+    let image = file[..header.range(Section::Erofs).end].to_vec();
+    let [_, chunks, frames, blobs, files, _] = Section::ALL;
+    let tables = [part(chunks), part(frames), part(blobs), part(files), list];
+    Ok(assemble(image, tables, header.sizes))
 }
 
 /// Puts the parts of an flist together. `image` is the EROFS image with 1,024 unused bytes in front; `tables` are the

@@ -33,6 +33,12 @@ pub trait Image: Send + Sync {
     /// [`ReadError`].
     fn read_at(&self, inode: u64, range: Range<u64>) -> Result<Vec<u8>, ReadError>;
 
+    /// The inode numbers of the files to fetch first, in the order in which they will be wanted; formats without such a
+    /// list give none.
+    fn prefetch(&self) -> &[u64] {
+        &[]
+    }
+
     /// Checks that the store holds what the image names; returns what is wrong, nothing when all is well. With
     /// [`Depth::Full`] that is every object of the store, and every file by [`verify_files`](crate::verify_files).
     fn verify(&self, depth: Depth, progress: &Progress<'_>) -> Vec<Finding>;

@@ -25,19 +25,27 @@
 //! | `names` | finding a path |
 //! | `pack` | a tree into an flist and blobs |
 //! | `read`, `cache`, `tree`, `unpack`, `verify` | content back, in memory, to a directory, or only checked |
+//! | `diff` | what two images have different, and what has to travel |
+//! | `clone`, [`gc`] | blobs from store to store, and away from one |
+//! | `prefetch` | what to fetch first |
 //! | `verity` | fs-verity digests |
 
 mod blob;
 mod cache;
+mod clone;
+mod diff;
 mod erofs;
 mod error;
 mod flist;
 mod frame;
+pub mod gc;
 mod header;
 mod image;
 mod names;
 #[cfg(feature = "pack")]
 mod pack;
+mod parallel;
+mod prefetch;
 mod read;
 mod table;
 mod tree;
@@ -46,15 +54,19 @@ mod verify;
 mod verity;
 
 pub use blob::{BLOB_LIMIT, FOOTER_LENGTH};
+pub use clone::{CloneError, Cloned, clone};
+pub use diff::{Aspect, Change, Difference, Transfer, diff, transfer};
 pub use error::{FlistError, Part, ReadError, show};
 pub use flist::{Entry, EntryKind, Flist};
 pub use header::ChunkSizes;
 pub use image::{Advance, Image, Progress};
 #[cfg(feature = "pack")]
 pub use pack::{PackError, PackOptions, PackStats, Packed, pack};
+#[cfg(feature = "pack")]
+pub use prefetch::{PrefetchError, with_prefetch};
 pub use read::Reader;
 pub use table::BlobRef;
 pub use tree::{TreeReadError, to_tree};
-pub use unpack::{UnpackError, UnpackOptions, Unpacked, unpack};
+pub use unpack::{Before, Operation, UnpackError, UnpackOptions, Unpacked, unpack, unpack_observed};
 pub use verify::{Depth, Finding, verify_files};
 pub use verity::{ObjectDigest, VerityHasher};

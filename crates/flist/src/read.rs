@@ -93,6 +93,10 @@ impl Image for Reader {
         Ok(out)
     }
 
+    fn prefetch(&self) -> &[u64] {
+        self.flist.prefetch()
+    }
+
     fn verify(&self, depth: Depth, progress: &Progress<'_>) -> Vec<Finding> {
         verify::reader(self, depth, progress)
     }

@@ -226,7 +226,10 @@ fn unpack_never_leaves_its_directory() {
     std::os::unix::fs::symlink(&outside, target.join("bin")).unwrap();
     let store = Memory::new();
     let flist = parsed(&packed(&small(), &store));
-    let options = UnpackOptions { privileged: false };
+    let options = UnpackOptions {
+        privileged: false,
+        ..UnpackOptions::default()
+    };
     let error = unpack(&reader(&flist, &store), &target, &options, &|_| {})
         .unwrap_err()
         .to_string();
@@ -241,7 +244,10 @@ fn without_privilege_device_nodes_are_left_out_and_named() {
     tree.link("null2", tree.find("null").unwrap()).unwrap();
     let store = Memory::new();
     let flist = parsed(&packed(&tree, &store));
-    let options = UnpackOptions { privileged: false };
+    let options = UnpackOptions {
+        privileged: false,
+        ..UnpackOptions::default()
+    };
     let done = unpack(&reader(&flist, &store), directory.path(), &options, &|_| {}).unwrap();
     assert_eq!(done.left_out, [b"null".to_vec(), b"null2".to_vec()]);
     assert!(directory.path().join("bin/link").exists() && !directory.path().join("null2").exists());

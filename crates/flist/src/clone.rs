@@ -1,0 +1,102 @@
+//! The content of an flist copied to another store: only what is missing there travels.
+//!
+//! Every blob is checked against its digest on the way. An flist may be put beside its blobs when this is done, not
+//! before. What a crash or an error leaves is whole blobs, which the next try finds there.
+
+use mos_store::{Read, StoreError, Write};
+
+use crate::blob::BLOB_LIMIT;
+use crate::flist::Flist;
+use crate::image::{Advance, Progress};
+use crate::parallel;
+use crate::table::BlobRef;
+
+/// Blobs that travel at a time: each is in memory as a whole, about 17 MiB at most as we pack them.
+const AT_ONCE: usize = 3;
+
+/// What was done, in counts and bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cloned {
+    /// Blobs that the destination had.
+    pub present_blobs: u64,
+    /// Their bytes.
+    pub present_bytes: u64,
+    /// Blobs that were copied.
+    pub copied_blobs: u64,
+    /// Their bytes.
+    pub copied_bytes: u64,
+}
+
+/// Why a clone is not complete.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloneError {
+    /// The source's bytes are not the blob: a trust failure. Nothing of it was put.
+    #[error("{from}: blob {} is not what the flist names ({why}): the store is damaged or was tampered with", blob.digest)]
+    Tampered {
+        /// The source's address.
+        from: String,
+        /// The blob.
+        blob: BlobRef,
+        /// How it showed.
+        why: &'static str,
+    },
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Copies the blobs of an flist that `to` does not have with their lengths. `progress` counts blobs as files, those that
+/// were there included.
+///
+/// # Errors
+/// [`CloneError`]: the first; blobs that are on their way then are still put.
+pub fn clone(flist: &Flist, from: &dyn Read, to: &dyn Write, progress: &Progress<'_>) -> Result<Cloned, CloneError> {
+    let names: Vec<String> = flist.blobs().iter().map(|blob| blob.digest.blob_name()).collect();
+    let there = to.lengths(&names)?;
+    let (present, missing): (Vec<_>, Vec<_>) = flist
+        .blobs()
+        .iter()
+        .zip(there)
+        .partition(|(blob, there)| *there == Some(blob.length));
+    let bytes = |blobs: &[(&BlobRef, Option<u64>)]| blobs.iter().map(|(blob, _)| blob.length).sum();
+    let done = Cloned {
+        present_blobs: present.len() as u64,
+        present_bytes: bytes(&present),
+        copied_blobs: missing.len() as u64,
+        copied_bytes: bytes(&missing),
+    };
+    progress(Advance {
+        files: done.present_blobs,
+        bytes: done.present_bytes,
+    });
+    parallel::for_each(AT_ONCE, missing.into_iter().map(Ok), |(blob, _)| {
+        let name = blob.digest.blob_name();
+        to.put(&name, &fetch(blob, &name, from)?)?;
+        progress(Advance {
+            files: 1,
+            bytes: blob.length,
+        });
+        Ok::<_, CloneError>(())
+    })?;
+    Ok(done)
+}
+
+fn fetch(blob: &BlobRef, name: &str, from: &dyn Read) -> Result<Vec<u8>, CloneError> {
+    let tampered = |why| CloneError::Tampered {
+        from: from.address(),
+        blob: *blob,
+        why,
+    };
+    if blob.length > BLOB_LIMIT {
+        return Err(tampered("it is larger than the 64 MiB that are read at once"));
+    }
+    let bytes = match from.get(name, blob.length) {
+        Err(StoreError::TooLarge { .. }) => return Err(tampered("it is longer")),
+        other => other?,
+    };
+    match blob.digest.matches(&bytes) {
+        true => Ok(bytes),
+        false => Err(tampered("its digest is another")),
+    }
+}
