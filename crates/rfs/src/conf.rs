@@ -9,9 +9,9 @@ use std::fmt;
 use crate::route::Route;
 
 /// Bucket of the route, as a path, when `ROUTE_PATH` is not given.
-const DEFAULT_ROUTE_PATH: &str = "/blobs";
+pub const ROUTE_PATH: &str = "/blobs";
 /// Region of the route when `ROUTE_REGION` is not given: the one that Garage answers to.
-const DEFAULT_ROUTE_REGION: &str = "garage";
+pub const ROUTE_REGION: &str = "garage";
 /// Region of the store when `S3_REGION` is not given.
 const DEFAULT_REGION: &str = "us-east-1";
 /// Folder of flists below the prefix when `MANIFESTS_SUBPATH` is not given.
@@ -123,12 +123,10 @@ impl Conf {
             route_endpoint: variables
                 .endpoint("ROUTE_ENDPOINT")?
                 .unwrap_or_else(|| endpoint.clone()),
-            route_path: variables
-                .take("ROUTE_PATH")
-                .unwrap_or_else(|| DEFAULT_ROUTE_PATH.to_owned()),
+            route_path: variables.take("ROUTE_PATH").unwrap_or_else(|| ROUTE_PATH.to_owned()),
             route_region: variables
                 .take("ROUTE_REGION")
-                .unwrap_or_else(|| DEFAULT_ROUTE_REGION.to_owned()),
+                .unwrap_or_else(|| ROUTE_REGION.to_owned()),
             manifests: trimmed(
                 variables
                     .take("MANIFESTS_SUBPATH")
@@ -157,13 +155,13 @@ impl Conf {
     /// [`warning`](crate::warning).
     pub fn route(&self) -> Option<Route> {
         let keys = self.read.as_ref()?;
-        let path = trimmed(self.route_path.clone());
-        Some(self.route_endpoint.route(keys, &path, &self.route_region))
+        Some(self.route_endpoint.route(keys, &self.route_path, &self.route_region))
     }
 }
 
 impl Endpoint {
-    fn parse(text: &str) -> Option<Self> {
+    /// Parses `http(s)://host[:port]`; `None` when it is something else.
+    pub fn parse(text: &str) -> Option<Self> {
         let (tls, rest) = match text.split_once("://")? {
             ("http", rest) => (false, rest),
             ("https", rest) => (true, rest),
@@ -180,7 +178,9 @@ impl Endpoint {
         Some(Self { tls, host, port })
     }
 
-    fn route(&self, keys: &KeyPair, path: &str, region: &str) -> Route {
+    /// `s3(s)://KEY:SECRET@host:port/path?region=R`: the route of all blocks in a bucket here.
+    pub fn route(&self, keys: &KeyPair, path: &str, region: &str) -> Route {
+        let path = path.trim_matches('/');
         let scheme = if self.tls { "s3s" } else { "s3" };
         let (access, secret) = (encode(&keys.access), encode(&keys.secret));
         let (host, port) = (&self.host, self.port);

@@ -74,11 +74,15 @@ impl Rfs {
 
 /// What everybody who writes this route into an flist should know; `None` when it holds no credential.
 pub fn warning(route: &Route) -> Option<String> {
+    let encoded = match route.needs_decoding() {
+        true => "; rfs and myfs cannot use it, because it has characters that they do not decode",
+        false => "",
+    };
     route.has_password().then(|| {
         format!(
             "the route {route} puts its key into the flist, readable by everybody who gets the file: it must be one that \
-             can only read, and when it is withdrawn every copy of the flist stops working; a public bucket or web server \
-             behind the route needs no key"
+             can only read, and when it is withdrawn every copy of the flist stops working{encoded}; a public bucket or \
+             web server behind the route needs no key"
         )
     })
 }
@@ -223,6 +227,8 @@ mod tests {
         assert_eq!(rfs.remove_routes("dir:///other"), 0);
         assert_eq!(rfs.remove_routes(&url), 1);
         assert_eq!(rfs.set_routes(vec![Route::everywhere("https://h/blobs")]), [""; 0]);
+        let decoded = |url: &str| warning(&Route::everywhere(url)).unwrap().contains("do not decode");
+        assert!(decoded("s3://K:a%2Fb@h:1/b") && !decoded("s3://K:ab@h:1/%20"));
     }
 
     #[test]

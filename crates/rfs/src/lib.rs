@@ -25,13 +25,14 @@
 //! | `database` | SQLite: the schema, bytes to rows and back |
 //! | `catalogue` | [`Rfs`]: rows checked, paths, entries |
 //! | `route`, `stores` | where blocks are: the grammar, and the stores behind it |
-//! | `read`, `verify` | content, verified |
+//! | `read`, `cache`, `verify` | content, verified |
 //! | `pack` | a tree into an flist and blocks |
 //! | `convert` | any image into a tree, for either packer |
 //! | `edit` | routes and tags of a file |
 //! | `conf` | the `rfs.conf` and `myfs.conf` of older builders |
 
 mod block;
+mod cache;
 mod catalogue;
 mod conf;
 #[cfg(feature = "pack")]
@@ -48,7 +49,7 @@ mod verify;
 
 pub use block::{BLOCK_SIZE, BlockRef};
 pub use catalogue::Rfs;
-pub use conf::{Conf, ConfError, Endpoint, KeyPair};
+pub use conf::{Conf, ConfError, Endpoint, KeyPair, ROUTE_PATH, ROUTE_REGION};
 #[cfg(feature = "pack")]
 pub use convert::{ConvertError, Spooled};
 pub use edit::{FileError, edit, warning};

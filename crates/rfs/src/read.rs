@@ -1,35 +1,22 @@
 //! The content of files, from stores that are not trusted.
 
-use std::collections::VecDeque;
 use std::io::Write;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use mos_flist::{Depth, Entry, Finding, Image, Part, Progress, ReadError, show};
 
 use crate::block::{BLOCK_SIZE, BlockRef};
+use crate::cache::Cache;
 use crate::catalogue::{Record, Rfs};
 use crate::stores::{Fetch, Stores};
-
-/// Blocks that a reader keeps: 16 MiB.
-const CACHE_BLOCKS: usize = 32;
 
 /// Reads files of one flist. May be shared between threads.
 #[derive(Debug)]
 pub struct Reader {
     rfs: Arc<Rfs>,
     stores: Stores,
-    cache: Mutex<Cache>,
-}
-
-/// Plain blocks by their key, which is the hash of what they hold; the last used one at the back.
-#[derive(Default)]
-struct Cache(VecDeque<([u8; 32], Arc<Vec<u8>>)>);
-
-impl std::fmt::Debug for Cache {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} blocks", self.0.len())
-    }
+    cache: Cache,
 }
 
 impl Reader {
@@ -39,7 +26,7 @@ impl Reader {
         Self {
             rfs,
             stores,
-            cache: Mutex::default(),
+            cache: Cache::default(),
         }
     }
 
@@ -82,27 +69,15 @@ impl Reader {
     }
 
     fn block(&self, block: &BlockRef, file: &dyn Fn() -> String) -> Result<Arc<Vec<u8>>, ReadError> {
-        if let Some(plain) = self.cache().get(&block.key) {
-            return Ok(plain);
-        }
-        match self.stores.fetch(block) {
-            Fetch::Plain(plain) => {
-                let plain = Arc::new(plain);
-                self.cache().insert(block.key, plain.clone());
-                Ok(plain)
-            }
+        self.cache.get(block.key, || match self.stores.fetch(block) {
+            Fetch::Plain(plain) => Ok(plain),
             Fetch::Tampered(why) => Err(tampered(file(), block, why)),
             Fetch::Failed(source) => Err(ReadError::Store {
                 file: file(),
                 part: Part::Block(block.name()),
                 source: Box::new(source),
             }),
-        }
-    }
-
-    fn cache(&self) -> MutexGuard<'_, Cache> {
-        // Nothing panics while it holds the lock.
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        })
     }
 
     fn file(&self, inode: u64) -> Option<&Record> {
@@ -143,25 +118,6 @@ impl Image for Reader {
 
     fn verify(&self, depth: Depth, progress: &Progress<'_>) -> Vec<Finding> {
         crate::verify::reader(self, &self.stores, depth, progress)
-    }
-}
-
-impl Cache {
-    fn get(&mut self, key: &[u8; 32]) -> Option<Arc<Vec<u8>>> {
-        let position = self.0.iter().position(|(other, _)| other == key)?;
-        let entry = self.0.remove(position)?;
-        let plain = entry.1.clone();
-        self.0.push_back(entry);
-        Some(plain)
-    }
-
-    fn insert(&mut self, key: [u8; 32], plain: Arc<Vec<u8>>) {
-        if !self.0.iter().any(|(other, _)| *other == key) {
-            self.0.push_back((key, plain));
-            if self.0.len() > CACHE_BLOCKS {
-                self.0.pop_front();
-            }
-        }
     }
 }
 

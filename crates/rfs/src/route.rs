@@ -110,6 +110,11 @@ impl Route {
         *self != self.without_password()
     }
 
+    /// Whether its credentials are percent-encoded, which rfs takes as they stand.
+    pub(crate) fn needs_decoding(&self) -> bool {
+        credentials(&self.url).is_some_and(|(_, credentials, _)| credentials.contains('%'))
+    }
+
     /// The store's address, as `mos-store` knows it.
     pub(crate) fn address(&self) -> Result<Address, RouteError> {
         let scheme = self.scheme();
