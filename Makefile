@@ -10,7 +10,7 @@ CARGO  ?= cargo
 PORT   ?= 8080
 MOS    := dist/bin/mos
 
-.PHONY: help run test build check unit system deny deps-build deps-run deps-test bench clean
+.PHONY: help run test build check unit system deny test-garage deps-build deps-run deps-test bench clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ unit: deps-test build ## All tests: units, programs, whole nodes in QEMU
 
 deny: deps-test ## Licences, duplicates, sources, advisories
 	scripts/deny.sh
+
+test-garage: deps-test ## Buckets, against a real Garage server (built from crates.io the first time: long)
+	$(CARGO) xtask test-garage
 
 bench: build ## Measure what SPECIFICATION.md promises
 	$(CARGO) xtask bench

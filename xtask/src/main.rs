@@ -1,7 +1,8 @@
-//! Developer glue: `cargo xtask build|layers|bench`. Everything a user needs is in `mos` itself.
+//! Developer glue: `cargo xtask build|layers|bench|test-garage`. Everything a user needs is in `mos` itself.
 
 mod bench;
 mod build;
+mod garage;
 mod layers;
 
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   build     mos and the node's programs, into dist/bin and dist/node
   bench     measure what SPECIFICATION.md promises: `bench build`, `bench boot`, or both
   layers    check that every crate uses only crates above it in ARCHITECTURE.md
+  test-garage  the tests of buckets against Garage, which is built first when it is not there
 ";
 
 fn main() -> ExitCode {
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(std::env::args().nth(2).as_deref()),
         Some("build") => build::run(),
         Some("layers") => layers::check(),
+        Some("test-garage") => garage::test(),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

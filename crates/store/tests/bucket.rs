@@ -133,7 +133,7 @@ fn large_objects_go_in_parts() {
 fn a_part_that_is_lost_is_sent_again_by_itself() {
     let server = S3Server::start();
     let store = open_write(&server.url()).unwrap();
-    let bytes = vec![5; 33 << 20];
+    let bytes = vec![5; 48 << 20];
     // The second connection breaks within a part, the others hold.
     let proxy = cut_second(server.address(), 3 << 20);
     let flaky = server.url().replace(&server.address().to_string(), &proxy.to_string());
@@ -149,7 +149,7 @@ fn a_part_that_is_lost_is_sent_again_by_itself() {
         6,
         "begin, three parts and one of them again, complete"
     );
-    assert!(store.get("large", 33 << 20).unwrap() == bytes);
+    assert!(store.get("large", 48 << 20).unwrap() == bytes);
 }
 
 #[test]

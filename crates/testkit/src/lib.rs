@@ -1,7 +1,9 @@
 //! Servers for tests, on free ports of the loopback interface. Tests only: whatever fails here panics.
 
+mod garage;
 mod http;
 mod s3;
 
+pub use garage::Garage;
 pub use http::{Fault, HttpServer};
 pub use s3::S3Server;

@@ -140,7 +140,9 @@ impl Router {
                 self.shared.state().answered(name, number);
                 Ok(answer)
             }
-            Err(error) => Err(error.unwrap_or_else(|| StoreError::not_found(self, name))),
+            // No store holds it, or none that does has it.
+            Err(None | Some(StoreError::NotFound { .. })) => Err(StoreError::not_found(self, name)),
+            Err(Some(error)) => Err(error),
         }
     }
 }

@@ -196,3 +196,37 @@ fn bad(address: &S3Address, reason: impl Into<String>) -> StoreError {
         reason: reason.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Address;
+
+    fn store(url: &str, session_token: Option<&str>) -> S3 {
+        let Ok(Address::S3(mut address)) = Address::parse(url) else {
+            panic!("the address of a bucket")
+        };
+        address.session_token = session_token.map(str::to_owned);
+        S3::new(address, &Options::default()).unwrap()
+    }
+
+    fn signed(store: &S3) -> String {
+        let action = store.bucket.get_object(store.credentials.as_ref(), "a");
+        action.sign(SIGNATURE_VALID).into()
+    }
+
+    #[test]
+    fn both_styles_the_region_and_the_session_token_reach_the_request() {
+        let path = signed(&store("s3s://K:S@host:9000/bucket/p?region=r", None));
+        assert!(
+            path.starts_with("https://host:9000/bucket/a?") && path.contains("%2Fr%2Fs3%2F"),
+            "{path}"
+        );
+        let hosted = signed(&store("s3://K:S@host:9000/bucket?style=virtual", Some("to/ken")));
+        assert!(hosted.starts_with("http://bucket.host:9000/a?"), "{hosted}");
+        assert!(hosted.contains("X-Amz-Security-Token=to%2Fken"), "{hosted}");
+        assert_eq!(signed(&store("s3://host/bucket", None)), "http://host/bucket/a");
+        let shown = format!("{:?}", store("s3://K:hush@host/bucket", Some("hush")));
+        assert!(!shown.contains("hush"), "{shown}");
+    }
+}
