@@ -227,6 +227,11 @@ impl Flist {
         }
     }
 
+    /// True for a regular file whose content is in the flist itself: it needs no object.
+    pub fn is_inline(&self, inode: u64) -> bool {
+        matches!(self.place(inode), Some(Place::Inline(_)))
+    }
+
     /// The first name of an inode, for messages. Walks through the whole flist.
     pub(crate) fn name_of(&self, inode: u64) -> String {
         let entry = self.entries().find(|entry| entry.inode == inode);

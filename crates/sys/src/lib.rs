@@ -6,6 +6,7 @@
 pub mod child;
 pub mod durable;
 pub mod link;
+pub mod loop_device;
 pub mod peer;
 pub mod signals;
 pub mod socket;

@@ -1,0 +1,44 @@
+//! Images at a directory, by the kernel alone or by a daemon.
+//!
+//! | way | when | what runs |
+//! |---|---|---|
+//! | [`Way::Kernel`] | root, all content local | nothing: EROFS for the names, overlay for the content |
+//! | [`Way::Passthrough`] | root, Linux 6.9 | a daemon for the names and for content that is still missing |
+//! | [`Way::Fuse`] | else | a daemon |
+//!
+//! All three give the same tree. [`mount`] does it, [`unmount`] undoes it, also after a daemon died.
+//!
+//! * **Nothing unverified is read.** Bytes come through [`Image`](mos_flist::Image), which checks them, or from objects,
+//!   which were checked when they arrived. What is wrong is `EIO` for the reader and one line in the log.
+//! * **Nothing hangs.** Names and attributes come from memory. A read waits for a store for a bounded time, then it
+//!   fails with `EIO`; the next one tries again.
+//! * **Crashes leave nothing that is wrong**, see [`MountOptions::cache`]. A mount whose daemon died answers
+//!   `ENOTCONN` and is replaced by the next mount at its place.
+//!
+//! Linux stacks two file systems and no more. The kernel's way takes two (overlay over EROFS on a file) where a loop
+//! device would take one, FUSE with passthrough takes one, plain FUSE none; each writable layer on top takes one more.
+
+mod content;
+pub mod daemon;
+mod error;
+mod fuse;
+mod index;
+mod kernel;
+mod mounted;
+mod objects;
+mod opened;
+mod options;
+mod prefetch;
+mod session;
+mod table;
+mod trace;
+mod unmount;
+mod way;
+mod workers;
+
+pub use error::MountError;
+pub use mounted::{Mounted, mount};
+pub use options::{How, Log, MountOptions, Prefetch, Source};
+pub use trace::parse as parse_list;
+pub use unmount::{Unmounted, unmount};
+pub use way::Way;

@@ -1,0 +1,338 @@
+//! Mounting, and what is there afterwards.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+
+use fuser::BackgroundSession;
+use mos_sys::signals::Signals;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::content::{Content, CopyError, Shared};
+use crate::error::MountError;
+use crate::fuse::ImageFs;
+use crate::index::{Index, NodeId};
+use crate::kernel::{self, Upper};
+use crate::objects::Objects;
+use crate::opened::Opened;
+use crate::options::{MountOptions, Prefetch, Source};
+use crate::prefetch::{self, Shelf};
+use crate::trace::Trace;
+use crate::unmount::{Unmounted, clear, unmount};
+use crate::way::{Facts, Way, choose};
+use crate::workers::Workers;
+use crate::{session, table};
+
+/// Files that wait for becoming objects.
+const PROMOTIONS: usize = 256;
+
+/// A mount that is there and answers.
+#[derive(Debug)]
+pub struct Mounted {
+    place: PathBuf,
+    way: Way,
+    why: String,
+    daemon: Option<Daemon>,
+}
+
+/// What answers for a FUSE mount. Dropping it takes the mount away.
+#[derive(Debug)]
+struct Daemon {
+    session: Option<BackgroundSession>,
+    place: PathBuf,
+    stop: Arc<AtomicBool>,
+}
+
+/// Mounts an image at a directory. When this returns, the mount answers.
+///
+/// The kernel's way leaves nothing behind in this process. A FUSE mount is answered by threads of this process for as
+/// long as the [`Mounted`] lives: [`Mounted::serve`] waits for its end. What a dead daemon left at the directory is
+/// replaced; a living mount of ours there is an error.
+///
+/// # Errors
+/// [`MountError`]; nothing is mounted then.
+pub fn mount(source: Source, directory: &Path, options: &MountOptions) -> Result<Mounted, MountError> {
+    let place = clear(directory)?;
+    let name = source.name.clone();
+    let index = Index::build(&*source.image).map_err(|why| MountError::Image { name, why })?;
+    let content = Arc::new(Content::new(source, index, options.log.clone()));
+    let shelf = shelf(options)?;
+    let files = external(&content);
+    if let (Prefetch::All, Some(shelf)) = (&options.prefetch, &shelf) {
+        prefetch::fetch(&content, shelf, &files, &AtomicBool::new(false))
+            .map_err(|(_, error)| copy_error(error, shelf))?;
+    }
+    let upper = options.writable.as_deref().map(Upper::prepare).transpose()?;
+    let job = Job {
+        place,
+        content,
+        shelf,
+        options,
+        upper,
+        root: rustix::process::geteuid().is_root(),
+    };
+    let facts = Facts {
+        root: job.root,
+        erofs: job.content.source.flist.is_some(),
+        cache: job.shelf.is_some(),
+        missing: job.missing(&files),
+    };
+    let (kernel, why) = choose(options.how, facts)?;
+    if kernel { job.by_kernel(why) } else { job.by_fuse(why) }
+}
+
+struct Job<'a> {
+    place: PathBuf,
+    content: Shared,
+    shelf: Option<Shelf>,
+    options: &'a MountOptions,
+    upper: Option<Upper>,
+    root: bool,
+}
+
+impl Job<'_> {
+    fn missing(&self, files: &[NodeId]) -> usize {
+        let Some(shelf) = &self.shelf else { return files.len() };
+        let index = &self.content.index;
+        let here = |id: &&NodeId| {
+            let object = index.object(**id);
+            object.is_some_and(|object| shelf.objects.has(&object, index.node(**id).size))
+        };
+        files.len() - files.iter().filter(here).count()
+    }
+
+    fn by_kernel(self, why: String) -> Result<Mounted, MountError> {
+        let (Some(flist), Some(shelf)) = (&self.content.source.flist, &self.shelf) else {
+            return Err(MountError::place(&self.place, "no flist or no cache"));
+        };
+        let source = table::source(&self.content.source.name, Some(&flist.digest()));
+        kernel::mount(
+            flist,
+            &shelf.objects,
+            &shelf.cache,
+            &self.place,
+            &source,
+            self.upper.as_ref(),
+        )?;
+        Ok(Mounted {
+            place: self.place,
+            way: Way::Kernel,
+            why,
+            daemon: None,
+        })
+    }
+
+    fn by_fuse(self, why: String) -> Result<Mounted, MountError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let abilities = Arc::new(OnceLock::new());
+        let trace = self.options.trace_to.as_deref();
+        let trace = trace.map(|path| Trace::create(path, &self.content.index).map_err(MountError::io("write", path)));
+        let filesystem = ImageFs {
+            content: self.content.clone(),
+            objects: self.shelf.as_ref().map(|shelf| shelf.objects.clone()),
+            stack: self.stack(),
+            opened: Opened::default(),
+            workers: (!self.options.local_store).then(|| Workers::new(self.options.wait)),
+            trace: trace.transpose()?,
+            promote: self.promoter(),
+            kernel: abilities.clone(),
+        };
+        let source = table::source(&self.content.source.name, None);
+        let session = session::start(filesystem, &self.place, &source, self.options, self.root)?;
+        let daemon = Daemon {
+            session: Some(session),
+            place: self.place.clone(),
+            stop: stop.clone(),
+        };
+        if let Some(upper) = &self.upper {
+            kernel::make_writable(&self.place, &source, upper)?;
+        }
+        self.prefetch(stop);
+        let way = match abilities.get() {
+            Some(abilities) if abilities.passthrough => Way::Passthrough,
+            _ => Way::Fuse,
+        };
+        Ok(Mounted {
+            place: self.place,
+            way,
+            why,
+            daemon: Some(daemon),
+        })
+    }
+
+    /// How deep file systems are stacked with passthrough: one on top of where the objects are, or 0 for none.
+    fn stack(&self) -> u32 {
+        match &self.shelf {
+            Some(shelf) if self.root => 1 + depth(shelf.objects.root()),
+            _ => 0,
+        }
+    }
+
+    fn promoter(&self) -> Option<mpsc::SyncSender<NodeId>> {
+        let shelf = self.shelf.clone()?;
+        let content = self.content.clone();
+        let (sender, queue) = mpsc::sync_channel(PROMOTIONS);
+        let thread = std::thread::Builder::new().name("mos-promote".to_owned());
+        thread.spawn(move || prefetch::promote(&content, &shelf, &queue)).ok()?;
+        Some(sender)
+    }
+
+    fn prefetch(&self, stop: Arc<AtomicBool>) {
+        let Some(shelf) = &self.shelf else { return };
+        let index = &self.content.index;
+        let files: Vec<NodeId> = match &self.options.prefetch {
+            Prefetch::Own => self
+                .content
+                .source
+                .image
+                .prefetch()
+                .iter()
+                .filter_map(|ino| index.find(*ino))
+                .collect(),
+            Prefetch::Paths(paths) => paths.iter().filter_map(|path| index.at(path)).collect(),
+            Prefetch::Nothing | Prefetch::All => return,
+        };
+        let files: Vec<NodeId> = files.into_iter().filter(|id| index.node(*id).is_file()).collect();
+        if files.is_empty() {
+            return;
+        }
+        prefetch::in_background(self.content.clone(), shelf.clone(), files, stop);
+    }
+}
+
+impl Mounted {
+    /// Where it is.
+    pub fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// Which way was taken.
+    pub fn way(&self) -> Way {
+        self.way
+    }
+
+    /// Why that way was taken.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// True when threads of this process answer for it.
+    pub fn needs_this_process(&self) -> bool {
+        self.daemon.is_some()
+    }
+
+    /// Answers until somebody unmounts it or one of the signals comes, which unmounts it. Returns at once for a mount
+    /// that the kernel serves; that one stays.
+    ///
+    /// # Errors
+    /// [`MountError::Io`] when it cannot be unmounted.
+    pub fn serve(mut self, signals: &Signals) -> Result<(), MountError> {
+        let Some(daemon) = &mut self.daemon else { return Ok(()) };
+        let place = daemon.place.clone();
+        let failed = || MountError::io::<std::io::Error>("wait at", &place);
+        let (ended, end) = std::io::pipe().map_err(failed())?;
+        let session = daemon.session.take();
+        let thread = std::thread::spawn(move || {
+            let result = session.map_or(Ok(()), BackgroundSession::join);
+            drop(end);
+            result
+        });
+        loop {
+            let mut both = [
+                PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(ended.as_fd(), PollFlags::IN),
+            ];
+            match poll(&mut both, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(failed()(error.into())),
+            }
+            if !both[1].revents().is_empty() {
+                let result = thread
+                    .join()
+                    .unwrap_or_else(|_| Err(std::io::Error::other("a thread panicked")));
+                return result.map_err(failed());
+            }
+            if signals.next().is_ok_and(|signal| signal.is_some()) {
+                unmount(&daemon.place)?;
+                daemon.stop.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Takes it away.
+    ///
+    /// # Errors
+    /// As [`unmount`].
+    pub fn unmount(mut self) -> Result<Unmounted, MountError> {
+        let how = unmount(&self.place)?;
+        if let Some(daemon) = self.daemon.take() {
+            daemon.end(how);
+        }
+        Ok(how)
+    }
+}
+
+impl Daemon {
+    /// Waits for the threads, unless somebody still uses the mount.
+    fn end(mut self, how: Unmounted) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let (Some(session), Unmounted::Clean) = (self.session.take(), how) {
+            // The mount is gone, so whatever the threads have to say helps nobody.
+            let _ = session.join();
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if self.session.is_some() {
+            // Gone already when somebody else unmounted it.
+            let _ = unmount(&self.place);
+        }
+    }
+}
+
+fn shelf(options: &MountOptions) -> Result<Option<Shelf>, MountError> {
+    let Some(cache) = &options.cache else { return Ok(None) };
+    let failed = MountError::io("make a cache in", cache);
+    let objects = Objects::open(cache).map_err(failed)?;
+    Ok(Some(Shelf {
+        objects,
+        cache: cache.clone(),
+        limit: options.cache_bytes,
+    }))
+}
+
+/// The files whose content is outside the image.
+fn external(content: &Content) -> Vec<NodeId> {
+    let index = &content.index;
+    let inline = |id: &NodeId| {
+        let flist = content.source.flist.as_ref();
+        flist.is_some_and(|flist| flist.is_inline(index.node(*id).ino))
+    };
+    index
+        .ids()
+        .filter(|id| index.node(*id).is_file() && !inline(id))
+        .collect()
+}
+
+fn copy_error(error: CopyError, shelf: &Shelf) -> MountError {
+    match error {
+        CopyError::Read(error) => MountError::Read(error),
+        CopyError::Io(source) => MountError::Io {
+            doing: "keep files in",
+            path: shelf.objects.root().to_owned(),
+            source,
+        },
+    }
+}
+
+/// How many file systems are stacked below a directory: overlay is one, everything else that objects lie on is none.
+fn depth(directory: &Path) -> u32 {
+    /// `OVERLAYFS_SUPER_MAGIC` of Linux `include/uapi/linux/magic.h`.
+    const OVERLAY: u64 = 0x794c_7630;
+    let found = rustix::fs::statfs(directory);
+    u32::from(found.is_ok_and(|found| found.f_type.cast_unsigned() == OVERLAY))
+}

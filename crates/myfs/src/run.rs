@@ -1,0 +1,194 @@
+//! What the verbs do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mos_flist::{Flist, FlistError, ReadError, Reader};
+use mos_mount::{MountError, Prefetch, Source, Unmounted, daemon};
+use mos_store::{Address, Cached, Options, Read, Routes, Schedule, StoreError, Timeouts};
+use mos_sys::signals::Signals;
+
+use crate::arguments::{IN_BACKGROUND, Mount};
+
+/// SIGINT and SIGTERM (signal(7)).
+const END: [i32; 2] = [2, 15];
+/// A request that says nothing for this long is given up, so that a store that comes back is noticed soon.
+const SILENCE: Duration = Duration::from_secs(10);
+/// Tries of one read; it waits as long as `--wait` says anyway.
+const TRIES: u32 = 4;
+
+/// Why the program stops.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{}: {source}", path.display())]
+    Flist { path: PathBuf, source: FlistError },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    #[error("--store is missing: where is the content?")]
+    NoStore,
+    #[error("the background process ended: {0}")]
+    Ended(std::process::ExitStatus),
+}
+
+impl Failure {
+    /// The exit code.
+    fn code(&self) -> u8 {
+        match self {
+            Self::NoStore => 2,
+            Self::Flist { .. } | Self::Mount(MountError::Read(ReadError::Tampered { .. })) => 3,
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => 4,
+            Self::Mount(MountError::Read(ReadError::Store { .. })) => 4,
+            // What the background process found out; it has told why.
+            Self::Ended(status) => status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+            _ => 1,
+        }
+    }
+}
+
+/// `myfs mount`.
+pub(crate) fn mount(mount: Mount) -> ExitCode {
+    let say = say(mount.in_background);
+    let done = match mount.daemon && !mount.in_background {
+        true => to_background(mount.log.as_deref()),
+        false => serve(mount, say),
+    };
+    ended(done, say)
+}
+
+/// `myfs unmount`.
+pub(crate) fn unmount(directory: &Path) -> ExitCode {
+    let done = mos_mount::unmount(directory).map(|how| {
+        if how == Unmounted::Lazy {
+            eprintln!(
+                "myfs: {}: still in use; it ends with its last user",
+                directory.display()
+            );
+        }
+    });
+    ended(done.map_err(Failure::from), say(false))
+}
+
+/// Where messages go while somebody waits for them: the process that started us in the background takes them from our
+/// standard output.
+fn say(in_background: bool) -> fn(&str) {
+    match in_background {
+        true => |line| println!("myfs: {line}"),
+        false => |line| eprintln!("myfs: {line}"),
+    }
+}
+
+fn ended(done: Result<(), Failure>, say: fn(&str)) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Ended(status)) => Failure::Ended(status).code().into(),
+        Err(error) => {
+            say(&error.to_string());
+            error.code().into()
+        }
+    }
+}
+
+/// Runs the same line again, in the background.
+fn to_background(log: Option<&Path>) -> Result<(), Failure> {
+    let failed = |source| Failure::Io {
+        path: log.unwrap_or(Path::new("/proc/self/exe")).to_owned(),
+        source,
+    };
+    let program = std::env::current_exe().map_err(failed)?;
+    let mut command = Command::new(program);
+    command
+        .args(std::env::args_os().skip(1))
+        .arg(format!("--{IN_BACKGROUND}"));
+    daemon::start(&mut command, log)
+        .map_err(failed)?
+        .map_err(Failure::Ended)
+}
+
+fn serve(mut mount: Mount, say: fn(&str)) -> Result<(), Failure> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Failure::Io { path, source }
+    };
+    // Before there are threads, so that all of them leave the signals alone.
+    let signals = Signals::new(&END).map_err(io(&mount.directory))?;
+    if let Some(path) = &mount.prefetch {
+        let list = std::fs::read(path).map_err(io(path))?;
+        mount.options.prefetch = Prefetch::Paths(mos_mount::parse_list(&list));
+    }
+    mount.options.log = Arc::new(|line| eprintln!("myfs: {line}"));
+    let source = source(&mut mount)?;
+    let mounted = mos_mount::mount(source, &mount.directory, &mount.options)?;
+    say(&format!(
+        "{}: {} ({})",
+        mount.directory.display(),
+        mounted.way(),
+        mounted.why()
+    ));
+    let stays = mounted.needs_this_process();
+    if let Some(path) = mount.pidfile.as_deref().filter(|_| stays) {
+        std::fs::write(path, format!("{}\n", std::process::id())).map_err(io(path))?;
+    }
+    if mount.in_background {
+        daemon::ready().map_err(io(&mount.directory))?;
+    }
+    let done = mounted.serve(&signals);
+    if let Some(path) = mount.pidfile.as_deref().filter(|_| stays) {
+        // Somebody else may have removed it.
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(done?)
+}
+
+/// The flist and its store.
+fn source(mount: &mut Mount) -> Result<Source, Failure> {
+    let path = &mount.flist;
+    let bytes = std::fs::read(path).map_err(|source| Failure::Io {
+        path: path.clone(),
+        source,
+    })?;
+    let flist = Flist::parse(bytes).map_err(|source| Failure::Flist {
+        path: path.clone(),
+        source,
+    })?;
+    let url = mount.store.as_deref().ok_or(Failure::NoStore)?;
+    let routes = Routes::parse(url)?;
+    let local = routes
+        .as_slice()
+        .iter()
+        .all(|route| matches!(route.address, Address::Dir(_)));
+    mount.options.local_store = local;
+    let store: Arc<dyn Read> = mos_store::open_read_with(url, &options())?.into();
+    // What is far away is kept; what is on a local disk already would only be there twice.
+    let store = match mount.options.cache.as_ref().filter(|_| !local) {
+        Some(cache) => Arc::new(Cached::new(store, cache, mount.options.cache_bytes)),
+        None => store,
+    };
+    let flist = Arc::new(flist);
+    Ok(Source {
+        image: Arc::new(Reader::new(flist.clone(), store)),
+        flist: Some(flist),
+        name: path.display().to_string(),
+    })
+}
+
+fn options() -> Options {
+    Options {
+        timeouts: Timeouts {
+            connect: SILENCE,
+            read: SILENCE,
+            ..Timeouts::default()
+        },
+        schedule: Schedule {
+            tries: TRIES,
+            ..Schedule::default()
+        },
+        ..Options::default()
+    }
+}

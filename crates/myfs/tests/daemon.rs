@@ -1,0 +1,433 @@
+//! The program as a daemon: stores that go away, content that is damaged, daemons that die, mounts that are in use.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use mos_flist::{PackOptions, pack};
+use mos_store::Dir;
+use mos_testkit::{Fault, HttpServer};
+use mos_tree::Tree;
+
+/// Set in the process that runs a test in a mount namespace of its own.
+const INSIDE: &str = "MOS_MOUNT_TEST_INSIDE";
+
+/// True in a process that may mount and whose mounts nobody else sees; otherwise runs the test again in one. Prints
+/// SKIPPED where there is no privilege.
+fn alone() -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    if !rustix::process::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
+        eprintln!("SKIPPED: mounting needs root and /dev/fuse");
+        return false;
+    }
+    let name = std::thread::current().name().unwrap().to_owned();
+    let ran = Command::new("unshare")
+        .args(["--mount", "--propagation", "private"])
+        .arg(std::env::current_exe().unwrap())
+        .args([&name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(INSIDE, "1")
+        .status();
+    match ran {
+        Ok(status) => assert!(status.success(), "{name}: {status}"),
+        Err(error) => eprintln!("SKIPPED: unshare: {error}"),
+    }
+    false
+}
+
+/// How many files, and how long each is.
+const FILES: usize = 40;
+const LENGTH: usize = 300_000;
+
+fn bytes(seed: usize) -> Vec<u8> {
+    let mut state = (seed as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 24) as u8
+    };
+    (0..LENGTH + seed).map(|_| next()).collect()
+}
+
+/// An flist, its store, and a place for mounts; unmounted in the end.
+struct Setting {
+    root: tempfile::TempDir,
+}
+
+impl Setting {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for directory in ["store", "place", "cache"] {
+            fs::create_dir(root.path().join(directory)).unwrap();
+        }
+        let setting = Self { root };
+        let mut tree = Tree::default();
+        for seed in 0..FILES {
+            tree.insert_file(&name(seed), 0o644, bytes(seed)).unwrap();
+        }
+        tree.insert_file("small", 0o644, "inline").unwrap();
+        let store = Dir::new(setting.path("store"));
+        let packed = pack(&tree, &store, &PackOptions::default()).unwrap();
+        fs::write(setting.path("x.fl"), packed.flist).unwrap();
+        setting
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn file(&self, seed: usize) -> PathBuf {
+        self.path("place").join(name(seed))
+    }
+
+    fn url(&self) -> String {
+        format!("dir://{}", self.path("store").display())
+    }
+
+    fn run(&self, store: &str, more: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_myfs"));
+        command.arg("mount").args([self.path("x.fl"), self.path("place")]);
+        command.args(["--store", store, "--daemon"]);
+        command
+            .arg("--log")
+            .arg(self.path("log"))
+            .arg("--pidfile")
+            .arg(self.path("pid"));
+        command.args(more).output().unwrap()
+    }
+
+    /// Mounts, as a daemon that answers now.
+    fn mount(&self, store: &str, more: &[&str]) {
+        let output = self.run(store, more);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn cache(&self) -> String {
+        self.path("cache").display().to_string()
+    }
+
+    fn unmount(&self) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_myfs"));
+        command.arg("unmount").arg(self.path("place")).output().unwrap()
+    }
+
+    fn pid(&self) -> Option<rustix::process::Pid> {
+        let text = fs::read_to_string(self.path("pid")).ok()?;
+        rustix::process::Pid::from_raw(text.trim().parse().ok()?)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(self.pid().unwrap(), signal).unwrap();
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    fn is_mounted(&self) -> bool {
+        let place = self.path("place").display().to_string();
+        fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&place)
+    }
+
+    fn check(&self, seed: usize) {
+        assert!(fs::read(self.file(seed)).unwrap() == bytes(seed), "{seed}: other bytes");
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        let _ = self.unmount();
+    }
+}
+
+fn name(seed: usize) -> String {
+    format!("d{}/f{seed}", seed % 3)
+}
+
+fn within(limit: Duration, what: &str, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_store_that_goes_away_is_an_error_in_time_and_no_more_when_it_is_back() {
+    if !alone() {
+        return;
+    }
+    let setting = Setting::new();
+    let server = HttpServer::serve(&setting.path("store"));
+    setting.mount(&server.url(), &["--how", "fuse", "--wait", "1"]);
+    setting.check(0);
+    server.misbehave(Fault::Stall(Duration::from_secs(4)), 1000);
+    let start = Instant::now();
+    let reader = std::thread::spawn({
+        let path = setting.file(FILES - 1);
+        move || fs::read(path).unwrap_err().raw_os_error()
+    });
+    // Names, attributes and what is in the flist itself wait for nothing.
+    std::thread::sleep(Duration::from_millis(300));
+    let now = Instant::now();
+    assert_eq!(
+        fs::read_dir(setting.path("place/d0")).unwrap().count(),
+        FILES.div_ceil(3)
+    );
+    assert!(fs::metadata(setting.file(20)).unwrap().len() > 0);
+    assert_eq!(fs::read(setting.path("place/small")).unwrap(), b"inline");
+    assert!(now.elapsed() < Duration::from_millis(500), "{:?}", now.elapsed());
+    assert_eq!(reader.join().unwrap(), Some(5), "EIO");
+    let took = start.elapsed();
+    assert!(
+        Duration::from_millis(900) < took && took < Duration::from_secs(4),
+        "{took:?}"
+    );
+    server.misbehave(Fault::Refuse, 0);
+    within(Duration::from_secs(9), "recovery", || {
+        fs::read(setting.file(FILES - 1)).is_ok()
+    });
+    setting.check(FILES - 1);
+    setting.check(FILES / 2);
+}
+
+#[test]
+fn a_damaged_blob_is_one_line_in_the_log_and_an_error_for_its_files_only() {
+    if !alone() {
+        return;
+    }
+    let setting = Setting::new();
+    let mut blobs = Vec::new();
+    for shelf in fs::read_dir(setting.path("store/blobs")).unwrap().flatten() {
+        blobs.extend(fs::read_dir(shelf.path()).unwrap().flatten().map(|entry| entry.path()));
+    }
+    assert!(!blobs.is_empty());
+    let blob = blobs.first().unwrap();
+    let file = fs::OpenOptions::new().write(true).open(blob).unwrap();
+    file.write_all_at(b"damage", 1000).unwrap();
+    setting.mount(&setting.url(), &["--how", "fuse"]);
+    let failed: Vec<usize> = (0..FILES)
+        .filter(|seed| match fs::read(setting.file(*seed)) {
+            Ok(found) => found != bytes(*seed),
+            Err(error) => error.raw_os_error() == Some(5),
+        })
+        .collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    let log = setting.log();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("is not what the flist names"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    let digest = blob.file_name().unwrap().to_string_lossy().into_owned();
+    assert!(
+        lines[0].contains(&name(failed[0])) && lines[0].contains(&digest),
+        "{log}"
+    );
+    assert!(fs::read(setting.file(failed[0])).is_err());
+}
+
+#[test]
+fn readers_of_a_dead_daemon_get_an_error_and_the_next_mount_takes_its_place() {
+    if !alone() {
+        return;
+    }
+    let setting = Setting::new();
+    let server = HttpServer::serve(&setting.path("store"));
+    setting.mount(&server.url(), &["--how", "fuse"]);
+    setting.check(0);
+    server.misbehave(Fault::Stall(Duration::from_secs(20)), 1000);
+    let readers: Vec<_> = (1..9)
+        .map(|seed| {
+            let path = setting.file(seed * 4);
+            std::thread::spawn(move || fs::read(path).is_err())
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(200));
+    let start = Instant::now();
+    setting.signal(rustix::process::Signal::KILL);
+    for reader in readers {
+        assert!(reader.join().unwrap(), "a reader got something");
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let error = fs::metadata(setting.path("place")).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(107), "ENOTCONN: {error}");
+    server.misbehave(Fault::Refuse, 0);
+    setting.mount(&server.url(), &["--how", "fuse"]);
+    setting.check(7);
+    // A mount that lives is not replaced.
+    let again = setting.run(&server.url(), &["--how", "fuse"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("mounted here already"));
+    setting.check(8);
+}
+
+#[test]
+fn many_readers_at_once_fetch_each_part_once_and_later_mounts_fetch_nothing() {
+    if !alone() {
+        return;
+    }
+    let setting = Setting::new();
+    let server = HttpServer::serve(&setting.path("store"));
+    let cache = setting.cache();
+    setting.mount(&server.url(), &["--cache", &cache]);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let setting = &setting;
+            scope.spawn(move || {
+                for seed in 0..FILES {
+                    setting.check((seed + thread) % FILES);
+                }
+            });
+        }
+    });
+    let requests = server.requests().len();
+    // Every file has a frame or two of its own, and readers of the same one wait for each other.
+    assert!(requests <= 3 * FILES, "{requests} requests for {FILES} files");
+    assert!(setting.unmount().status.success());
+    server.misbehave(Fault::Refuse, u32::MAX);
+    setting.mount(&server.url(), &["--cache", &cache]);
+    for seed in 0..FILES {
+        setting.check(seed);
+    }
+    assert_eq!(server.requests().len(), requests);
+}
+
+#[test]
+fn a_mount_in_use_goes_away_with_its_last_user() {
+    if !alone() {
+        return;
+    }
+    let setting = Setting::new();
+    setting.mount(&setting.url(), &["--how", "fuse"]);
+    let mut open = fs::File::open(setting.file(3)).unwrap();
+    let pid = setting.pid().unwrap();
+    let output = setting.unmount();
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("still in use"));
+    assert!(!setting.is_mounted());
+    let mut found = Vec::new();
+    open.read_to_end(&mut found).unwrap();
+    assert!(found == bytes(3));
+    drop(open);
+    let gone = || rustix::process::test_kill_process(pid).is_err() || is_zombie(pid);
+    within(Duration::from_secs(5), "the end of the daemon", gone);
+    assert_eq!(setting.unmount().status.code(), Some(1));
+}
+
+/// Nobody waits for a daemon of a test; where there is no init it stays as a zombie.
+fn is_zombie(pid: rustix::process::Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
+}
+
+#[test]
+fn a_signal_unmounts_and_leaves_nothing() {
+    if !alone() {
+        return;
+    }
+    let setting = Setting::new();
+    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
+        setting.mount(&setting.url(), &["--how", "fuse"]);
+        setting.check(1);
+        setting.signal(signal);
+        within(Duration::from_secs(5), "unmounting", || {
+            !setting.is_mounted() && !setting.path("pid").exists()
+        });
+    }
+}
+
+#[test]
+fn files_read_once_are_traced_prefetched_and_passed_through() {
+    if !alone() {
+        return;
+    }
+    let setting = Setting::new();
+    let server = HttpServer::serve(&setting.path("store"));
+    let (cache, list) = (setting.cache(), setting.path("list").display().to_string());
+    setting.mount(&server.url(), &["--how", "fuse", "--trace-to", &list]);
+    for seed in [5, 2, 9, 2] {
+        setting.check(seed);
+    }
+    assert!(setting.unmount().status.success());
+    let expected: String = [5, 2, 9].map(|seed| name(seed) + "\n").concat();
+    assert_eq!(fs::read_to_string(&list).unwrap(), expected);
+    setting.mount(&server.url(), &["--cache", &cache, "--prefetch", &list]);
+    let objects = || {
+        let shelves = fs::read_dir(setting.path("cache/objects")).unwrap().flatten();
+        let names = shelves.flat_map(|shelf| fs::read_dir(shelf.path()).unwrap().flatten());
+        names
+            .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
+            .count()
+    };
+    within(Duration::from_secs(8), "three objects", || objects() == 3);
+    server.misbehave(Fault::Refuse, u32::MAX);
+    for seed in [2, 5, 9] {
+        setting.check(seed);
+    }
+    server.misbehave(Fault::Refuse, 0);
+    // What is read to its end becomes an object as well.
+    setting.check(11);
+    within(Duration::from_secs(8), "a fourth object", || objects() == 4);
+}
+
+#[test]
+fn a_writable_mount_keeps_changes_apart() {
+    if !alone() {
+        return;
+    }
+    let setting = Setting::new();
+    let (cache, upper) = (setting.cache(), setting.path("changes"));
+    fs::create_dir(&upper).unwrap();
+    let writable = upper.display().to_string();
+    for way in [
+        &["--how", "fuse"][..],
+        &["--how", "kernel", "--cache", &cache, "--prefetch-all"],
+    ] {
+        setting.mount(&setting.url(), &[way, &["--writable", &writable]].concat());
+        setting.check(4);
+        fs::write(setting.file(4), b"changed").unwrap();
+        fs::remove_file(setting.file(5)).unwrap();
+        fs::write(setting.path("place/new"), b"new").unwrap();
+        assert_eq!(fs::read(setting.file(4)).unwrap(), b"changed");
+        assert_eq!(fs::read(upper.join("upper").join(name(4))).unwrap(), b"changed");
+        assert!(!setting.file(5).exists());
+        setting.check(6);
+        assert!(setting.unmount().status.success());
+        assert!(!setting.is_mounted());
+        fs::remove_dir_all(&upper).unwrap();
+        fs::create_dir(&upper).unwrap();
+    }
+    // Without it, nothing is written.
+    setting.mount(&setting.url(), &["--how", "fuse"]);
+    assert_eq!(
+        fs::write(setting.file(4), b"x").unwrap_err().raw_os_error(),
+        Some(30),
+        "EROFS"
+    );
+    setting.check(4);
+}
+
+#[test]
+fn what_cannot_be_mounted_is_said_before_the_program_goes_into_the_background() {
+    if !alone() {
+        return;
+    }
+    let setting = Setting::new();
+    let output = setting.run("dir:///nowhere", &["--how", "kernel"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("kernel: not possible: there is no cache"), "{said}");
+    fs::remove_dir(setting.path("place")).unwrap();
+    let output = setting.run(&setting.url(), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    fs::write(setting.path("x.fl"), b"something else").unwrap();
+    assert_eq!(setting.run(&setting.url(), &[]).status.code(), Some(3));
+    assert!(!setting.is_mounted());
+}
