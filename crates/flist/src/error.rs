@@ -55,6 +55,9 @@ pub enum Part {
     /// A blob as a whole.
     #[error("blob {0}")]
     Blob(Digest),
+    /// All blobs of an flist, so many.
+    #[error("{0} blobs")]
+    Blobs(usize),
     /// A block of another format, by the name that the format gives it.
     #[error("block {0}")]
     Block(String),
