@@ -133,7 +133,7 @@ fn indexed(raw: &RawChunk) -> IndexedChunk {
 
 /// A blob that is being filled.
 #[cfg(feature = "pack")]
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct BlobWriter {
     bytes: Vec<u8>,
     frames: Vec<IndexedFrame>,
@@ -141,8 +141,17 @@ pub(crate) struct BlobWriter {
 
 #[cfg(feature = "pack")]
 impl BlobWriter {
+    /// A blob in this buffer, whatever it held before.
+    pub(crate) fn new(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        Self {
+            bytes: buffer,
+            frames: Vec::new(),
+        }
+    }
+
     /// Adds a frame; returns where it lies.
-    pub(crate) fn push(&mut self, encoding: Encoding, stored: &[u8], plain: u32, chunks: Vec<IndexedChunk>) -> u32 {
+    pub(crate) fn push(&mut self, encoding: Encoding, stored: &[u8], plain: u32, chunks: &[IndexedChunk]) -> u32 {
         let offset = small(self.bytes.len());
         self.bytes.extend_from_slice(stored);
         self.frames.push(IndexedFrame {
@@ -150,7 +159,7 @@ impl BlobWriter {
             offset,
             stored: small(stored.len()),
             plain,
-            chunks,
+            chunks: chunks.to_vec(),
         });
         offset
     }
@@ -205,14 +214,14 @@ mod tests {
     use super::*;
 
     fn blob() -> Vec<u8> {
-        let mut writer = BlobWriter::default();
+        let mut writer = BlobWriter::new(b"left over".to_vec());
         for text in [&b"one"[..], b"three"] {
             let chunk = IndexedChunk {
                 digest: Digest::of(text),
                 offset: 0,
                 length: text.len() as u32,
             };
-            writer.push(Encoding::Stored, text, text.len() as u32, vec![chunk]);
+            writer.push(Encoding::Stored, text, text.len() as u32, &[chunk]);
         }
         writer.finish()
     }

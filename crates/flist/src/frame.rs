@@ -44,14 +44,32 @@ pub(crate) fn decode(encoding: Encoding, stored: &[u8], plain: u32) -> Result<Ve
     if bytes.len() == plain { Ok(bytes) } else { Err(WRONG) }
 }
 
-/// Compresses a frame, or keeps it as it is when that does not save at least one byte in 32.
+/// Compresses frames one after the other, with tables that are made once.
 #[cfg(feature = "pack")]
-pub(crate) fn encode(plain: Vec<u8>, level: i32) -> std::io::Result<(Encoding, Vec<u8>)> {
-    let compressed = zstd::bulk::compress(&plain, level)?;
-    if compressed.len() < plain.len() - plain.len() / 32 {
-        Ok((Encoding::Zstd, compressed))
-    } else {
-        Ok((Encoding::Stored, plain))
+pub(crate) struct Compressor(std::io::Result<zstd::bulk::Compressor<'static>>);
+
+#[cfg(feature = "pack")]
+impl Compressor {
+    /// A compressor of this zstd level. A level that zstd does not take is an error of the first frame.
+    pub(crate) fn new(level: i32) -> Self {
+        Self(zstd::bulk::Compressor::new(level))
+    }
+
+    /// Compresses a frame into `stored`, or copies it when that does not save at least one byte in 32.
+    pub(crate) fn encode(&mut self, plain: &[u8], stored: &mut Vec<u8>) -> std::io::Result<Encoding> {
+        let zstd = match &mut self.0 {
+            Ok(zstd) => zstd,
+            Err(error) => return Err(std::io::Error::new(error.kind(), error.to_string())),
+        };
+        stored.clear();
+        stored.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        zstd.compress_to_buffer(plain, stored)?;
+        if stored.len() < plain.len() - plain.len() / 32 {
+            return Ok(Encoding::Zstd);
+        }
+        stored.clear();
+        stored.extend_from_slice(plain);
+        Ok(Encoding::Stored)
     }
 }
 
@@ -60,20 +78,26 @@ pub(crate) fn encode(plain: Vec<u8>, level: i32) -> std::io::Result<(Encoding, V
 mod tests {
     use super::*;
 
+    fn encode(plain: &[u8]) -> (Encoding, Vec<u8>) {
+        let mut stored = Vec::new();
+        let encoding = Compressor::new(3).encode(plain, &mut stored).unwrap();
+        (encoding, stored)
+    }
+
     #[test]
     fn frames_come_back_and_noise_is_stored() {
         let text = b"the same again ".repeat(1000);
-        let (encoding, stored) = encode(text.clone(), 3).unwrap();
+        let (encoding, stored) = encode(&text);
         assert_eq!(encoding, Encoding::Zstd);
         assert!(stored.len() < 200);
         assert_eq!(decode(encoding, &stored, 15_000).unwrap(), text);
         let noise: Vec<u8> = blake3::Hasher::new().finalize_xof().bytes(10_000);
-        assert_eq!(encode(noise.clone(), 3).unwrap(), (Encoding::Stored, noise));
+        assert_eq!(encode(&noise), (Encoding::Stored, noise));
     }
 
     #[test]
     fn a_frame_of_another_length_is_refused() {
-        let (encoding, stored) = encode(vec![0; 100_000], 3).unwrap();
+        let (encoding, stored) = encode(&[0; 100_000]);
         assert!(decode(encoding, &stored, 99_999).is_err());
         assert!(decode(encoding, &stored, 100_001).is_err());
         assert!(decode(Encoding::Stored, b"abc", 4).is_err());

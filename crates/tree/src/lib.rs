@@ -15,5 +15,5 @@ pub mod directory;
 pub mod tarball;
 mod tree;
 
-pub use content::Content;
+pub use content::{Content, ContentReader, Stamp};
 pub use tree::{Entry, Inode, InodeId, Kind, Metadata, Name, Timestamp, Tree, TreeError};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use tar::{Archive, EntryType};
 
-use crate::{Content, Inode, Kind, Metadata, Timestamp, Tree, TreeError};
+use crate::{Content, Inode, Kind, Metadata, Stamp, Timestamp, Tree, TreeError};
 
 /// How a pax record names an extended attribute.
 const PAX_XATTR: &str = "SCHILY.xattr.";
@@ -83,11 +83,11 @@ pub fn read(reader: impl Read, limit: u64) -> Result<Tree, TarError> {
 pub fn read_file(path: &Path) -> Result<Tree, TarError> {
     let file = File::open(path)?;
     let path = Arc::new(path.to_owned());
-    let end = file.metadata()?.len();
+    let stamp = Stamp::of(&file.metadata()?);
     build(file, |entry| {
         let (offset, length) = (entry.raw_file_position(), entry.size());
         let sparse = entry.header().entry_type() == EntryType::GNUSparse;
-        if sparse || offset.checked_add(length).is_none_or(|last| last > end) {
+        if sparse || offset.checked_add(length).is_none_or(|last| last > stamp.size) {
             let problem = if sparse { "sparse" } else { "cut off" };
             let text = format!("{}: the file is {problem}", shown(&entry.path_bytes()));
             return Err(TarError::Read(io::Error::new(io::ErrorKind::InvalidData, text)));
@@ -96,6 +96,7 @@ pub fn read_file(path: &Path) -> Result<Tree, TarError> {
             path: path.clone(),
             offset,
             length,
+            stamp: Some(stamp),
         })
     })
 }

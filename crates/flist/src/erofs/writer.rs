@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use mos_tree::{InodeId, Kind, Tree};
+use mos_tree::{InodeId, Kind, Timestamp, Tree};
 use zerocopy::IntoBytes as _;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
@@ -28,6 +28,14 @@ pub(crate) enum FileBody {
     Inline(Vec<u8>),
     /// A hole of its size, and the object's name.
     External { size: u64, object: ObjectDigest },
+}
+
+/// What was found in a regular file.
+#[derive(Debug)]
+pub(crate) struct PackedFile {
+    pub(crate) body: FileBody,
+    /// When its content was changed last, where that is not what the tree says.
+    pub(crate) modified: Option<Timestamp>,
 }
 
 /// An image, and the inode numbers in it.
@@ -59,7 +67,7 @@ enum Data {
 }
 
 /// Makes the image of a tree. `files` says what becomes of each regular file.
-pub(crate) fn write(tree: &Tree, files: &BTreeMap<InodeId, FileBody>) -> Result<Written, PackError> {
+pub(crate) fn write(tree: &Tree, files: &BTreeMap<InodeId, PackedFile>) -> Result<Written, PackError> {
     let mut drafts = describe(tree, files)?;
     let length = lay_out(&mut drafts)?;
     let nids: BTreeMap<InodeId, u64> = drafts
@@ -72,12 +80,13 @@ pub(crate) fn write(tree: &Tree, files: &BTreeMap<InodeId, FileBody>) -> Result<
         if let Kind::Directory(entries) = &tree.inode(draft.id).kind {
             draft.data = Data::Bytes(directory_bytes(tree, entries, |id| nids[&id], draft));
         }
-        write_inode(&mut image, tree, draft);
+        let modified = files.get(&draft.id).and_then(|file| file.modified);
+        write_inode(&mut image, tree, draft, modified);
     }
     Ok(Written { image, nids })
 }
 
-fn describe(tree: &Tree, files: &BTreeMap<InodeId, FileBody>) -> Result<Vec<Draft>, PackError> {
+fn describe(tree: &Tree, files: &BTreeMap<InodeId, PackedFile>) -> Result<Vec<Draft>, PackError> {
     let mut drafts: Vec<Draft> = Vec::new();
     let mut seen: BTreeMap<InodeId, usize> = BTreeMap::new();
     let mut parents: Vec<InodeId> = Vec::new();
@@ -128,7 +137,7 @@ fn check_path(path: &[u8]) -> Result<(), PackError> {
 }
 
 /// Attributes, data and links of an inode that was met for the first time.
-fn fill(draft: &mut Draft, tree: &Tree, files: &BTreeMap<InodeId, FileBody>) -> Result<(), PackError> {
+fn fill(draft: &mut Draft, tree: &Tree, files: &BTreeMap<InodeId, PackedFile>) -> Result<(), PackError> {
     let inode = tree.inode(draft.id);
     let unfit = |why: &str| PackError::unfit(&draft.path, why);
     let mut object = None;
@@ -142,7 +151,7 @@ fn fill(draft: &mut Draft, tree: &Tree, files: &BTreeMap<InodeId, FileBody>) -> 
                 .ok_or_else(|| unfit("too many directories"))?;
             Data::Bytes(directory_bytes(tree, entries, |_| 0, draft))
         }
-        Kind::File(_) => match files.get(&draft.id) {
+        Kind::File(_) => match files.get(&draft.id).map(|file| &file.body) {
             Some(FileBody::Inline(bytes)) => Data::Bytes(bytes.clone()),
             Some(FileBody::External { size, object: name }) if *size <= FILE_LIMIT => {
                 object = Some(*name);
@@ -304,9 +313,10 @@ fn super_block(drafts: &[Draft], length: usize) -> Result<SuperBlock, PackError>
     })
 }
 
-fn write_inode(image: &mut [u8], tree: &Tree, draft: &Draft) {
+fn write_inode(image: &mut [u8], tree: &Tree, draft: &Draft, modified: Option<Timestamp>) {
     let inode = tree.inode(draft.id);
     let metadata = &inode.metadata;
+    let mtime = modified.unwrap_or(metadata.mtime);
     let permissions = u16::try_from(metadata.mode).expect("fill checked the mode");
     let raw = RawInode {
         format: U16::new(draft.data.layout() << 1 | EXTENDED),
@@ -318,8 +328,8 @@ fn write_inode(image: &mut [u8], tree: &Tree, draft: &Draft) {
         number: U32::new(u32::try_from(draft.offset / SLOT).unwrap_or(u32::MAX)),
         uid: U32::new(metadata.uid),
         gid: U32::new(metadata.gid),
-        mtime: U64::new(metadata.mtime.seconds.cast_unsigned()),
-        mtime_nanoseconds: U32::new(metadata.mtime.nanoseconds),
+        mtime: U64::new(mtime.seconds.cast_unsigned()),
+        mtime_nanoseconds: U32::new(mtime.nanoseconds),
         links: U32::new(draft.links),
         reserved2: [0; 16],
     };

@@ -1,38 +1,44 @@
 //! A tree into an flist and blobs.
 //!
 //! ```text
-//! read, hash, cut (this thread) --frames--> compress (workers) --in order--> assemble blobs, put (one thread)
+//! read, cut, hash (threads) --in order--> what is new, which frame (this thread)
+//!     --frames--> compress (threads) --in order--> assemble blobs (one thread) --> put (one thread)
 //! ```
 //!
-//! Frames go to the assembler in the order in which they were cut, whoever compresses them first; every decision (what
-//! is new, where a frame and a blob end) is made by one thread from content alone. Queues are bounded: memory is a few
-//! frames per thread, one blob, and the tables.
+//! Files come to this thread, and frames to the assembler, in the order of paths, whoever is done first; every decision
+//! (what is new, where a frame and a blob end) is made by one thread from content alone. Queues are bounded: memory is
+//! a few megabytes per thread, two blobs, and the tables.
+//!
+//! A file that changes while it is read is read again; the flist then has the size and time that belong to what was read.
 
-mod chunker;
+mod buffers;
+mod cutter;
 mod pipeline;
+mod readers;
 mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use mos_store::{Digest, StoreError, Write};
 use mos_tree::{InodeId, Kind, Tree};
 
-use crate::erofs::format::TAIL_LIMIT;
-use crate::erofs::writer::{self, FileBody};
+use crate::erofs::writer::{self, FileBody, PackedFile};
 use crate::error::show;
 use crate::flist::Flist;
 use crate::header::{self, ChunkSizes};
 use crate::table::BlobRef;
-use chunker::Chunker;
-use tables::{Builder, Known};
+use cutter::Piece;
+use pipeline::{Assembled, Put, Shared};
+use readers::{Job, Pieces, Readers};
+use tables::{Builder, Draft, Known};
 
 /// How to pack.
 #[derive(Debug, Clone)]
 pub struct PackOptions {
     /// zstd level; 3 by default.
     pub compression_level: i32,
-    /// Threads that compress; the result does not depend on it. As many as there are processors by default.
+    /// Threads that read, and threads that compress; the result does not depend on it. As many as there are processors by default.
     pub threads: usize,
     /// Files of up to this many bytes lie in the flist itself (at most 4,064 do). 1,024 by default: naming an object
     /// costs an flist about 250 bytes, and a small file that is in it needs no request.
@@ -105,6 +111,12 @@ pub enum PackError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file kept changing while it was read, more than once.
+    #[error("{path}: changes while it is packed; stop what writes to it, or leave it out")]
+    Changed {
+        /// Path in the tree.
+        path: String,
+    },
     /// Something that the format cannot hold.
     #[error("{path}: cannot be in an flist: {why}")]
     Unfit {
@@ -125,6 +137,13 @@ pub enum PackError {
 }
 
 impl PackError {
+    fn read(path: &[u8], source: std::io::Error) -> Self {
+        Self::Read {
+            path: show(path),
+            source,
+        }
+    }
+
     pub(crate) fn unfit(path: &[u8], why: &str) -> Self {
         Self::Unfit {
             path: show(path),
@@ -142,17 +161,13 @@ pub fn pack(tree: &Tree, store: &dyn Write, options: &PackOptions) -> Result<Pac
         return Err(PackError::ChunkSizes(options.chunk_sizes));
     }
     let known = Known::of_bases(&options.bases, store)?;
-    let (content, assembled) = pipeline::run(store, options, |frames| {
-        let mut builder = Builder::new(known, frames);
-        let bodies = read_files(tree, options, &mut builder)?;
-        Ok((bodies, builder.finish()?))
-    })?;
-    let (bodies, drafted) = content;
-    let written = writer::write(tree, &bodies)?;
-    let mut stats = assembled.stats;
-    count_files(&bodies, &mut stats);
-    drafted.count(&mut stats);
-    let tables = drafted.into_tables(assembled, &written.nids)?;
+    let (files, draft, assembled) = read_and_compress(tree, store, options, known)?;
+    let written = writer::write(tree, &files)?;
+    let mut stats = PackStats::default();
+    count_files(&files, &mut stats);
+    count_blobs(&assembled.put, &mut stats);
+    draft.count(&mut stats);
+    let tables = draft.into_tables(assembled, &written.nids)?;
     let flist = header::assemble(written.image, tables.encode(), options.chunk_sizes);
     Ok(Packed {
         digest: Digest::of(&flist),
@@ -162,46 +177,87 @@ pub fn pack(tree: &Tree, store: &dyn Write, options: &PackOptions) -> Result<Pac
     })
 }
 
-/// Reads every regular file once, in the order of paths: small ones into memory, larger ones as chunks into `builder`.
-fn read_files(
+type Files = BTreeMap<InodeId, PackedFile>;
+
+/// All of the content: read, cut, compressed, stored.
+fn read_and_compress(
     tree: &Tree,
+    store: &dyn Write,
     options: &PackOptions,
-    builder: &mut Builder,
-) -> Result<BTreeMap<InodeId, FileBody>, PackError> {
-    let inline_limit = options.inline_limit.min(TAIL_LIMIT) as u64;
-    let mut chunker = Chunker::new(options.chunk_sizes);
-    let mut bodies = BTreeMap::new();
-    for entry in tree.walk() {
-        let Kind::File(content) = &entry.inode.kind else {
-            continue;
-        };
-        if bodies.contains_key(&entry.id) {
-            continue;
-        }
-        let read_error = |source| PackError::Read {
-            path: show(&entry.path),
-            source,
-        };
-        let body = if content.len() <= inline_limit {
-            FileBody::Inline(content.read().map_err(read_error)?)
-        } else {
-            builder.begin_file(entry.id);
-            let mut reader = content.open().map_err(read_error)?;
-            let object = chunker.cut(&mut *reader, content.len(), read_error, |bytes| builder.chunk(bytes))?;
-            FileBody::External {
-                size: content.len(),
-                object,
-            }
-        };
-        bodies.insert(entry.id, body);
-    }
-    Ok(bodies)
+    known: Known,
+) -> Result<(Files, Draft, Assembled), PackError> {
+    let (ids, jobs) = regular_files(tree);
+    let (readers, shared) = (Readers::new(options, jobs), Shared::default());
+    std::thread::scope(|scope| {
+        let (frames, assembly) = pipeline::start(scope, store, options, &shared);
+        let mut builder = Builder::new(known, frames);
+        let drafted = take_files(&ids, readers.start(scope), &mut builder).and_then(|files| {
+            let draft = builder.finish()?;
+            Ok((files, draft))
+        });
+        // An error behind is the cause of one in front.
+        let assembled = assembly.finish()?;
+        let (files, draft) = drafted?;
+        Ok((files, draft, assembled))
+    })
 }
 
-fn count_files(bodies: &BTreeMap<InodeId, FileBody>, stats: &mut PackStats) {
-    for body in bodies.values() {
+/// Every regular file once, in the order of paths.
+fn regular_files(tree: &Tree) -> (Vec<InodeId>, Vec<Job<'_>>) {
+    let mut seen = HashSet::new();
+    let mut ids = Vec::new();
+    let mut jobs = Vec::new();
+    for entry in tree.walk() {
+        if let Kind::File(content) = &entry.inode.kind
+            && seen.insert(entry.id)
+        {
+            ids.push(entry.id);
+            jobs.push(Job {
+                path: entry.path,
+                content,
+            });
+        }
+    }
+    (ids, jobs)
+}
+
+/// Takes the files as they come from the readers, chunk by chunk.
+fn take_files(ids: &[InodeId], mut pieces: Pieces<'_>, builder: &mut Builder<'_>) -> Result<Files, PackError> {
+    let mut files = Files::new();
+    for id in ids {
+        builder.begin_file(*id);
+        files.insert(*id, take_file(&mut pieces, builder)?);
+    }
+    Ok(files)
+}
+
+fn take_file(pieces: &mut Pieces<'_>, builder: &mut Builder<'_>) -> Result<PackedFile, PackError> {
+    loop {
+        let (piece, bytes) = pieces.next()?;
+        match piece {
+            Piece::Chunk { digest, range } => builder.chunk(digest, &bytes[range])?,
+            Piece::Zeros { digest, length, count } => {
+                let zeros = vec![0; length as usize];
+                for _ in 0..count {
+                    builder.chunk(digest, &zeros)?;
+                }
+            }
+            Piece::Restart => builder.restart_file(),
+            Piece::End { body, found } => {
+                if matches!(body, FileBody::Inline(_)) {
+                    builder.forget_file();
+                }
+                let modified = found.map(|stamp| stamp.modified);
+                return Ok(PackedFile { body, modified });
+            }
+        }
+    }
+}
+
+fn count_files(files: &Files, stats: &mut PackStats) {
+    for file in files.values() {
         stats.files += 1;
-        match body {
+        match &file.body {
             FileBody::Inline(bytes) => {
                 stats.inline_files += 1;
                 stats.content_bytes += bytes.len() as u64;
@@ -209,4 +265,11 @@ fn count_files(bodies: &BTreeMap<InodeId, FileBody>, stats: &mut PackStats) {
             FileBody::External { size, .. } => stats.content_bytes += size,
         }
     }
+}
+
+fn count_blobs(put: &Put, stats: &mut PackStats) {
+    stats.new_blobs = put.blobs.len() as u64;
+    stats.new_blob_bytes = put.blobs.iter().map(|blob| blob.length).sum();
+    stats.put_blobs = put.missing_blobs;
+    stats.put_bytes = put.missing_bytes;
 }

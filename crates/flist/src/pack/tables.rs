@@ -13,9 +13,15 @@ use crate::flist::Flist;
 use crate::table::{BlobRef, Chunk, Frame, Tables};
 
 /// A frame may end once it has this many plain bytes, when the last chunk's digest says so.
-const FRAME_MIN: usize = 128 << 10;
+///
+/// Measured on 1.06 GB of Debian packages, zstd level 3, the files in the order of their paths: frames of 128 to 512 KiB
+/// take 329 MB, 256 to 1,024 KiB 325, 512 to 2,048 KiB 320, 1 to 4 MiB 315; one stream of everything 320. The price of
+/// larger frames is the first byte of a file: half of one of these is decoded in 0.4 ms. Sorting files by kind,
+/// extension or name before they are cut gives nothing (320.1 to 322.2 instead of 319.9): a directory's files are
+/// alike already.
+const FRAME_MIN: usize = 256 << 10;
 /// A frame ends in any case once it has this many plain bytes.
-const FRAME_MAX: usize = 512 << 10;
+const FRAME_MAX: usize = 1 << 20;
 /// One chunk in four may end a frame.
 const FRAME_MASK: u8 = 3;
 
@@ -60,9 +66,9 @@ impl Known {
 }
 
 /// Takes chunks one after the other.
-pub(super) struct Builder {
+pub(super) struct Builder<'s> {
     known: Known,
-    frames: Frames,
+    frames: Frames<'s>,
     draft: Draft,
     /// Index into the draft's chunks, by digest.
     index: HashMap<Digest, u32>,
@@ -79,11 +85,12 @@ pub(super) struct Draft {
     stats: PackStats,
 }
 
-impl Builder {
-    pub(super) fn new(known: Known, frames: Frames) -> Self {
+impl<'s> Builder<'s> {
+    pub(super) fn new(known: Known, frames: Frames<'s>) -> Self {
         let bases = known.bases.clone();
         Self {
             known,
+            open: frames.empty(),
             frames,
             draft: Draft {
                 bases,
@@ -94,7 +101,6 @@ impl Builder {
                 stats: PackStats::default(),
             },
             index: HashMap::new(),
-            open: PlainFrame::default(),
         }
     }
 
@@ -103,9 +109,21 @@ impl Builder {
         self.draft.files.push((id, self.draft.references.len()));
     }
 
+    /// Forgets which chunks the current file has; what they hold stays packed.
+    pub(super) fn restart_file(&mut self) {
+        if let Some((_, start)) = self.draft.files.last() {
+            self.draft.references.truncate(*start);
+        }
+    }
+
+    /// The current file has no chunks: it lies in the flist itself.
+    pub(super) fn forget_file(&mut self) {
+        self.restart_file();
+        self.draft.files.pop();
+    }
+
     /// Takes the next chunk of the current file.
-    pub(super) fn chunk(&mut self, bytes: &[u8]) -> Result<(), PackError> {
-        let digest = Digest::of(bytes);
+    pub(super) fn chunk(&mut self, digest: Digest, bytes: &[u8]) -> Result<(), PackError> {
         let next = u32::try_from(self.draft.chunks.len())
             .ok()
             .filter(|_| self.draft.references.len() < u32::MAX as usize);
@@ -143,7 +161,8 @@ impl Builder {
 
     fn close_frame(&mut self) -> Result<(), PackError> {
         self.draft.new_frames += 1;
-        self.frames.send(std::mem::take(&mut self.open))
+        let next = self.frames.empty();
+        self.frames.send(std::mem::replace(&mut self.open, next))
     }
 
     /// Sends what is left.
@@ -151,6 +170,7 @@ impl Builder {
         if !self.open.chunks.is_empty() {
             self.close_frame()?;
         }
+        // Dropping the builder's end of the queue lets the threads behind finish.
         self.draft.stats.chunks = self.draft.chunks.len() as u64;
         Ok(self.draft)
     }
@@ -208,7 +228,7 @@ impl Draft {
             FrameId::New(_) => None,
         });
         let new = (0_u32..).zip(&assembled.frames);
-        let new = new.map(|(n, frame)| (assembled.blobs[frame.blob as usize], *frame, FrameId::New(n)));
+        let new = new.map(|(n, frame)| (assembled.put.blobs[frame.blob as usize], *frame, FrameId::New(n)));
         let mut all: Vec<(BlobRef, Frame, FrameId)> = old.chain(new).collect();
         all.sort_unstable_by_key(|(blob, frame, _)| (*blob, frame.offset));
         let mut blobs: Vec<BlobRef> = Vec::new();

@@ -1,7 +1,7 @@
 //! A tree to an archive.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 
 use super::{CpioError, HEADER_LENGTH, MAGIC, PATH_MAX, TRAILER, file_type, padding};
 use crate::{Content, Entry, InodeId, Kind, Tree};
@@ -297,6 +297,7 @@ mod tests {
             path: std::sync::Arc::new("/dev/zero".into()),
             offset: 0,
             length: 1 << 32,
+            stamp: None,
         });
         let metadata = Metadata::root(0o644);
         tree.insert("big", Inode { metadata, kind }).unwrap();

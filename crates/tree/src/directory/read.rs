@@ -73,7 +73,7 @@ fn kind(host: &Path, found: &fs::Metadata) -> io::Result<Kind> {
     } else if file_type.is_socket() {
         Kind::Socket
     } else {
-        Kind::File(Content::file(host)?)
+        Kind::File(Content::of_metadata(host, found))
     })
 }
 
