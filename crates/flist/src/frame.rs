@@ -1,6 +1,6 @@
 //! Frames: neighbouring chunks compressed together, the unit that is fetched.
 
-/// Most plain bytes in a frame. We pack up to 768 KiB; the room is for packers to come, the limit bounds what a hostile
+/// Most plain bytes in a frame. We pack up to 1.25 MiB; the room is for packers to come, the limit bounds what a hostile
 /// flist makes a reader allocate.
 pub(crate) const PLAIN_LIMIT: u32 = 4 << 20;
 

@@ -3,7 +3,7 @@
 //! ```text
 //! web.fl   [header|superblock, inodes, directories, small files ...|chunks|frames|blobs|files]
 //!           1 KiB  '------------- an EROFS image --------------'  '------- tables --------'
-//! blob     [frame][frame][frame]...[index][footer]      a frame is about 128-512 KiB of neighbouring chunks, zstd
+//! blob     [frame][frame][frame]...[index][footer]      a frame is 256-1,024 KiB of neighbouring chunks, zstd
 //! ```
 //!
 //! * `mount -t erofs web.fl` lists the tree on any kernel; files that are not inline name a whole-file object in
