@@ -118,6 +118,7 @@ impl Spool {
                     path: self.path.clone(),
                     offset,
                     length: size,
+                    stamp: None,
                 })
             }
             EntryKind::Symlink(target) => Kind::Symlink(target.to_vec()),
