@@ -84,6 +84,13 @@ impl Cache {
         }
     }
 
+    /// Forgets the frames that are here and of which this is true.
+    pub(crate) fn forget(&self, which: impl Fn(u32) -> bool) {
+        let mut state = self.lock();
+        let here: Vec<u32> = state.uses.values().copied().filter(|frame| which(*frame)).collect();
+        here.into_iter().for_each(|frame| drop(state.take(frame)));
+    }
+
     fn ticket(self: &Arc<Self>, state: &mut State, frame: u32) -> Ticket {
         state.slots.insert(frame, Slot::Busy);
         Ticket {
@@ -197,6 +204,19 @@ mod tests {
         assert!(matches!(cache.claim(2, |_| vec![]), Claim::Plain(_)));
         assert_eq!(fetch(&cache, 1, &[]).len(), 1);
         assert_eq!(cache.lock().bytes, 100);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_fetched_again() {
+        let cache = Cache::new(100);
+        for (ticket, byte) in fetch(&cache, 1, &[2]).into_iter().zip(1..) {
+            ticket.plain(Arc::new(vec![byte; 10]));
+        }
+        let busy = fetch(&cache, 3, &[]);
+        cache.forget(|frame| frame != 2);
+        assert!(matches!(cache.claim(2, |_| vec![]), Claim::Plain(_)));
+        assert_eq!(fetch(&cache, 1, &[]).len(), 1);
+        assert_eq!((cache.lock().bytes, busy.len()), (10, 1));
     }
 
     #[test]

@@ -145,14 +145,34 @@ impl Reader {
             file,
             chunk,
         };
-        let plain = self.frame(chunks, &fail)?;
-        let start = chunk.offset as usize;
-        let bytes = plain.get(start..start + chunk.length as usize);
+        let plain = match self.verified(chunks, &fail) {
+            Err(ReadError::Tampered { .. }) if self.may_come_right(&fail) => self.verified(chunks, &fail)?,
+            other => other?,
+        };
+        take(&plain[fail.range()])
+    }
+
+    /// The frame of the first of these chunks, which has this chunk in its place.
+    fn verified(&self, chunks: &[u32], fail: &Failure<'_>) -> Result<Arc<Vec<u8>>, ReadError> {
+        let plain = self.frame(chunks, fail)?;
+        let bytes = plain.get(fail.range());
         let bytes = bytes.ok_or_else(|| fail.tampered("the frame is too short"))?;
-        if !chunk.digest.matches(bytes) {
+        if !fail.chunk.digest.matches(bytes) {
             return Err(fail.tampered("its digest is another"));
         }
-        take(bytes)
+        Ok(plain)
+    }
+
+    /// Tells the store of wrong bytes. When it may have others, what came of that blob is forgotten: all of it came the
+    /// same way.
+    fn may_come_right(&self, fail: &Failure<'_>) -> bool {
+        let others = self.store.report_bad(&fail.blob().blob_name());
+        if others {
+            let blob = |frame: u32| self.flist.tables.frames[frame as usize].blob;
+            let bad = blob(fail.chunk.frame);
+            self.cache.forget(|frame| blob(frame) == bad);
+        }
+        others
     }
 
     /// The plain bytes of the frame of the first of these chunks; those of the next ones may be fetched along.
@@ -266,6 +286,12 @@ struct Failure<'r> {
 }
 
 impl Failure<'_> {
+    /// Where the chunk lies in its frame.
+    fn range(&self) -> Range<usize> {
+        let start = self.chunk.offset as usize;
+        start..start + self.chunk.length as usize
+    }
+
     fn blob(&self) -> Digest {
         let tables = &self.flist.tables;
         tables.blobs[tables.frames[self.chunk.frame as usize].blob as usize].digest

@@ -6,6 +6,7 @@ mod common;
 use common::{packed, parsed, reader, small};
 use mos_flist::{Depth, Finding, Flist, FlistError, Image as _, Part, ReadError};
 use mos_store::{Memory, Write as _};
+use std::sync::Arc;
 
 #[test]
 fn tampered_chunk_is_refused() {
@@ -42,6 +43,49 @@ fn tampered_chunk_is_refused() {
                 .any(|finding| matches!(finding, Finding::Damaged(_)))
         );
     }
+}
+
+/// A mirror that lies costs a second request, and nothing else; when all do, the file is tampered with.
+#[test]
+fn a_wrong_copy_is_replaced_by_that_of_another_mirror() {
+    let mirrors = [Memory::new(), Memory::new()];
+    let packed = mirrors
+        .each_ref()
+        .map(|store| packed(&small(), store))
+        .into_iter()
+        .next()
+        .unwrap();
+    let flist = parsed(&packed);
+    let entry = flist.find("bin/tool").unwrap();
+    let name = packed.blobs[0].digest.blob_name();
+    let good = mos_store::Read::get(&mirrors[0], &name, 1 << 20).unwrap();
+    let mut right = Vec::new();
+    reader(&flist, &mirrors[0]).read_file(&entry, &mut right).unwrap();
+    for liar in [0, 1] {
+        mirrors[liar].put(&name, &vec![0x5a; good.len()]).unwrap();
+        let router = routed(&mirrors);
+        for _ in 0..3 {
+            let mut out = Vec::new();
+            reader(&flist, &router).read_file(&entry, &mut out).unwrap();
+            assert_eq!(out, right);
+        }
+        assert!(router.status()[1 - liar].wrong_objects == 0);
+        mirrors[liar].put(&name, &good).unwrap();
+    }
+    for store in &mirrors {
+        store.put(&name, &vec![0x5a; good.len()]).unwrap();
+    }
+    let reader = reader(&flist, &routed(&mirrors));
+    let error = reader.read_file(&entry, &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, ReadError::Tampered { .. }), "{error}");
+}
+
+fn routed(mirrors: &[Memory]) -> mos_store::Router {
+    let route = || mos_store::Route::parse("dir:///mirror").unwrap();
+    let stores = mirrors
+        .iter()
+        .map(|store| (route(), Arc::new(store.clone()) as Arc<dyn mos_store::Read>));
+    mos_store::Router::new(stores.collect())
 }
 
 #[test]

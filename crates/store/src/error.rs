@@ -70,15 +70,13 @@ pub enum StoreError {
     },
     /// Signed requests are only good for a while, and the server's idea of the time is another one.
     #[error(
-        "{address}: the clocks differ too much for signed requests: it is {theirs} there and {ours} here; set the clock that is wrong (here: `timedatectl set-ntp true`)"
+        "{address}: the clocks differ too much for signed requests: it is {times}; set the clock that is wrong (here: `timedatectl set-ntp true`)"
     )]
     ClockSkew {
         /// The store.
         address: String,
-        /// The time here (RFC 3339).
-        ours: String,
-        /// The time there.
-        theirs: String,
+        /// The times there and here (RFC 3339).
+        times: String,
     },
     /// A name that is not allowed: empty, absolute, or with `..` in it.
     #[error("`{0}` is not the name of an object")]

@@ -187,12 +187,22 @@ impl State {
         self.answers.push_back((thread, name.to_owned(), number));
     }
 
-    /// Which store gave this object: to this thread, or else to whichever was last.
+    /// Which store gave this object: to this thread, or else to whichever was last. When another thread has reported a
+    /// store since, that is the one: the bytes may have come before.
     fn gave(&self, name: &str) -> Option<usize> {
         let thread = thread::current().id();
         let mut given = self.answers.iter().rev().filter(|(_, given, _)| given == name);
         let own = given.clone().find(|(id, ..)| *id == thread);
-        own.or_else(|| given.next()).map(|(.., number)| *number)
+        let reported = || {
+            self.wrong
+                .iter()
+                .rev()
+                .find(|(wrong, _)| wrong == name)
+                .map(|(_, store)| *store)
+        };
+        own.map(|(.., number)| *number)
+            .or_else(reported)
+            .or_else(|| given.next().map(|(.., number)| *number))
     }
 
     fn is_wrong(&self, name: &str, number: usize) -> bool {

@@ -69,10 +69,10 @@ fn skew(
     let refused = matches!(status, StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST) && store.credentials.is_some();
     let far = theirs.is_some_and(|theirs| theirs.duration_since(ours).abs() > CLOCKS_DIFFER);
     let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time).to_string();
+    let there = theirs.map_or_else(|| "another time".into(), whole);
     (refused && (far || code == Some(SKEWED))).then(|| StoreError::ClockSkew {
         address: store.address(),
-        ours: whole(ours),
-        theirs: theirs.map_or_else(|| "another time".into(), whole),
+        times: format!("{there} there and {} here", whole(ours)),
     })
 }
 
