@@ -1,7 +1,6 @@
 //! Taking mounts away, and seeing what is in the way of a new one.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -83,8 +82,7 @@ pub(crate) fn clear(directory: &Path) -> Result<std::path::PathBuf, MountError> 
     let place = table::resolve(directory).map_err(MountError::io("find", directory))?;
     let entries = table::at(&place).map_err(MountError::io("read", Path::new("/proc/self/mountinfo")))?;
     if entries.last().is_some_and(Entry::is_ours) {
-        // The lowest layer is the one with a daemon; a dead one fails every question, also of the layers above it.
-        let alive = place.read_dir().is_ok() && std::fs::metadata(&place).is_ok_and(|root| root.mode() != 0);
+        let alive = answers(&place);
         if alive {
             let why = "an image is mounted here already; unmount it first";
             return Err(MountError::place(directory, why));
@@ -95,5 +93,18 @@ pub(crate) fn clear(directory: &Path) -> Result<std::path::PathBuf, MountError> 
         Ok(found) if found.is_dir() => Ok(place),
         Ok(_) => Err(MountError::place(directory, "not a directory; make one to mount on")),
         Err(error) => Err(MountError::io("look at", directory)(error)),
+    }
+}
+
+/// True when whatever serves a mount answers. Only a name that nobody asked for before is sure not to be answered by
+/// the kernel, which keeps the rest for longer than a daemon lives.
+fn answers(place: &Path) -> bool {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    let name = format!(".mos-alive-{}-{}", std::process::id(), now.as_nanos());
+    match std::fs::symlink_metadata(place.join(name)) {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }

@@ -256,7 +256,7 @@ fn readers_of_a_dead_daemon_get_an_error_and_the_next_mount_takes_its_place() {
         assert!(reader.join().unwrap(), "a reader got something");
     }
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-    let error = fs::metadata(setting.path("place")).unwrap_err();
+    let error = fs::metadata(setting.path("place/never-asked-for")).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(107), "ENOTCONN: {error}");
     server.misbehave(Fault::Refuse, 0);
     setting.mount(&server.url(), &["--how", "fuse"]);
