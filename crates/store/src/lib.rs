@@ -12,7 +12,9 @@
 //! | `dir:///path` | [`Dir`] |
 //! | `http://host/path`, `https://host/path` | [`Http`], reading only; `https` with feature `tls` |
 //! | `s3://KEY:SECRET@host:port/bucket/prefix?region=R&style=virtual`, `s3s://…` over TLS | `S3`, with feature `s3` |
-//! | `00-7f=URL 80-ff=URL …` | [`Router`], several of these, with feature `routes` |
+//! | `00-7f=URL 80-ff=URL …` | `Router` and `RouterWriter`: several of these, see [`Routes`]; with feature `routes` |
+//!
+//! `Cached` (feature `routes`) keeps a bounded copy of a slow store on the local disk.
 //!
 //! Secrets never appear in an address, an error, or debug output.
 
