@@ -66,6 +66,14 @@ pub enum BuildError {
         /// The file.
         path: &'static str,
     },
+    /// The package of authorities has none where they should be.
+    #[error("the package {package} has no certificates in {path}")]
+    NoAuthorities {
+        /// The package.
+        package: String,
+        /// The folder.
+        path: &'static str,
+    },
     /// The access groups do not fit the image.
     #[error("access: {0}")]
     Access(String),

@@ -14,6 +14,7 @@ use mos_store::Digest;
 use mos_tree::{Content, Kind, Tree, directory};
 
 use crate::access::add_users;
+use crate::authorities::authorities;
 use crate::builder::Builder;
 use crate::error::BuildError;
 use crate::node_files::NodeFiles;
@@ -121,8 +122,11 @@ impl<'p> Recipe<'p> {
         };
         let mut recipe = Self {
             plan,
+            node: NodeFiles {
+                authorities: authorities(builder, &plan.image.authorities, packages.authorities.as_ref())?,
+                ..node_files(plan, programs, trust)?
+            },
             packages,
-            node: node_files(plan, programs, trust)?,
             files: normalise(files),
             key: Digest::of(b""),
         };
@@ -134,7 +138,7 @@ impl<'p> Recipe<'p> {
     /// The time of the build is no input of its own: it is read from the kernel package, which is one.
     fn inputs(&self) -> Result<Inputs, BuildError> {
         let image = &self.plan.image;
-        let ImagePackages { base, kernel, stub } = &self.packages;
+        let ImagePackages { base, kernel, stub, .. } = &self.packages;
         let mut inputs = Inputs::new(STEP, FORMAT)
             .add("kernel", &kernel.sha256)
             .add("stub", &stub.sha256)
@@ -277,6 +281,7 @@ fn node_files(plan: &Plan, programs: &NodePrograms, trust: &str) -> Result<NodeF
         environment: plan.environment.clone(),
         channel: plan.channel.clone(),
         trust: trust.to_owned(),
+        authorities: String::new(),
         built: 0,
         build_id: String::new(),
         hostname: image.hostname.clone(),

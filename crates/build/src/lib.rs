@@ -9,6 +9,7 @@
 //! found out on the way (versions, digests) goes into the [`Lock`](mos_config::Lock), which the caller writes.
 
 mod access;
+mod authorities;
 mod builder;
 mod error;
 mod image;

@@ -11,6 +11,8 @@ pub struct NodeFiles {
     pub channel: String,
     /// The public key (PEM) that releases must be signed with.
     pub trust: String,
+    /// The certificate authorities (PEM) that the node believes about the channel's server; empty for none.
+    pub authorities: String,
     /// Build time in seconds since 1970: the floor of the node's clock. Taken from the inputs, not from the clock, so
     /// that the same inputs give the same image.
     pub built: i64,
@@ -61,6 +63,9 @@ impl NodeFiles {
     fn settings(&self, tree: &mut Tree) -> Result<(), TreeError> {
         let trust = format!("/etc/mos/trust/{}.pub", self.environment);
         tree.insert_file(&trust, 0o644, self.trust.as_str())?;
+        if !self.authorities.is_empty() {
+            tree.insert_file("etc/mos/ca.pem", 0o644, self.authorities.as_str())?;
+        }
         tree.insert_file("etc/mos/node.toml", 0o644, self.node_toml(&trust).as_str())?;
         tree.insert_file("etc/hostname", 0o644, format!("{}\n", self.hostname).as_str())?;
         tree.insert_file("etc/os-release", 0o644, self.os_release().as_str())?;
@@ -113,6 +118,7 @@ mod tests {
             environment: "dev".into(),
             channel: "http://10.0.2.2:8480/\"x".into(),
             trust: "-----BEGIN PUBLIC KEY-----\n".into(),
+            authorities: "-----BEGIN CERTIFICATE-----\n".into(),
             built: 1_700_000_000,
             build_id: "0123456789ab".into(),
             hostname: "node".into(),
@@ -146,6 +152,12 @@ mod tests {
         let tree = sample().tree().unwrap();
         assert!(matches!(&tree.get("init").unwrap().kind, mos_tree::Kind::Symlink(to) if to == b"sbin/my_init"));
         assert_eq!(tree.get("sbin/my_init").unwrap().metadata.mode, 0o755);
+        assert!(text(&tree, "etc/mos/ca.pem").contains("CERTIFICATE"));
+        let without = NodeFiles {
+            authorities: String::new(),
+            ..sample()
+        };
+        assert!(without.tree().unwrap().get("etc/mos/ca.pem").is_none());
         assert!(text(&tree, "etc/my_init/services/ready.service.toml").contains("ready"));
     }
 }

@@ -1,6 +1,6 @@
 //! Packages: from names to `.deb` files in the cache, by way of the lock.
 
-use mos_config::{Lock, Plan};
+use mos_config::{Authorities, Lock, Plan};
 use mos_packages::{Deb, LockedPackage, Progress};
 
 use crate::builder::Builder;
@@ -8,6 +8,9 @@ use crate::error::BuildError;
 
 /// The package that brings the UEFI stub.
 pub(crate) const STUB_PACKAGE: &str = "systemd-boot-efi";
+
+/// The package that brings the authorities of the public web.
+pub(crate) const AUTHORITIES_PACKAGE: &str = "ca-certificates";
 
 /// Everything that an image takes from packages.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub(crate) struct ImagePackages {
     pub(crate) kernel: LockedPackage,
     /// The UEFI stub.
     pub(crate) stub: LockedPackage,
+    /// Certificate authorities, when the environment takes Debian's.
+    pub(crate) authorities: Option<LockedPackage>,
 }
 
 /// How a request is answered.
@@ -46,7 +51,18 @@ pub(crate) fn image_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock
         };
         packages.into_iter().next().ok_or_else(missing)
     };
+    let authorities = match plan.image.authorities {
+        Authorities::Debian => {
+            let wanted = [AUTHORITIES_PACKAGE.to_owned()];
+            Some(single(
+                answer(builder, lock, &wanted, How::Single)?,
+                AUTHORITIES_PACKAGE,
+            )?)
+        }
+        Authorities::None | Authorities::Files(_) => None,
+    };
     Ok(ImagePackages {
+        authorities,
         base: answer(builder, lock, &plan.image.packages, How::WithDependencies)?,
         kernel: single(answer(builder, lock, kernel, How::Kernel)?, &kernel[0])?,
         stub: single(answer(builder, lock, &stub, How::Single)?, STUB_PACKAGE)?,

@@ -96,7 +96,8 @@ impl From<mos_store::StoreError> for CliError {
         use mos_store::StoreError as E;
         let kind = match error {
             E::NotFound { .. } | E::Unreachable { .. } => Kind::NotFound,
-            E::BadUrl { .. } | E::BadName(_) => Kind::Usage,
+            E::Untrusted { .. } | E::OutOfDate { .. } => Kind::Trust,
+            E::BadUrl { .. } | E::BadName(_) | E::NoAuthority { .. } => Kind::Usage,
             _ => Kind::Problem,
         };
         Self::new(kind, error.to_string())

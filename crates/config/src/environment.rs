@@ -41,6 +41,9 @@ pub struct Environment {
     pub kind: EnvironmentKind,
     /// Where nodes look for releases.
     pub channel: Item<String>,
+    /// PEM files with the authorities that may vouch for an `https` channel's server, by their paths in the config
+    /// repository; Debian's `ca-certificates` when empty.
+    pub ca: Vec<Item<String>>,
     /// The public key that releases must be signed with, by its path in the config repository.
     pub trust: Item<String>,
     /// Which components, in which state.
@@ -128,6 +131,8 @@ impl Environment {
         if let Some(url) = &channel {
             check_channel(&root, &url.value);
         }
+        let ca = root.string_list("ca");
+        let ca = ca.into_iter().filter(|path| check_inner_path(problems, path)).collect();
         let trust = root.string_item("trust").unwrap_or_else(|| Item {
             value: format!("keys/{name}.pub"),
             position: root.position(),
@@ -141,6 +146,7 @@ impl Environment {
         Some(Self {
             kind: kind?,
             channel: channel?,
+            ca,
             trust,
             components: components.unwrap_or_default(),
             image: image.unwrap_or_default(),

@@ -18,6 +18,7 @@
 //! Every problem names file, line and column, and all of them are reported at once.
 
 mod access;
+mod authorities;
 mod check;
 mod component;
 mod environment;
@@ -41,7 +42,7 @@ pub use environment::{Environment, EnvironmentKind, ImageSettings, Release, Sele
 pub use image::ImageLists;
 pub use load::{LoadError, Loaded, load};
 pub use lock::{LOCK_FILE, Lock, LockError, LockedComponent, LockedPackage, LockedRequest};
-pub use plan::{ImagePlan, Output, Plan, PlannedComponent, PlannedService, PlannedUser};
+pub use plan::{Authorities, ImagePlan, Output, Plan, PlannedComponent, PlannedService, PlannedUser};
 pub use project::{Compression, Project};
 pub use repository::{Repository, Service, parse};
 pub use resolve::{ResolveError, resolve};

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mos_toml::{Problem, Problems, Severity};
 
+use crate::authorities::check_authorities;
 use crate::check::check;
 use crate::repository::{Repository, parse};
 
@@ -110,6 +111,7 @@ pub fn load(directory: &Path) -> Result<Loaded, LoadError> {
     let repository = parse(&texts, &problems);
     if let Some(repository) = &repository {
         check(repository, &|path| directory.join(path).exists(), &problems);
+        check_authorities(repository, &|path| fs::read_to_string(directory.join(path)), &problems);
     }
     Ok(Loaded {
         repository,

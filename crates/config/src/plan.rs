@@ -80,6 +80,8 @@ pub struct ImagePlan {
     pub kernel_package: String,
     /// Debian packages, those of the project first, each once.
     pub packages: Vec<String>,
+    /// Who may vouch for the channel's server.
+    pub authorities: Authorities,
     /// Kernel modules, those of the project first, each once.
     pub modules: Vec<String>,
     /// The kernel's command line.
@@ -96,6 +98,18 @@ pub struct ImagePlan {
     pub services: Vec<PlannedService>,
     /// Users on the nodes.
     pub users: Vec<PlannedUser>,
+}
+
+/// The certificate authorities that a node believes about an `https` channel's server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Authorities {
+    /// None: the channel is not `https`.
+    None,
+    /// Those of Debian's package `ca-certificates`.
+    Debian,
+    /// Those of PEM files, by their paths in the config repository.
+    Files(Vec<String>),
 }
 
 /// A user on the nodes.

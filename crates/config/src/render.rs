@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::component::BuildKind;
-use crate::plan::{Output, Plan, PlannedComponent, PlannedUser};
+use crate::plan::{Authorities, Output, Plan, PlannedComponent, PlannedUser};
 use crate::project::Compression;
 use crate::source::Source;
 
@@ -37,6 +37,11 @@ impl Plan {
         writeln!(f, "image")?;
         writeln!(f, "  kernel        {}", image.kernel_package)?;
         writeln!(f, "  packages      {}", image.packages.join(" "))?;
+        match &image.authorities {
+            Authorities::None => {}
+            Authorities::Debian => writeln!(f, "  authorities   package ca-certificates")?,
+            Authorities::Files(files) => writeln!(f, "  authorities   {}", files.join(" "))?,
+        }
         writeln!(f, "  modules       {}", image.modules.join(" "))?;
         writeln!(f, "  command line  {}", image.command_line)?;
         writeln!(f, "  hostname      {}", image.hostname)?;

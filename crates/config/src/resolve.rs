@@ -7,7 +7,7 @@ use mos_toml::{Item, nearest};
 use crate::check::effective;
 use crate::environment::{Environment, EnvironmentKind, Selection};
 use crate::lock::Lock;
-use crate::plan::{ImagePlan, Output, Plan, PlannedComponent, PlannedService, PlannedUser};
+use crate::plan::{Authorities, ImagePlan, Output, Plan, PlannedComponent, PlannedService, PlannedUser};
 use crate::repository::{Repository, Service};
 use crate::source::Source;
 
@@ -129,6 +129,7 @@ fn plan_image(repository: &Repository, settings: &Environment, users: Vec<Planne
     ImagePlan {
         kernel_package: project.kernel_package.clone(),
         packages: union(&repository.image.packages, &settings.image.packages),
+        authorities: plan_authorities(settings),
         modules: union(&repository.image.modules, &settings.image.modules),
         command_line: settings.image.command_line().to_owned(),
         hostname: hostname.value.clone(),
@@ -137,6 +138,16 @@ fn plan_image(repository: &Repository, settings: &Environment, users: Vec<Planne
         files: IMAGE_FILES.to_owned(),
         services: repository.image_services().map(plan_service).collect(),
         users,
+    }
+}
+
+/// Files that are named go into the image also when the channel is not `https`: the kernel command line may name a
+/// mirror that is.
+fn plan_authorities(settings: &Environment) -> Authorities {
+    match settings.channel.value.starts_with("https:") {
+        _ if !settings.ca.is_empty() => Authorities::Files(values(&settings.ca)),
+        true => Authorities::Debian,
+        false => Authorities::None,
     }
 }
 

@@ -58,6 +58,30 @@ pub enum StoreError {
         /// What the last try said.
         reason: String,
     },
+    /// The server does not prove that it is the one of this address.
+    #[error("{address}: the server's certificate is not trusted: {reason}")]
+    Untrusted {
+        /// The store.
+        address: String,
+        /// Why not, with the file of authorities, and what to do.
+        reason: String,
+    },
+    /// The server's certificate is not valid at this time, as far as the clock here knows it.
+    #[error("{address}: the server's certificate {reason}")]
+    OutOfDate {
+        /// The store.
+        address: String,
+        /// Both times, and what to do.
+        reason: String,
+    },
+    /// There are no authorities to vouch for the server.
+    #[error("{address}: https needs the certificates of authorities: {reason}")]
+    NoAuthority {
+        /// The store.
+        address: String,
+        /// The file, what is wrong with it, and what to do.
+        reason: String,
+    },
     /// The store says no (permission, bad request): trying again does not help.
     #[error("{address}: refused {name}: {reason}")]
     Refused {

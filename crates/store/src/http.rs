@@ -1,7 +1,7 @@
 //! Objects on a web server, for reading.
 
-use crate::transport::{self, Answer, Timeouts, Transport};
-use crate::{Read, StoreError, name, parallel, range};
+use crate::transport::{self, Answer, Transport};
+use crate::{Options, Read, StoreError, name, parallel, range};
 use std::ops::Range;
 use ureq::http::StatusCode;
 
@@ -16,8 +16,8 @@ impl Http {
     /// The store below this URL (`http://host/path`, no slash at the end, as [`crate::Address`] has it).
     ///
     /// # Errors
-    /// [`StoreError::BadUrl`] for `https` in a program that is built without it.
-    pub fn new(base: &str, timeouts: Timeouts) -> Result<Self, StoreError> {
+    /// [`StoreError::BadUrl`] for `https` in a program that is built without it; [`StoreError::NoAuthority`].
+    pub fn new(base: &str, options: &Options) -> Result<Self, StoreError> {
         if cfg!(not(feature = "tls")) && base.starts_with("https:") {
             return Err(StoreError::BadUrl {
                 url: base.into(),
@@ -26,7 +26,7 @@ impl Http {
         }
         Ok(Self {
             base: base.into(),
-            transport: Transport::new(timeouts, true),
+            transport: Transport::new(base, options, true)?,
         })
     }
 

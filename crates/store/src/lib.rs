@@ -19,6 +19,7 @@
 //! Secrets never appear in an address, an error, or debug output.
 
 mod address;
+mod authorities;
 #[cfg(feature = "routes")]
 mod cached;
 mod digest;
@@ -37,9 +38,12 @@ mod router;
 mod routes;
 #[cfg(feature = "s3")]
 mod s3;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 
 pub use address::{Address, S3Address, Style};
+pub use authorities::Authorities;
 #[cfg(feature = "routes")]
 pub use cached::{CacheStats, Cached};
 pub use digest::Digest;

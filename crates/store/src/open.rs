@@ -1,6 +1,8 @@
 //! From a URL to a store.
 
-use crate::{Address, Dir, Http, Observer, Read, Retry, Routes, S3Address, Schedule, StoreError, Timeouts, Write};
+use crate::{
+    Address, Authorities, Dir, Http, Observer, Read, Retry, Routes, S3Address, Schedule, StoreError, Timeouts, Write,
+};
 use std::fmt;
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ pub struct Options {
     pub schedule: Schedule,
     /// Who is told before each wait.
     pub observer: Option<Observer>,
+    /// Who vouches for servers.
+    pub authorities: Authorities,
 }
 
 impl fmt::Debug for Options {
@@ -23,6 +27,7 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("timeouts", &self.timeouts)
             .field("schedule", &self.schedule)
+            .field("authorities", &self.authorities)
             .finish_non_exhaustive()
     }
 }
@@ -36,7 +41,7 @@ impl Options {
 /// Opens a store for reading, with default [`Options`]; `url` may be several [`Routes`]. Nothing is sent yet.
 ///
 /// # Errors
-/// [`StoreError::BadUrl`].
+/// [`StoreError::BadUrl`]; [`StoreError::NoAuthority`] for `https` and `s3s`.
 pub fn open_read(url: &str) -> Result<Box<dyn Read>, StoreError> {
     open_read_with(url, &Options::default())
 }
@@ -57,7 +62,7 @@ pub fn open_read_with(url: &str, options: &Options) -> Result<Box<dyn Read>, Sto
 /// crashed writers left.
 ///
 /// # Errors
-/// [`StoreError::BadUrl`], also for a web server, which can only be read; [`StoreError::Io`].
+/// [`StoreError::BadUrl`], also for a web server, which can only be read; [`StoreError::NoAuthority`] for `s3s`; [`StoreError::Io`].
 pub fn open_write(url: &str) -> Result<Box<dyn Write>, StoreError> {
     open_write_with(url, &Options::default())
 }
@@ -77,7 +82,7 @@ pub fn open_write_with(url: &str, options: &Options) -> Result<Box<dyn Write>, S
 fn read_one(address: Address, options: &Options) -> Result<Box<dyn Read>, StoreError> {
     match address {
         Address::Dir(path) => Ok(Box::new(Dir::new(path))),
-        Address::Http(base) => Ok(Box::new(options.retry(Http::new(&base, options.timeouts)?))),
+        Address::Http(base) => Ok(Box::new(options.retry(Http::new(&base, options)?))),
         Address::S3(address) => Ok(write_s3(address, options)?),
     }
 }

@@ -3,7 +3,7 @@
 //! One call is one try; [`crate::Retry`] does the rest. Nothing here trusts the server: lengths are bounded by the
 //! caller, every wait by [`Timeouts`], and messages carry no URL, because signed URLs are secrets for a while.
 
-use crate::{Read, StoreError, parallel, range};
+use crate::{Options, Read, StoreError, parallel, range};
 use std::fmt;
 use std::io::{self, Read as _};
 use std::ops::Range;
@@ -51,13 +51,19 @@ pub(crate) type Answer = Response<Body>;
 #[derive(Clone)]
 pub(crate) struct Transport {
     agent: Agent,
+    #[cfg(feature = "tls")]
+    authorities: crate::Authorities,
     #[cfg(feature = "s3")]
     total: Duration,
 }
 
 impl Transport {
-    pub(crate) fn new(timeouts: Timeouts, follow_redirects: bool) -> Self {
+    /// Requests to this server, or to where it redirects: from `https` to `https` only.
+    pub(crate) fn new(base: &str, options: &Options, follow_redirects: bool) -> Result<Self, StoreError> {
+        let timeouts = options.timeouts;
+        let secure = base.starts_with("https:");
         let config = Agent::config_builder()
+            .https_only(secure)
             .user_agent(USER_AGENT)
             // Ranges and lengths count the bytes of the object, not of a compressed copy.
             .accept_encoding("identity")
@@ -70,13 +76,16 @@ impl Transport {
             .timeout_recv_response(Some(timeouts.read))
             .timeout_per_read(Some(timeouts.read))
             .timeout_per_write(Some(timeouts.read))
-            .timeout_global(Some(timeouts.total))
-            .build();
-        Self {
-            agent: config.into(),
+            .timeout_global(Some(timeouts.total));
+        #[cfg(feature = "tls")]
+        let config = config.tls_config(crate::tls::config(base, &options.authorities, secure)?);
+        Ok(Self {
+            agent: config.build().into(),
+            #[cfg(feature = "tls")]
+            authorities: options.authorities.clone(),
             #[cfg(feature = "s3")]
             total: timeouts.total,
-        }
+        })
     }
 
     pub(crate) fn get(&self, store: &dyn Read, url: &str, range: Option<&Range<u64>>) -> Result<Answer, StoreError> {
@@ -86,11 +95,11 @@ impl Transport {
             Some(range) => request.header(header::RANGE, format!("bytes={}-{}", range.start, range.end - 1)),
             None => request,
         };
-        answer(store, request.call())
+        self.answer(store, request.call())
     }
 
     pub(crate) fn head(&self, store: &dyn Read, url: &str) -> Result<Answer, StoreError> {
-        answer(store, self.agent.head(url).call())
+        self.answer(store, self.agent.head(url).call())
     }
 
     #[cfg(feature = "s3")]
@@ -107,12 +116,41 @@ impl Transport {
     fn send(&self, store: &dyn Read, request: RequestBuilder<WithBody>, bytes: &[u8]) -> Result<Answer, StoreError> {
         let total = self.total + Duration::from_secs(bytes.len() as u64 / SLOWEST_UPLOAD);
         let request = request.config().timeout_global(Some(total)).build();
-        answer(store, request.send(bytes))
+        self.answer(store, request.send(bytes))
     }
 
     #[cfg(feature = "s3")]
     pub(crate) fn delete(&self, store: &dyn Read, url: &str) -> Result<Answer, StoreError> {
-        answer(store, self.agent.delete(url).call())
+        self.answer(store, self.agent.delete(url).call())
+    }
+
+    /// An answer that is worth looking at; one of a server in trouble is worth another try.
+    fn answer(&self, store: &dyn Read, result: Result<Answer, ureq::Error>) -> Result<Answer, StoreError> {
+        let answer = result.map_err(|error| self.send_error(store, error))?;
+        let status = answer.status();
+        // 408 and 429 ask for another try (RFC 9110, 15.5.9; RFC 6585, 4).
+        // What a server does not have (501) it will not have then either.
+        let again =
+            (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED) || matches!(status.as_u16(), 408 | 429);
+        if again {
+            Err(StoreError::unreachable(store, format!("the server answers {status}")))
+        } else {
+            Ok(answer)
+        }
+    }
+
+    fn send_error(&self, store: &dyn Read, error: ureq::Error) -> StoreError {
+        #[cfg(feature = "tls")]
+        if let Some(refusal) = crate::tls::refusal(store, &self.authorities, &error) {
+            return refusal;
+        }
+        let refused = |reason| StoreError::refused(store, "request", reason);
+        match error {
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => refused("the URL is not valid"),
+            ureq::Error::TooManyRedirects => refused("too many redirects"),
+            ureq::Error::RequireHttpsOnly(_) => refused("the server redirects from https to http"),
+            other => StoreError::unreachable(store, other.to_string()),
+        }
     }
 }
 
@@ -120,29 +158,6 @@ impl Transport {
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport").finish_non_exhaustive()
-    }
-}
-
-/// An answer that is worth looking at; one of a server in trouble is worth another try.
-fn answer(store: &dyn Read, result: Result<Answer, ureq::Error>) -> Result<Answer, StoreError> {
-    let answer = result.map_err(|error| send_error(store, error))?;
-    let status = answer.status();
-    // 408 and 429 ask for another try (RFC 9110, 15.5.9; RFC 6585, 4).
-    // What a server does not have (501) it will not have then either.
-    let again =
-        (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED) || matches!(status.as_u16(), 408 | 429);
-    if again {
-        Err(StoreError::unreachable(store, format!("the server answers {status}")))
-    } else {
-        Ok(answer)
-    }
-}
-
-fn send_error(store: &dyn Read, error: ureq::Error) -> StoreError {
-    match error {
-        ureq::Error::BadUri(_) | ureq::Error::Http(_) => StoreError::refused(store, "request", "the URL is not valid"),
-        ureq::Error::TooManyRedirects => StoreError::refused(store, "request", "too many redirects"),
-        other => StoreError::unreachable(store, other.to_string()),
     }
 }
 

@@ -4,7 +4,7 @@
 mod contract;
 
 use contract::{reading, writing};
-use mos_store::{Dir, Http, Memory, Timeouts, open_read, open_write};
+use mos_store::{Dir, Http, Memory, Options, open_read, open_write};
 use mos_testkit::HttpServer;
 #[cfg(feature = "s3")]
 use mos_testkit::S3Server;
@@ -34,7 +34,7 @@ fn web_server() {
 fn web_server_below_a_path() {
     let root = tempfile::tempdir().unwrap();
     let server = HttpServer::serve(root.path());
-    let store = Http::new(&format!("{}/deeper/still", server.url()), Timeouts::default()).unwrap();
+    let store = Http::new(&format!("{}/deeper/still", server.url()), &Options::default()).unwrap();
     reading(&Dir::new(root.path().join("deeper/still")), &store);
 }
 

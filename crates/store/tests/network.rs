@@ -50,7 +50,7 @@ fn quick() -> Options {
             cap: 5 * MS,
             tries: 3,
         },
-        observer: None,
+        ..Options::default()
     }
 }
 

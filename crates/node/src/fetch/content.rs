@@ -57,7 +57,7 @@ fn download(store: &dyn Read, named: &mos_channel::Flist) -> Result<Vec<u8>, Fai
     };
     let bytes = match store.get(&named.path, named.length) {
         Err(mos_store::StoreError::TooLarge { .. }) => return Err(tampered("is longer than the release says")),
-        other => other.map_err(|error| Failure::Offline(error.to_string()))?,
+        other => other.map_err(Failure::from)?,
     };
     if bytes.len() as u64 != named.length {
         return Err(tampered("is shorter than the release says"));

@@ -2,6 +2,7 @@
 
 use mos_channel::ChannelError;
 use mos_flist::ReadError;
+use mos_store::StoreError;
 use mos_update::UpdateError;
 
 /// What stands in the way, sorted by what to do about it.
@@ -20,8 +21,19 @@ pub enum Failure {
 impl From<ChannelError> for Failure {
     fn from(error: ChannelError) -> Self {
         match error {
-            ChannelError::Store(error) => Self::Offline(error.to_string()),
+            ChannelError::Store(error) => error.into(),
             other => Self::Trust(other.to_string()),
+        }
+    }
+}
+
+/// A server that is not who it should be does not get better by itself; a certificate that is out of date does, when it
+/// is renewed or the clock is set.
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Untrusted { .. } => Self::Trust(error.to_string()),
+            _ => Self::Offline(error.to_string()),
         }
     }
 }
@@ -29,7 +41,7 @@ impl From<ChannelError> for Failure {
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Store { .. } => Self::Offline(error.to_string()),
+            ReadError::Store { source, .. } => (*source).into(),
             ReadError::Tampered { .. } => Self::Trust(error.to_string()),
             _ => Self::Node(error.to_string()),
         }

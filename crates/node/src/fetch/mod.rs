@@ -5,6 +5,8 @@
 //! | a release that is believed | it | 0 |
 //! | the channel is unreachable, a sound generation is on the disk | that | 0 |
 //! | the channel is unreachable, nothing on the disk | nothing yet; tried again until it answers | |
+//! | an `https` server's certificate is out of date | as if the channel were unreachable | |
+//! | an `https` server is not vouched for by the image's authorities | the generation before, if it is sound | 3 |
 //! | something is not as it was signed | the generation before, if it is sound | 3 |
 //! | the release cannot work, or this node's disk | the generation before, if it is sound | 1 |
 //!
@@ -34,9 +36,10 @@ use progress::Phase;
 pub const HELP: &str = "\
 mos-node fetch: makes the channel's release the current generation and starts it
 
-Reads the release, verifies signature, environment, expiry and sequence, fetches what is missing, switches. With the
-channel unreachable it starts the last good generation after checking every file. Exits with 3, and starts nothing of
-the release, when anything is not as it was signed.
+Reads the release over http, or over https from a server that /etc/mos/ca.pem vouches for; verifies signature,
+environment, expiry, sequence; fetches what is missing; switches. With the channel unreachable it starts the last good
+generation after checking every file. Exits with 3, and starts nothing of the release, when anything is not as it was
+signed, or the server is not vouched for.
 
 Options: --config PATH   settings (default /etc/mos/node.toml): environment, channel, trust = [\"PUBLIC KEY FILE\"],
                          built (seconds since 1970), offline_after (seconds, default 20)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mos_channel::{Fetched, PublicKey, RELEASE, Release, Trust, fetch_release};
-use mos_store::{Options, Read, Schedule, Timeouts, open_read_with};
+use mos_store::{Authorities, Options, Read, Schedule, Timeouts, open_read_with};
 use mos_sys::durable;
 use mos_update::{
     Generation, Installed, Job, Layout, Lock, Observer, Plan, State, Step, UpdateError, Wanted, execute, plan,
@@ -44,6 +44,10 @@ const ONE_TRY: Schedule = Schedule {
 pub const FETCH: &str = "runtime-fetch";
 /// The service of the image that runs `mos-node watch`.
 pub const WATCH: &str = "runtime-watch";
+/// Who may vouch for the channel's server, from the signed boot image.
+const AUTHORITIES: &str = "/etc/mos/ca.pem";
+const AUTHORITIES_HINT: &str =
+    "name a PEM file with the server's authority in `ca` of the environment, and make a new image";
 /// Largest settings file in bytes.
 const LARGEST_SETTINGS: u64 = 64 << 10;
 
@@ -78,8 +82,8 @@ impl Node {
         let keys = keys
             .collect::<Result<_, _>>()
             .map_err(|error| OpenError::Settings(error.to_string()))?;
-        let store = open_store(&settings.channel, TIMEOUTS)?;
-        let releases = open_store(&settings.channel, RELEASE_TIMEOUTS)?;
+        let store = open_store(arguments, &settings.channel, TIMEOUTS)?;
+        let releases = open_store(arguments, &settings.channel, RELEASE_TIMEOUTS)?;
         let layout = Layout::new(arguments.state());
         let lock = layout.lock()?;
         let loaded = State::load(&layout);
@@ -356,11 +360,15 @@ impl OpenError {
     }
 }
 
-fn open_store(channel: &str, timeouts: Timeouts) -> Result<Box<dyn Read>, OpenError> {
+fn open_store(arguments: &Arguments, channel: &str, timeouts: Timeouts) -> Result<Box<dyn Read>, OpenError> {
     let options = Options {
         timeouts,
         schedule: ONE_TRY,
         observer: None,
+        authorities: Authorities {
+            file: arguments.below_root(AUTHORITIES),
+            hint: AUTHORITIES_HINT.into(),
+        },
     };
     open_read_with(channel, &options).map_err(|error| OpenError::Settings(error.to_string()))
 }

@@ -35,15 +35,15 @@ impl S3 {
     /// The store at this address; requests are anonymous when it has no credentials.
     ///
     /// # Errors
-    /// [`StoreError::BadUrl`] when the host or the bucket makes no URL.
+    /// [`StoreError::BadUrl`] when the host or the bucket makes no URL; [`StoreError::NoAuthority`].
     pub fn new(address: S3Address, options: &Options) -> Result<Self, StoreError> {
         if cfg!(not(feature = "tls")) && address.tls {
             return Err(bad(&address, "this program is built without TLS"));
         }
         let scheme = if address.tls { "https" } else { "http" };
-        let endpoint = format!("{scheme}://{}", address.host)
-            .parse()
-            .map_err(|_| bad(&address, "the host is not valid"))?;
+        let endpoint = format!("{scheme}://{}", address.host);
+        let transport = Transport::new(&endpoint, options, false)?;
+        let endpoint = endpoint.parse().map_err(|_| bad(&address, "the host is not valid"))?;
         let style = match address.style {
             Style::Path => UrlStyle::Path,
             Style::VirtualHost => UrlStyle::VirtualHost,
@@ -54,7 +54,7 @@ impl S3 {
             bucket,
             credentials: credentials(&address),
             address,
-            transport: Transport::new(options.timeouts, false),
+            transport,
             parts: Retrier::new(options.schedule, options.observer.clone()),
         })
     }
