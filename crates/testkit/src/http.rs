@@ -2,7 +2,9 @@
 //!
 //! The files come from the real server, [`mos_serve`]; a small proxy before it refuses, stalls or damages what passes.
 
+use crate::Identity;
 use mos_serve::Server;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -34,6 +36,7 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct HttpServer {
     address: SocketAddr,
+    scheme: &'static str,
     proxy: Arc<Proxy>,
     _files: Server,
 }
@@ -41,6 +44,7 @@ pub struct HttpServer {
 #[derive(Debug)]
 struct Proxy {
     files: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
     ending: AtomicBool,
     state: Mutex<State>,
 }
@@ -55,6 +59,16 @@ struct State {
 impl HttpServer {
     /// Serves a directory, without faults.
     pub fn serve(directory: &Path) -> Self {
+        Self::start(directory, None)
+    }
+
+    /// As [`HttpServer::serve`], over `https`, as this server.
+    pub fn serve_tls(directory: &Path, identity: &Identity) -> Self {
+        Self::start(directory, Some(identity.server_config()))
+    }
+
+    fn start(directory: &Path, tls: Option<Arc<ServerConfig>>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let loopback = "127.0.0.1:0".parse().expect("a constant address");
         let files = Server::bind(loopback, directory, Arc::new(|_| {})).expect("a file server on a free port");
         let listener = TcpListener::bind(loopback).expect("a free port");
@@ -62,6 +76,7 @@ impl HttpServer {
         let (ending, state) = Default::default();
         let proxy = Arc::new(Proxy {
             files: files.address(),
+            tls,
             ending,
             state,
         });
@@ -69,6 +84,7 @@ impl HttpServer {
         thread::spawn(move || accept(&listener, &shared));
         Self {
             address,
+            scheme,
             proxy,
             _files: files,
         }
@@ -76,7 +92,7 @@ impl HttpServer {
 
     /// The URL of the directory.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// From now on, misbehaves for this many requests, and no longer for those of an earlier call.
@@ -112,8 +128,19 @@ impl Proxy {
         Some(fault)
     }
 
+    fn serve(&self, client: TcpStream) -> io::Result<()> {
+        let Some(config) = &self.tls else {
+            return self.handle(client);
+        };
+        let connection = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(connection, client);
+        self.handle(&mut stream)?;
+        stream.conn.send_close_notify();
+        stream.flush()
+    }
+
     /// One request for each connection: simple, and every client copes.
-    fn handle(&self, mut client: TcpStream) -> io::Result<()> {
+    fn handle(&self, mut client: impl io::Read + io::Write) -> io::Result<()> {
         let head = read_head(&mut client)?;
         match self.note(&head) {
             None => self.forward(&mut client, &head, usize::MAX),
@@ -141,7 +168,7 @@ impl Proxy {
     }
 
     /// Passes a request on, and at most this many bytes of the answer's body back.
-    fn forward(&self, client: &mut TcpStream, head: &str, body: usize) -> io::Result<()> {
+    fn forward(&self, client: &mut impl io::Write, head: &str, body: usize) -> io::Result<()> {
         let mut files = TcpStream::connect(self.files)?;
         let head = without(head, "connection:").replacen("\r\n", "\r\nConnection: close\r\n", 1);
         files.write_all(head.as_bytes())?;
@@ -164,14 +191,14 @@ fn accept(listener: &TcpListener, proxy: &Arc<Proxy>) {
         thread::spawn(move || {
             let closer = client.try_clone();
             // A client that goes away is no failure of the server.
-            let _ = proxy.handle(client);
+            let _ = proxy.serve(client);
             let _ = closer.map(|client| client.shutdown(Shutdown::Both));
         });
     }
 }
 
 /// The head of a request, with its empty line.
-fn read_head(client: &mut TcpStream) -> io::Result<String> {
+fn read_head(client: &mut impl io::Read) -> io::Result<String> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {

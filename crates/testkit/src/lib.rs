@@ -5,5 +5,10 @@ mod http;
 mod s3;
 
 pub use garage::Garage;
+mod certificates;
+mod http;
+mod s3;
+
+pub use certificates::{Authority, Identity};
 pub use http::{Fault, HttpServer};
 pub use s3::S3Server;

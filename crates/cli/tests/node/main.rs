@@ -6,6 +6,7 @@
 
 mod console;
 mod firmware;
+mod https;
 mod reproducible;
 mod services;
 #[path = "../support/mod.rs"]

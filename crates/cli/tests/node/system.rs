@@ -34,6 +34,15 @@ impl System {
 
     /// Boots the image as it was published, with the channel at a port of this host.
     pub(crate) fn boot(&self, port: u16, disks: Vec<Disk>) -> Vm {
+        self.boot_adding(&format!(" mos.channel=http://10.0.2.2:{port}"), disks)
+    }
+
+    /// Boots the image with its own settings and nothing else.
+    pub(crate) fn boot_as_built(&self) -> Vm {
+        self.boot_adding("", Vec::new())
+    }
+
+    fn boot_adding(&self, arguments: &str, disks: Vec<Disk>) -> Vm {
         let output = self.folder().join("image");
         run(self
             .command(&["image", "build", "--env", "dev", "--output-dir"])
@@ -50,7 +59,7 @@ impl System {
         let mut machine = Machine::new(Boot::Direct {
             kernel: put(".linux"),
             initrd: Some(put(".initrd")),
-            command_line: format!("{command_line} mos.channel=http://10.0.2.2:{port}").into(),
+            command_line: format!("{command_line}{arguments}").into(),
         });
         machine.memory = 512;
         machine.disks = disks;

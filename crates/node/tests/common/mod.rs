@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use mos_channel::{Blob, BootImage, Flist, KeyPair, Release, Sha256, sign};
 use mos_flist::{PackOptions, pack};
 use mos_store::{Digest, Dir};
-use mos_testkit::HttpServer;
+use mos_testkit::{Authority, HttpServer, Identity};
 use mos_tree::Tree;
 
 pub struct World {
@@ -39,13 +39,26 @@ impl Ran {
 
 impl World {
     pub fn new() -> Self {
+        Self::with(|channel, _| HttpServer::serve(channel))
+    }
+
+    /// A channel on an `https` server, and a node that believes this authority.
+    #[allow(dead_code, reason = "not every test of this crate needs it")]
+    pub fn secure(server: &Identity, authority: &Authority) -> Self {
+        Self::with(|channel, root| {
+            fs::write(root.join("etc/mos/ca.pem"), authority.pem()).unwrap();
+            HttpServer::serve_tls(channel, server)
+        })
+    }
+
+    fn with(serve: impl FnOnce(&Path, &Path) -> HttpServer) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (channel, root) = (directory.path().join("channel"), directory.path().join("root"));
         fs::create_dir_all(&channel).unwrap();
         fs::create_dir_all(root.join("etc/mos/trust")).unwrap();
         let key = KeyPair::generate().unwrap();
         fs::write(root.join("etc/mos/trust/dev.pub"), key.public().to_pem()).unwrap();
-        let server = HttpServer::serve(&channel);
+        let server = serve(&channel, &root);
         let world = Self {
             _directory: directory,
             channel,
