@@ -51,7 +51,8 @@ fn read(authorities: &Authorities) -> Result<Vec<Certificate<'static>>, String> 
 fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, String> {
     let mut found = Vec::new();
     for item in parse_pem(pem) {
-        match item.map_err(|error| error.to_string())? {
+        // The parser's own words are those of a programmer.
+        match item.map_err(|_| "a block in it is cut off or not Base64")? {
             PemItem::Certificate(certificate) => found.push(certificate),
             _ => return Err("it has something other than certificates in it".into()),
         }
@@ -152,7 +153,7 @@ mod tests {
                 "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
                 "other than certificates",
             ),
-            ("-----BEGIN CERTIFICATE-----\nAA", "missing"),
+            ("-----BEGIN CERTIFICATE-----\nAA", "cut off"),
         ] {
             let error = certificates(pem.as_bytes()).unwrap_err();
             assert!(error.contains(reason), "{pem}: {error}");

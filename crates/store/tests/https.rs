@@ -1,6 +1,9 @@
 //! `https`: who is believed, and what is said about the others.
 #![allow(clippy::unwrap_used, reason = "the helpers here are tests, too")]
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
 use mos_store::{Authorities, Options, Read, Schedule, StoreError, open_read_with};
 use mos_testkit::{Authority, HttpServer, Identity};
 use std::path::Path;
@@ -139,8 +142,15 @@ fn https_without_authorities_says_which_file() {
 fn server_without_tls_is_told_from_an_untrusted_one() {
     let authority = Authority::new();
     let fixture = Fixture::new(&authority.vouch("127.0.0.1"), &authority);
-    let plain = HttpServer::serve(fixture.root.path());
-    let url = plain.url().replace("http:", "https:");
+    // As web servers do with what is no request.
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", plain.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in plain.incoming().flatten() {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
     let error = fixture.open(&url).unwrap().get("x", 99).unwrap_err();
     assert!(error.to_string().contains("does not speak https"), "{error}");
 }
