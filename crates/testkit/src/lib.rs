@@ -1,14 +1,11 @@
 //! Servers for tests, on free ports of the loopback interface. Tests only: whatever fails here panics.
 
+mod certificates;
 mod garage;
 mod http;
 mod s3;
 
-pub use garage::Garage;
-mod certificates;
-mod http;
-mod s3;
-
 pub use certificates::{Authority, Identity};
+pub use garage::Garage;
 pub use http::{Fault, HttpServer};
 pub use s3::S3Server;
