@@ -19,6 +19,9 @@ fn database(rfs: &Rfs) -> (tempfile::TempDir, Connection) {
 /// parent, name, size, uid, gid, mode, rdev, ctime, mtime by ino
 type Row = (i64, String, i64, i64, i64, i64, i64, i64, i64);
 
+/// ino, id, key, and the types of the last two
+type BlockRow = (i64, Vec<u8>, Vec<u8>, String, String);
+
 fn inodes(connection: &Connection) -> BTreeMap<i64, Row> {
     let mut query = connection
         .prepare("SELECT ino, parent, name, size, uid, gid, mode, rdev, ctime, mtime FROM inode")
@@ -82,7 +85,7 @@ fn the_order_of_rows_is_the_order_of_blocks_and_equal_ones_are_stored_once() {
     let mut query = connection
         .prepare("SELECT ino, id, key, typeof(id), typeof(key) FROM block ORDER BY rowid")
         .unwrap();
-    let rows: Vec<(i64, Vec<u8>, Vec<u8>, String, String)> = query
+    let rows: Vec<BlockRow> = query
         .query_map([], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
         })
