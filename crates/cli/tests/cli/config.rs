@@ -28,7 +28,7 @@ fn new_writes_a_repository_and_no_other_over_it() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     expect![[r#"
-        ! Wrote 21 files to [HERE]/demo.
+        ! Wrote 22 files to [HERE]/demo.
         ! Next: cd demo && mos run --env dev
     "#]]
     .assert_eq(&says(here, &["new", "demo"]));
