@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{large, noise, packed, parsed, reader, round_trip, sequential, small, text};
-use mos_flist::{Depth, EntryKind, Flist, Image as _, ObjectDigest, PackOptions, pack, to_tree};
+use mos_flist::{Depth, EntryKind, Flist, Image as _, ObjectDigest, PackOptions, Stamps, Trust, pack, to_tree};
 use mos_store::{Memory, Read as _, Write as _};
 use mos_tree::{Inode, Kind, Metadata, Timestamp, Tree};
 use proptest::prelude::*;
@@ -172,6 +172,81 @@ fn a_base_whose_blobs_are_gone_is_not_used() {
     };
     let new = pack(&small(), &store, &options).unwrap();
     assert_eq!((new.digest, new.stats.put_blobs), (old.digest, 1));
+}
+
+/// Packs a directory of the host, perhaps on top of an older flist; its files are old enough to be trusted.
+fn packed_directory(
+    path: &std::path::Path,
+    store: &Memory,
+    base: Option<&Arc<Flist>>,
+    trust: Trust,
+) -> mos_flist::Packed {
+    let tree = mos_tree::directory::read(path, mos_tree::directory::Options::default()).unwrap();
+    let options = PackOptions {
+        bases: base.into_iter().cloned().collect(),
+        trust,
+        ..PackOptions::default()
+    };
+    pack(&tree, store, &options).unwrap()
+}
+
+#[test]
+fn unchanged_files_are_not_read_and_changed_ones_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    let write = |name: &str, content: &[u8]| {
+        std::fs::write(file(name), content).unwrap();
+        let file = std::fs::File::options().write(true).open(file(name)).unwrap();
+        file.set_modified(long_ago).unwrap();
+    };
+    write("large", &noise(1, 1_000_000));
+    write("changes", &text(2, 50_000));
+    write("inline", b"a few bytes");
+    // The clock of a file system may stand still: younger files get no stamp.
+    std::thread::sleep(std::time::Duration::from_millis(3100));
+    let store = Memory::new();
+    let old = packed_directory(directory.path(), &store, None, Trust::Nothing);
+    let base = parsed(&old);
+    let stamps = Arc::new(Stamps::parse(&old.stamps.encode()).unwrap());
+    for trust in [Trust::Times, Trust::Stamps(stamps.clone())] {
+        let again = packed_directory(directory.path(), &store, Some(&base), trust);
+        assert_eq!((again.stats.unchanged_files, again.stats.put_blobs), (3, 0));
+        assert_eq!(again.digest, old.digest);
+    }
+    // The same length and the same time: only the time of change of the inode tells.
+    write("changes", &text(3, 50_000));
+    let deceived = packed_directory(directory.path(), &store, Some(&base), Trust::Times);
+    assert_eq!((deceived.stats.unchanged_files, deceived.digest), (3, old.digest));
+    let paranoid = packed_directory(directory.path(), &store, Some(&base), Trust::Nothing);
+    assert_eq!(paranoid.stats.unchanged_files, 0);
+    let new = packed_directory(directory.path(), &store, Some(&base), Trust::Stamps(stamps.clone()));
+    assert_eq!((new.stats.unchanged_files, new.digest), (2, paranoid.digest));
+    assert_ne!(new.digest, old.digest);
+    // Without the blobs nothing is unchanged but what lies in the flist.
+    for blob in store.list("blobs/").unwrap() {
+        store.delete(&blob).unwrap();
+    }
+    let rest = packed_directory(directory.path(), &store, Some(&base), Trust::Stamps(stamps));
+    assert_eq!(rest.stats.unchanged_files, 1);
+}
+
+#[test]
+fn ten_gigabytes_of_holes_are_neither_read_nor_stored() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sparse");
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(10 << 30).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"here", 5 << 30).unwrap();
+    let store = Memory::new();
+    let packed = packed_directory(directory.path(), &store, None, Trust::Nothing);
+    assert_eq!(packed.stats.content_bytes, 10 << 30);
+    assert!(
+        packed.stats.put_bytes < 3000 && packed.flist.len() < 250_000,
+        "{:?}",
+        packed.stats
+    );
+    assert_eq!(parsed(&packed).find("sparse").unwrap().size(), Some(10 << 30));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use mos_tree::{InodeId, Kind, Timestamp, Tree};
+use mos_tree::{InodeId, Kind, Stamp, Timestamp, Tree};
 use zerocopy::IntoBytes as _;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
@@ -34,6 +34,8 @@ pub(crate) enum FileBody {
 #[derive(Debug)]
 pub(crate) struct PackedFile {
     pub(crate) body: FileBody,
+    /// What it was on the disk, where it was there.
+    pub(crate) stamp: Option<Stamp>,
     /// When its content was changed last, where that is not what the tree says.
     pub(crate) modified: Option<Timestamp>,
 }

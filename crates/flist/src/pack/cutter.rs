@@ -13,7 +13,6 @@ use mos_tree::{Content, ContentReader, Stamp};
 
 use super::buffers::Buffers;
 use super::{PackError, PackOptions};
-use crate::erofs::format::TAIL_LIMIT;
 use crate::erofs::writer::FileBody;
 use crate::error::show;
 use crate::header::ChunkSizes;
@@ -118,7 +117,7 @@ impl<'p> Cutter<'p> {
         let length = BATCH.max(BATCH_CHUNKS * options.chunk_sizes.max as usize);
         Self {
             sizes: options.chunk_sizes,
-            inline_limit: options.inline_limit.min(TAIL_LIMIT) as u64,
+            inline_limit: options.inline_limit(),
             zeros,
             buffers,
             out,

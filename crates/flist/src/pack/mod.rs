@@ -16,13 +16,16 @@ mod cutter;
 mod pipeline;
 mod readers;
 mod tables;
+mod unchanged;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use mos_store::{Digest, StoreError, Write};
-use mos_tree::{InodeId, Kind, Tree};
+use mos_tree::{Content, InodeId, Kind, Tree};
 
+use crate::erofs::format::TAIL_LIMIT;
 use crate::erofs::writer::{self, FileBody, PackedFile};
 use crate::error::show;
 use crate::flist::Flist;
@@ -32,6 +35,8 @@ use cutter::Piece;
 use pipeline::{Assembled, Put, Shared};
 use readers::{Job, Pieces, Readers};
 use tables::{Builder, Draft, Known};
+use unchanged::{Finder, Unchanged};
+pub use unchanged::{Stamps, Trust};
 
 /// How to pack.
 #[derive(Debug, Clone)]
@@ -47,6 +52,15 @@ pub struct PackOptions {
     pub chunk_sizes: ChunkSizes,
     /// Older flists whose chunks are not packed again where the store still has their blobs.
     pub bases: Vec<Arc<Flist>>,
+    /// What tells that a file of a base need not be read again.
+    pub trust: Trust,
+}
+
+impl PackOptions {
+    /// The size up to which a file lies in the flist.
+    fn inline_limit(&self) -> u64 {
+        self.inline_limit.min(TAIL_LIMIT) as u64
+    }
 }
 
 impl Default for PackOptions {
@@ -57,6 +71,7 @@ impl Default for PackOptions {
             inline_limit: 1024,
             chunk_sizes: ChunkSizes::default(),
             bases: Vec::new(),
+            trust: Trust::Nothing,
         }
     }
 }
@@ -70,6 +85,8 @@ pub struct Packed {
     pub digest: Digest,
     /// Every blob that it names, older ones from bases included.
     pub blobs: Vec<BlobRef>,
+    /// What the files were on the disk, for [`Trust::Stamps`] the next time.
+    pub stamps: Stamps,
     /// What was done.
     pub stats: PackStats,
 }
@@ -79,7 +96,9 @@ pub struct Packed {
 pub struct PackStats {
     /// Regular files, hard links counted once.
     pub files: u64,
-    /// Of these, files that lie in the flist.
+    /// Of these, files that were not read, because they are those of a base.
+    pub unchanged_files: u64,
+    /// Of all, files that lie in the flist.
     pub inline_files: u64,
     /// Bytes in all regular files.
     pub content_bytes: u64,
@@ -160,6 +179,7 @@ pub fn pack(tree: &Tree, store: &dyn Write, options: &PackOptions) -> Result<Pac
     if !options.chunk_sizes.valid() {
         return Err(PackError::ChunkSizes(options.chunk_sizes));
     }
+    let begin = SystemTime::now();
     let known = Known::of_bases(&options.bases, store)?;
     let (files, draft, assembled) = read_and_compress(tree, store, options, known)?;
     let written = writer::write(tree, &files)?;
@@ -169,8 +189,13 @@ pub fn pack(tree: &Tree, store: &dyn Write, options: &PackOptions) -> Result<Pac
     draft.count(&mut stats);
     let tables = draft.into_tables(assembled, &written.nids)?;
     let flist = header::assemble(written.image, tables.encode(), options.chunk_sizes);
+    let digest = Digest::of(&flist);
+    let stamps = files
+        .iter()
+        .filter_map(|(id, file)| Some((written.nids[id], file.stamp?)));
     Ok(Packed {
-        digest: Digest::of(&flist),
+        digest,
+        stamps: Stamps::new(digest, begin, stamps),
         blobs: tables.blobs,
         flist,
         stats,
@@ -180,18 +205,22 @@ pub fn pack(tree: &Tree, store: &dyn Write, options: &PackOptions) -> Result<Pac
 type Files = BTreeMap<InodeId, PackedFile>;
 
 /// All of the content: read, cut, compressed, stored.
-fn read_and_compress(
-    tree: &Tree,
+fn read_and_compress<'t>(
+    tree: &'t Tree,
     store: &dyn Write,
-    options: &PackOptions,
+    options: &'t PackOptions,
     known: Known,
 ) -> Result<(Files, Draft, Assembled), PackError> {
-    let (ids, jobs) = regular_files(tree);
-    let (readers, shared) = (Readers::new(options, jobs), Shared::default());
+    let mut sources = regular_files(tree);
+    let finder = Finder::new(options);
+    for source in &mut sources {
+        source.unchanged = finder.find(&source.path, source.content, &known);
+    }
+    let (readers, shared) = (Readers::new(options, jobs(&sources)), Shared::default());
     std::thread::scope(|scope| {
         let (frames, assembly) = pipeline::start(scope, store, options, &shared);
         let mut builder = Builder::new(known, frames);
-        let drafted = take_files(&ids, readers.start(scope), &mut builder).and_then(|files| {
+        let drafted = take_files(sources, readers.start(scope), &mut builder).and_then(|files| {
             let draft = builder.finish()?;
             Ok((files, draft))
         });
@@ -202,33 +231,68 @@ fn read_and_compress(
     })
 }
 
-/// Every regular file once, in the order of paths.
-fn regular_files(tree: &Tree) -> (Vec<InodeId>, Vec<Job<'_>>) {
-    let mut seen = HashSet::new();
-    let mut ids = Vec::new();
-    let mut jobs = Vec::new();
-    for entry in tree.walk() {
-        if let Kind::File(content) = &entry.inode.kind
-            && seen.insert(entry.id)
-        {
-            ids.push(entry.id);
-            jobs.push(Job {
-                path: entry.path,
-                content,
-            });
-        }
-    }
-    (ids, jobs)
+/// Where a file's content comes from.
+struct Source<'t> {
+    id: InodeId,
+    path: Vec<u8>,
+    content: &'t Content,
+    unchanged: Option<Unchanged<'t>>,
 }
 
-/// Takes the files as they come from the readers, chunk by chunk.
-fn take_files(ids: &[InodeId], mut pieces: Pieces<'_>, builder: &mut Builder<'_>) -> Result<Files, PackError> {
+/// Every regular file once, in the order of paths.
+fn regular_files(tree: &Tree) -> Vec<Source<'_>> {
+    let mut seen = HashSet::new();
+    let sources = tree.walk().filter_map(|entry| match &entry.inode.kind {
+        Kind::File(content) if seen.insert(entry.id) => Some(Source {
+            id: entry.id,
+            path: entry.path,
+            content,
+            unchanged: None,
+        }),
+        _ => None,
+    });
+    sources.collect()
+}
+
+/// The files that have to be read.
+fn jobs<'t>(sources: &[Source<'t>]) -> Vec<Job<'t>> {
+    let to_read = sources.iter().filter(|source| source.unchanged.is_none());
+    let job = |source: &Source<'t>| Job {
+        path: source.path.clone(),
+        content: source.content,
+    };
+    to_read.map(job).collect()
+}
+
+/// Takes the files in order: unchanged ones from their base, others as they come from the readers.
+fn take_files(sources: Vec<Source<'_>>, mut pieces: Pieces<'_>, builder: &mut Builder<'_>) -> Result<Files, PackError> {
     let mut files = Files::new();
-    for id in ids {
-        builder.begin_file(*id);
-        files.insert(*id, take_file(&mut pieces, builder)?);
+    for source in sources {
+        builder.begin_file(source.id);
+        let file = match source.unchanged {
+            Some(unchanged) => take_unchanged(unchanged, builder)?,
+            None => take_file(&mut pieces, builder)?,
+        };
+        if matches!(file.body, FileBody::Inline(_)) {
+            builder.forget_file();
+        }
+        let stamp = file.stamp.or(source.content.stamp());
+        files.insert(source.id, PackedFile { stamp, ..file });
     }
     Ok(files)
+}
+
+fn take_unchanged(unchanged: Unchanged<'_>, builder: &mut Builder<'_>) -> Result<PackedFile, PackError> {
+    for chunk in unchanged.chunks {
+        let chunk = unchanged.base.tables.chunks[*chunk as usize];
+        builder.known_chunk(chunk.digest, chunk.length)?;
+    }
+    builder.count_unchanged();
+    Ok(PackedFile {
+        body: unchanged.body,
+        stamp: None,
+        modified: None,
+    })
 }
 
 fn take_file(pieces: &mut Pieces<'_>, builder: &mut Builder<'_>) -> Result<PackedFile, PackError> {
@@ -244,11 +308,11 @@ fn take_file(pieces: &mut Pieces<'_>, builder: &mut Builder<'_>) -> Result<Packe
             }
             Piece::Restart => builder.restart_file(),
             Piece::End { body, found } => {
-                if matches!(body, FileBody::Inline(_)) {
-                    builder.forget_file();
-                }
-                let modified = found.map(|stamp| stamp.modified);
-                return Ok(PackedFile { body, modified });
+                return Ok(PackedFile {
+                    body,
+                    stamp: found,
+                    modified: found.map(|stamp| stamp.modified),
+                });
             }
         }
     }

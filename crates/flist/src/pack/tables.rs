@@ -65,6 +65,20 @@ impl Known {
     }
 }
 
+impl Known {
+    /// Which base has a chunk, and where.
+    fn find(&self, digest: Digest, length: u32) -> Option<(usize, Chunk)> {
+        let (base, index) = *self.chunks.get(&digest)?;
+        let chunk = self.bases[base].tables.chunks[index as usize];
+        (chunk.length == length).then_some((base, chunk))
+    }
+
+    /// True for a chunk that the store still has.
+    pub(super) fn has(&self, chunk: &Chunk) -> bool {
+        self.find(chunk.digest, chunk.length).is_some()
+    }
+}
+
 /// Takes chunks one after the other.
 pub(super) struct Builder<'s> {
     known: Known,
@@ -124,26 +138,9 @@ impl<'s> Builder<'s> {
 
     /// Takes the next chunk of the current file.
     pub(super) fn chunk(&mut self, digest: Digest, bytes: &[u8]) -> Result<(), PackError> {
-        let next = u32::try_from(self.draft.chunks.len())
-            .ok()
-            .filter(|_| self.draft.references.len() < u32::MAX as usize);
-        let next = next.ok_or_else(|| PackError::unfit(b"", "it has more than 4 billion chunks"))?;
-        let chunk = *self.index.entry(digest).or_insert(next);
-        self.draft.references.push(chunk);
-        if chunk != next {
-            return Ok(());
-        }
         let length = u32::try_from(bytes.len()).expect("a chunk has at most 1 MiB");
-        if let Some((base, index)) = self.known.chunks.get(&digest) {
-            let old = self.known.bases[*base].tables.chunks[*index as usize];
-            if old.length == length {
-                let frame = FrameId::Base {
-                    base: *base,
-                    frame: old.frame,
-                };
-                self.draft.chunks.push((digest, frame, old.offset, length));
-                return Ok(());
-            }
+        if self.known_chunk(digest, length)? {
+            return Ok(());
         }
         let offset = u32::try_from(self.open.bytes.len()).expect("a frame has less than 2 MiB");
         let frame = FrameId::New(self.draft.new_frames);
@@ -157,6 +154,30 @@ impl<'s> Builder<'s> {
             self.close_frame()?;
         }
         Ok(())
+    }
+
+    /// Refers to a chunk; false when it is in no base and was not met before, and has to be packed now.
+    pub(super) fn known_chunk(&mut self, digest: Digest, length: u32) -> Result<bool, PackError> {
+        let next = u32::try_from(self.draft.chunks.len())
+            .ok()
+            .filter(|_| self.draft.references.len() < u32::MAX as usize);
+        let next = next.ok_or_else(|| PackError::unfit(b"", "it has more than 4 billion chunks"))?;
+        let chunk = *self.index.entry(digest).or_insert(next);
+        self.draft.references.push(chunk);
+        if chunk != next {
+            return Ok(true);
+        }
+        let Some((base, old)) = self.known.find(digest, length) else {
+            return Ok(false);
+        };
+        let frame = FrameId::Base { base, frame: old.frame };
+        self.draft.chunks.push((digest, frame, old.offset, length));
+        Ok(true)
+    }
+
+    /// The current file was not read.
+    pub(super) fn count_unchanged(&mut self) {
+        self.draft.stats.unchanged_files += 1;
     }
 
     fn close_frame(&mut self) -> Result<(), PackError> {
@@ -179,6 +200,7 @@ impl<'s> Builder<'s> {
 impl Draft {
     /// Adds what is known here.
     pub(super) fn count(&self, stats: &mut PackStats) {
+        stats.unchanged_files = self.stats.unchanged_files;
         stats.chunks = self.stats.chunks;
         stats.new_chunks = self.stats.new_chunks;
         stats.new_bytes = self.stats.new_bytes;

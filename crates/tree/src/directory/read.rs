@@ -20,7 +20,8 @@ const XATTR_MAX: usize = 64 * 1024;
 /// [`DirectoryError`] for what cannot be read.
 pub fn read(root: &Path, options: Options) -> Result<Tree, DirectoryError> {
     let metadata = fs::metadata(root).map_err(failed(root, "read"))?;
-    let mut tree = Tree::new(self::metadata(root, &metadata, options)?);
+    let mut buffers = Buffers::new();
+    let mut tree = Tree::new(self::metadata(root, &metadata, options, &mut buffers)?);
     let mut known: HashMap<(u64, u64), InodeId> = HashMap::new();
     let mut pending = vec![(root.to_owned(), Vec::new())];
     while let Some((directory, prefix)) = pending.pop() {
@@ -31,7 +32,7 @@ pub fn read(root: &Path, options: Options) -> Result<Tree, DirectoryError> {
             let identity = (metadata.dev(), metadata.ino());
             let inserted = match known.get(&identity).filter(|_| !metadata.is_dir()) {
                 Some(id) => tree.link(&path, *id).map(|()| *id),
-                None => tree.insert(&path, inode(&host, &metadata, options)?),
+                None => tree.insert(&path, inode(&host, &metadata, options, &mut buffers)?),
             };
             let id = inserted.map_err(|error| failed(&host, "take")(io::Error::other(error)))?;
             known.insert(identity, id);
@@ -50,9 +51,24 @@ fn join(prefix: &[u8], name: &[u8]) -> Vec<u8> {
     [prefix, b"/", name].concat()
 }
 
-fn inode(host: &Path, found: &fs::Metadata, options: Options) -> Result<Inode, DirectoryError> {
+/// Room for the attributes of one file after the other: clearing it anew for each would take most of the time.
+struct Buffers {
+    names: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Buffers {
+    fn new() -> Self {
+        Self {
+            names: vec![0; XATTR_MAX],
+            value: vec![0; XATTR_MAX],
+        }
+    }
+}
+
+fn inode(host: &Path, found: &fs::Metadata, options: Options, buffers: &mut Buffers) -> Result<Inode, DirectoryError> {
     Ok(Inode {
-        metadata: metadata(host, found, options)?,
+        metadata: metadata(host, found, options, buffers)?,
         kind: kind(host, found).map_err(failed(host, "read"))?,
     })
 }
@@ -77,14 +93,19 @@ fn kind(host: &Path, found: &fs::Metadata) -> io::Result<Kind> {
     })
 }
 
-fn metadata(host: &Path, found: &fs::Metadata, options: Options) -> Result<Metadata, DirectoryError> {
+fn metadata(
+    host: &Path,
+    found: &fs::Metadata,
+    options: Options,
+    buffers: &mut Buffers,
+) -> Result<Metadata, DirectoryError> {
     let (uid, gid) = if options.owners {
         (found.uid(), found.gid())
     } else {
         (0, 0)
     };
     let xattrs = if options.xattrs {
-        xattrs(host).map_err(failed(host, "read the extended attributes"))?
+        xattrs(host, buffers).map_err(failed(host, "read the extended attributes"))?
     } else {
         BTreeMap::new()
     };
@@ -100,20 +121,18 @@ fn metadata(host: &Path, found: &fs::Metadata, options: Options) -> Result<Metad
     })
 }
 
-fn xattrs(host: &Path) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
-    let mut buffer = vec![0; XATTR_MAX];
-    let length = match rustix::fs::llistxattr(host, &mut buffer[..]) {
+fn xattrs(host: &Path, buffers: &mut Buffers) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let length = match rustix::fs::llistxattr(host, &mut buffers.names[..]) {
         Err(rustix::io::Errno::OPNOTSUPP) => return Ok(BTreeMap::new()),
         other => other?,
     };
-    let names = buffer[..length]
+    let names = buffers.names[..length]
         .split(|byte| *byte == 0)
         .filter(|name| !name.is_empty());
-    let mut value = vec![0; XATTR_MAX];
     let mut found = BTreeMap::new();
     for name in names {
-        let length = rustix::fs::lgetxattr(host, name, &mut value[..])?;
-        found.insert(name.to_vec(), value[..length].to_vec());
+        let length = rustix::fs::lgetxattr(host, name, &mut buffers.value[..])?;
+        found.insert(name.to_vec(), buffers.value[..length].to_vec());
     }
     Ok(found)
 }
