@@ -112,6 +112,15 @@ impl Context {
         resolve(&self.valid(environment)?, environment, lock)
     }
 
+    /// `stores.default` of the config repository; what else is wrong with the repository does not matter here.
+    pub(crate) fn default_store(&self) -> Result<Option<String>> {
+        let loaded = self.load()?;
+        match &loaded.repository {
+            Some(repository) => Ok(repository.project.default_store.as_ref().map(|url| url.value.clone())),
+            None => Err(problems(&loaded.problems(None))),
+        }
+    }
+
     fn valid(&self, environment: &str) -> Result<mos_config::Repository> {
         self.load()?.valid(Some(environment)).map_err(|found| problems(&found))
     }

@@ -21,6 +21,19 @@ pub(crate) enum Kind {
     Conflict = 5,
 }
 
+impl Kind {
+    /// The kind behind an exit code of this program.
+    pub(crate) fn of_code(code: i32) -> Self {
+        match code {
+            2 => Self::Usage,
+            3 => Self::Trust,
+            4 => Self::NotFound,
+            5 => Self::Conflict,
+            _ => Self::Problem,
+        }
+    }
+}
+
 /// The exit code of a bug in MOS (EX_SOFTWARE of sysexits.h).
 pub(crate) const BUG: u8 = 70;
 
@@ -53,6 +66,15 @@ impl CliError {
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(Kind::NotFound, message)
+    }
+
+    /// A failure that has been told already, as its result: only the exit code is left.
+    pub(crate) fn said(kind: Kind) -> Self {
+        Self::new(kind, "")
+    }
+
+    pub(crate) fn is_said(&self) -> bool {
+        self.message.is_empty()
     }
 
     #[must_use]
@@ -94,10 +116,12 @@ pub(crate) fn found(errors: usize) -> CliError {
 impl From<mos_store::StoreError> for CliError {
     fn from(error: mos_store::StoreError) -> Self {
         use mos_store::StoreError as E;
-        let kind = match error {
+        let kind = match &error {
             E::NotFound { .. } | E::Unreachable { .. } => Kind::NotFound,
             E::Untrusted { .. } | E::OutOfDate { .. } => Kind::Trust,
             E::BadUrl { .. } | E::BadName(_) | E::NoAuthority { .. } => Kind::Usage,
+            E::Io { source, .. } => return system(source.kind(), error.to_string()),
+            E::Full { .. } => return system(std::io::ErrorKind::StorageFull, error.to_string()),
             _ => Kind::Problem,
         };
         Self::new(kind, error.to_string())
@@ -106,12 +130,16 @@ impl From<mos_store::StoreError> for CliError {
 
 /// Adds the path to an I/O error.
 pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> CliError + '_ {
-    move |error| {
-        let kind = if error.kind() == std::io::ErrorKind::NotFound {
-            Kind::NotFound
-        } else {
-            Kind::Problem
-        };
-        CliError::new(kind, format!("{}: {error}", path.display()))
+    move |error| system(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// An error of the operating system, with what can be done about the usual ones.
+pub(crate) fn system(kind: std::io::ErrorKind, message: impl Into<String>) -> CliError {
+    use std::io::ErrorKind as E;
+    match kind {
+        E::NotFound => CliError::not_found(message),
+        E::PermissionDenied => CliError::problem(message).with_hint("the user who runs this has no right to do that"),
+        E::StorageFull | E::QuotaExceeded => CliError::problem(message).with_hint("make room, or write somewhere else"),
+        _ => CliError::problem(message),
     }
 }

@@ -13,6 +13,7 @@ mod output;
 mod pipeline;
 #[cfg(test)]
 mod reference;
+mod stores;
 mod ui;
 
 use std::panic::{self, AssertUnwindSafe};
@@ -44,7 +45,9 @@ fn main() -> ExitCode {
     match panic::catch_unwind(AssertUnwindSafe(|| commands::run(&context, cli.command))) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            output::say(&error);
+            if !error.is_said() {
+                output::say(&error);
+            }
             error.exit_code()
         }
         Err(_) => {

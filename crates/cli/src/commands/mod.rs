@@ -4,6 +4,7 @@ mod build;
 mod clean;
 mod completions;
 mod doctor;
+mod flist;
 mod image;
 mod keys;
 mod list;
@@ -14,6 +15,8 @@ mod run;
 mod runtime;
 mod serve;
 mod validate;
+
+pub(crate) use flist::oci_error;
 
 use crate::context::Context;
 use crate::error::Result;
@@ -29,6 +32,8 @@ pub(crate) enum Command {
     Runtime(runtime::RuntimeCommand),
     #[command(subcommand)]
     Image(image::ImageCommand),
+    #[command(subcommand)]
+    Flist(Box<flist::FlistCommand>),
     #[command(subcommand)]
     Keys(keys::KeysCommand),
     #[command(subcommand)]
@@ -50,6 +55,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<()> {
         Command::Build(args) => build::run(context, &args),
         Command::Runtime(command) => runtime::run(context, &command),
         Command::Image(command) => image::run(context, &command),
+        Command::Flist(command) => flist::run(context, &command),
         Command::Keys(command) => keys::run(context, &command),
         Command::Release(command) => release::run(context, &command),
         Command::Run(args) => run::run(context, &args),

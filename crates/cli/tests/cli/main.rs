@@ -8,6 +8,7 @@
 mod build;
 mod channel;
 mod config;
+mod flist;
 mod keys;
 mod lock;
 mod program;

@@ -174,6 +174,20 @@ fn manual_has_a_page_for_every_verb() {
         mos-clean.1
         mos-completions.1
         mos-doctor.1
+        mos-flist-cat.1
+        mos-flist-clone.1
+        mos-flist-diff.1
+        mos-flist-gc.1
+        mos-flist-inspect.1
+        mos-flist-ls.1
+        mos-flist-mount.1
+        mos-flist-pack.1
+        mos-flist-pull.1
+        mos-flist-push.1
+        mos-flist-unmount.1
+        mos-flist-unpack.1
+        mos-flist-verify.1
+        mos-flist.1
         mos-image-build.1
         mos-image-inspect.1
         mos-image.1

@@ -1,0 +1,158 @@
+//! An flist's file, opened: the only place that knows formats apart. And what its errors mean to a person.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use mos_flist::{Advance, Entry, Flist, FlistError, Image, ReadError, Reader};
+use mos_store::{Digest, Read, StoreError};
+
+use crate::error::{CliError, Kind, Result, io, system};
+use crate::ui::Work;
+
+/// An flist of whatever format, without its content.
+pub(crate) struct Opened {
+    pub(crate) format: Format,
+    /// BLAKE3-256 of the file.
+    pub(crate) digest: Digest,
+    /// Bytes of the file.
+    pub(crate) length: u64,
+}
+
+/// What an flist is written in.
+pub(crate) enum Format {
+    /// Version 2.
+    Mos(Arc<Flist>),
+}
+
+impl Opened {
+    /// Reads and checks a file.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(io(path))?;
+        Self::parse(bytes, &path.display().to_string())
+    }
+
+    /// Checks the bytes of a file that came from `place`.
+    fn parse(bytes: Vec<u8>, place: &str) -> Result<Self> {
+        let length = bytes.len() as u64;
+        let flist = Flist::parse(bytes).map_err(|error| flist_error(&error, place))?;
+        Ok(Self {
+            digest: flist.digest(),
+            length,
+            format: Format::Mos(Arc::new(flist)),
+        })
+    }
+
+    /// Every name, parents before children, the root first.
+    pub(crate) fn entries(&self) -> Box<dyn Iterator<Item = Entry<'_>> + '_> {
+        match &self.format {
+            Format::Mos(flist) => Box::new(flist.entries()),
+        }
+    }
+
+    /// The entry at a path. `file` is for the message.
+    pub(crate) fn find(&self, path: &str, file: &Path) -> Result<Entry<'_>> {
+        let found = match &self.format {
+            Format::Mos(flist) => flist.find(path),
+        };
+        found.ok_or_else(|| {
+            CliError::not_found(format!("{}: no entry {path}", file.display()))
+                .with_hint(format!("`mos flist ls -R {}` lists all of them", file.display()))
+        })
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn content_length(&self) -> u64 {
+        match &self.format {
+            Format::Mos(flist) => flist.content_length(),
+        }
+    }
+
+    /// How many objects of a store hold its content, and what one is called.
+    pub(crate) fn objects(&self) -> (u64, &'static str) {
+        match &self.format {
+            Format::Mos(flist) => (flist.blobs().len() as u64, "blob"),
+        }
+    }
+
+    /// With the store that its content is in, for whoever reads here and there.
+    pub(crate) fn image(&self, store: Arc<dyn Read>) -> Arc<dyn Image> {
+        match &self.format {
+            Format::Mos(flist) => Arc::new(Reader::new(flist.clone(), store)),
+        }
+    }
+
+    /// The same for whoever reads everything, in order.
+    pub(crate) fn whole_image(&self, store: Arc<dyn Read>) -> Arc<dyn Image> {
+        match &self.format {
+            Format::Mos(flist) => Arc::new(Reader::sequential(flist.clone(), store)),
+        }
+    }
+}
+
+/// What is wrong with the bytes of an flist that came from `place`.
+pub(crate) fn flist_error(error: &FlistError, place: &str) -> CliError {
+    let kind = match error {
+        FlistError::Digest(_) => Kind::Trust,
+        _ => Kind::Problem,
+    };
+    CliError::new(kind, format!("{place}: {error}"))
+}
+
+/// A file of version 2, for what no other format has.
+pub(crate) fn open_version_2(path: &Path) -> Result<Arc<Flist>> {
+    match Opened::open(path)?.format {
+        Format::Mos(flist) => Ok(flist),
+    }
+}
+
+/// Shows work on files as it is done.
+pub(crate) fn shown(work: &Work) -> impl Fn(Advance) + Sync {
+    |advance| work.advance(advance.bytes)
+}
+
+/// Content that could not be had.
+pub(crate) fn read_error(error: ReadError) -> CliError {
+    let message = error.to_string();
+    match error {
+        ReadError::Tampered { .. } => CliError::new(Kind::Trust, message),
+        ReadError::Store { source, .. } => store_failed(&source, message),
+        ReadError::NotAFile(_) => CliError::usage(message),
+        ReadError::Write { source, .. } => system(source.kind(), message),
+        _ => CliError::problem(message),
+    }
+}
+
+/// A store failed in the middle of something that has its own message.
+pub(crate) fn store_failed(error: &StoreError, message: String) -> CliError {
+    match error {
+        StoreError::NotFound { .. } => {
+            CliError::not_found(message).with_hint("is this the store that the flist was packed into?")
+        }
+        StoreError::Unreachable { .. } => CliError::not_found(message),
+        StoreError::Io { source, .. } => system(source.kind(), message),
+        StoreError::Full { .. } => system(std::io::ErrorKind::StorageFull, message),
+        _ => CliError::problem(message),
+    }
+}
+
+/// A path for people: one line, whatever is in it.
+pub(crate) fn show(path: &[u8]) -> String {
+    let text = String::from_utf8_lossy(path);
+    let shown = text.chars().flat_map(|character| {
+        let escape = character.is_control();
+        let escaped = escape.then(|| character.escape_default()).into_iter().flatten();
+        escaped.chain((!escape).then_some(character))
+    });
+    shown.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_breaks_a_line() {
+        assert_eq!(show("a\nb\u{1b}[2Jé".as_bytes()), "a\\nb\\u{1b}[2Jé");
+        assert_eq!(show(b"a\xff"), "a\u{fffd}");
+    }
+}

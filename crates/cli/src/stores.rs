@@ -1,0 +1,99 @@
+//! Which stores hold the content of an flist: the one rule for all verbs.
+//!
+//! 1. `--store URL`, 2. `MOS_STORE`, 3. `stores.default` of the config repository around the current folder. An flist
+//! itself never says it: addresses change, and credentials have no place in a file that is handed around.
+
+use std::sync::Arc;
+
+use mos_oci::{Artefact, Credentials, OciError, Options, Reference, Registry};
+use mos_store::{Read, Write};
+
+use crate::commands::oci_error;
+use crate::context::Context;
+use crate::error::{CliError, Result};
+
+/// The variable that names the stores when no option does.
+const VARIABLE: &str = "MOS_STORE";
+
+/// The option of every verb that reads or writes content.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct StoreArgs {
+    /// Where the content is: a URL (dir:///…, http(s)://…, s3://…, oci://…) or a folder [default: MOS_STORE, then stores.default of
+    /// mos.toml]. May be repeated: mirrors, or with 00-7f=URL the blobs whose name begins so
+    #[arg(long, value_name = "URL")]
+    store: Vec<String>,
+}
+
+impl StoreArgs {
+    /// Opens the stores for reading.
+    pub(crate) fn read(&self, context: &Context) -> Result<Arc<dyn Read>> {
+        open_read(&self.url(context)?)
+    }
+
+    /// Opens the stores for writing.
+    pub(crate) fn write(&self, context: &Context) -> Result<Box<dyn Write>> {
+        open_write(&self.url(context)?)
+    }
+
+    fn url(&self, context: &Context) -> Result<String> {
+        if !self.store.is_empty() {
+            let urls = self.store.iter().map(|given| url(given));
+            return Ok(urls.collect::<Result<Vec<_>>>()?.join(" "));
+        }
+        match std::env::var(VARIABLE) {
+            Ok(given) if !given.is_empty() => url(&given),
+            _ => of_repository(context),
+        }
+    }
+}
+
+/// Opens a store that has no other rule, or several with spaces between them, for reading.
+pub(crate) fn open_read(given: &str) -> Result<Arc<dyn Read>> {
+    let url = url(given)?;
+    if url.starts_with(OCI) {
+        return Ok(Arc::new(artefact(&url).map_err(oci_error)?));
+    }
+    Ok(mos_store::open_read(&url)?.into())
+}
+
+/// The same for writing.
+pub(crate) fn open_write(given: &str) -> Result<Box<dyn Write>> {
+    let url = url(given)?;
+    if url.starts_with(OCI) {
+        let message = format!("{url}: a registry takes whole artefacts only");
+        return Err(CliError::usage(message).with_hint("pack into a folder or a bucket, then `mos flist push`"));
+    }
+    Ok(mos_store::open_write(&url)?)
+}
+
+/// What the addresses of registries begin with.
+const OCI: &str = "oci://";
+
+/// An artefact in a registry is a store too, for reading.
+fn artefact(url: &str) -> std::result::Result<Artefact, OciError> {
+    let reference = Reference::parse(url)?;
+    let credentials = Credentials::find(&reference.registry)?;
+    Artefact::open(Registry::reader(&reference, credentials, Options::default()))
+}
+
+/// The default store of the config repository that was named, or in which somebody stands.
+fn of_repository(context: &Context) -> Result<String> {
+    let missing = || {
+        CliError::usage("no store is given for the content")
+            .with_hint("add --store URL (dir:///…, http(s)://…, s3://…), or set MOS_STORE")
+            .with_hint("in a config repository, `default` under [stores] of mos.toml is used")
+    };
+    if context.config().is_err() {
+        return Err(missing());
+    }
+    context.default_store()?.ok_or_else(missing)
+}
+
+/// The URL of a store: as given, or that of a folder.
+fn url(given: &str) -> Result<String> {
+    if given.contains("://") {
+        return Ok(given.to_owned());
+    }
+    let path = std::path::absolute(given).map_err(crate::error::io(given.as_ref()))?;
+    Ok(format!("dir://{}", path.display()))
+}

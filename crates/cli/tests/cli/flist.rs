@@ -1,0 +1,642 @@
+//! `mos flist`.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use expect_test::expect;
+use tempfile::TempDir;
+
+use crate::support::{mos, run};
+use crate::transcript::transcript;
+
+/// A folder with a small tree in `tree`, whose content needs a store.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = folder.path().join("tree");
+    fs::create_dir_all(tree.join("etc")).unwrap();
+    fs::create_dir_all(tree.join("usr/bin")).unwrap();
+    fs::write(tree.join("etc/os-release"), "NAME=test\n").unwrap();
+    fs::write(tree.join("usr/bin/tool"), noise(1, 300_000)).unwrap();
+    fs::set_permissions(tree.join("usr/bin/tool"), fs::Permissions::from_mode(0o4755)).unwrap();
+    symlink("usr/bin", tree.join("bin")).unwrap();
+    folder
+}
+
+/// Bytes without any pattern, the same for the same seed.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 24) as u8
+    };
+    (0..length).map(next).collect()
+}
+
+/// `mos flist` in a folder; a line as one types it.
+fn command(here: &Path, line: &str) -> Command {
+    let mut command = mos(here);
+    command.arg("flist").args(line.split(' ')).env_remove("MOS_STORE");
+    command
+}
+
+fn says(here: &Path, line: &str) -> String {
+    transcript(&mut command(here, line), here)
+}
+
+/// Packs `tree` into `web.fl` and `store`.
+fn packed() -> TempDir {
+    let folder = folder();
+    run(&mut command(folder.path(), "pack tree -o web.fl --store store"));
+    folder
+}
+
+/// The only blob of the store.
+fn blob(here: &Path) -> std::path::PathBuf {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(here.join("store/blobs")).unwrap() {
+        let inner = fs::read_dir(entry.unwrap().path()).unwrap();
+        found.extend(inner.map(|entry| entry.unwrap().path()));
+    }
+    assert_eq!(found.len(), 1);
+    found.remove(0)
+}
+
+fn is_root() -> bool {
+    let root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    if !root {
+        eprintln!("SKIPPED: needs root");
+    }
+    root
+}
+
+#[test]
+fn packed_looked_into_verified_and_unpacked() {
+    let folder = folder();
+    let here = folder.path();
+    expect![[r#"
+        flist  web.fl, [SIZE]
+        digest  blake3:[HEX]
+        content  [SIZE] in 2 files
+        chunks  4, 4 of them new
+        uploaded  [SIZE] in 1 blob
+    "#]]
+    .assert_eq(&says(here, "pack tree -o web.fl --store store"));
+    expect![[r#"
+        bin
+        etc
+        usr
+    "#]]
+    .assert_eq(&says(here, "ls web.fl"));
+    expect![[r#"
+        usr/bin
+        usr/bin/tool
+    "#]]
+    .assert_eq(&says(here, "ls -R web.fl usr"));
+    expect![[r#"
+        bin
+    "#]]
+    .assert_eq(&says(here, "ls web.fl usr"));
+    expect![[r#"
+        NAME=test
+    "#]]
+    .assert_eq(&says(here, "cat web.fl /etc/os-release --store store"));
+    expect![[r#"
+        format  MOS flist, version 2
+        digest  blake3:[HEX]
+        size  [SIZE]
+        entries  7: 4 directories, 2 files, 1 symbolic links, 0 others
+        content  [SIZE]
+        chunk sizes  [SIZE] / [SIZE] / [SIZE]
+        blobs  1, [SIZE]
+    "#]]
+    .assert_eq(&says(here, "inspect web.fl"));
+    expect![[r#"
+        ! web.fl is complete: 1 blob with [SIZE] of content in dir://[HERE]/store.
+    "#]]
+    .assert_eq(&says(here, "verify --quick web.fl --store store"));
+    expect![[r#"
+        ! web.fl is whole: 1 blob with [SIZE] of content in dir://[HERE]/store.
+    "#]]
+    .assert_eq(&says(here, "verify web.fl --store store"));
+    expect![[r#"
+        ! Unpacked 6 names, [SIZE], into copy.
+    "#]]
+    .assert_eq(&says(here, "unpack web.fl copy --store store"));
+    run(Command::new("diff")
+        .args(["-r", "--no-dereference"])
+        .arg(here.join("tree"))
+        .arg(here.join("copy")));
+    let mode = fs::metadata(here.join("copy/usr/bin/tool"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o4755);
+}
+
+#[test]
+fn long_listing_is_that_of_ls() {
+    let folder = packed();
+    let here = folder.path();
+    let listed = run(&mut command(here, "ls -l web.fl")).stdout;
+    let listed = String::from_utf8(listed).unwrap();
+    let lines: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
+    let modes: Vec<&str> = lines.iter().map(|line| line[0]).collect();
+    assert_eq!(modes, ["lrwxrwxrwx", "drwxr-xr-x", "drwxr-xr-x"], "{listed}");
+    assert_eq!(lines[0][6..], ["bin", "->", "usr/bin"], "{listed}");
+    let tool = says(here, "ls -l web.fl usr/bin/tool");
+    assert!(tool.starts_with("-rwsr-xr-x  1  "), "{tool}");
+    let json = run(&mut command(here, "ls -R --json web.fl")).stdout;
+    let rows: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), 6);
+    assert_eq!(rows[5]["path"], "usr/bin/tool");
+    assert_eq!((&rows[5]["type"], &rows[5]["mode"]), (&"file".into(), &"4755".into()));
+    assert_eq!(rows[5]["size"], 300_000);
+}
+
+#[test]
+fn second_packing_sends_only_what_changed() {
+    let folder = packed();
+    let here = folder.path();
+    fs::write(here.join("tree/etc/new"), noise(2, 50_000)).unwrap();
+    let json = run(&mut command(
+        here,
+        "pack tree -o new.fl --store store --base web.fl --json",
+    ))
+    .stdout;
+    let report: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let uploaded = report["uploaded_bytes"].as_u64().unwrap();
+    assert!((50_000..60_000).contains(&uploaded), "{report}");
+    assert_eq!(
+        says(here, "verify web.fl --store store"),
+        says(here, "verify web.fl --store store")
+    );
+    run(&mut command(here, "verify new.fl --store store"));
+}
+
+#[test]
+fn store_is_looked_for_in_one_order() {
+    let folder = packed();
+    let here = folder.path();
+    expect![[r#"
+        ! error: no store is given for the content
+        !  hint: add --store URL (dir:///…, http(s)://…, s3://…), or set MOS_STORE
+        !  hint: in a config repository, `default` under [stores] of mos.toml is used
+        [exit 2]
+    "#]]
+    .assert_eq(&says(here, "verify web.fl"));
+    let variable = |url: &str| transcript(command(here, "verify web.fl").env("MOS_STORE", url), here);
+    expect![[r#"
+        ! web.fl is whole: 1 blob with [SIZE] of content in dir://[HERE]/store.
+    "#]]
+    .assert_eq(&variable(here.join("store").to_str().unwrap()));
+    expect![[r#"
+        ! error: `gopher://x` is not the address of a store: a store is dir://, http://, https://, s3:// or s3s://
+        [exit 2]
+    "#]]
+    .assert_eq(&variable("gopher://x"));
+    let url = format!("dir://{}/store", here.display());
+    fs::write(
+        here.join("mos.toml"),
+        format!("[project]\nname = \"t\"\n[stores]\ndefault = \"{url}\"\n"),
+    )
+    .unwrap();
+    expect![[r#"
+        ! web.fl is whole: 1 blob with [SIZE] of content in dir://[HERE]/store.
+    "#]]
+    .assert_eq(&says(here, "verify web.fl"));
+    expect![[r#"
+        blob [HEX] is missing; push it again from a store that has it
+        usr/bin/tool: blob [HEX]: dir:///nowhere: no object blobs/b6/[HEX]
+        ! error: web.fl: 2 problems in dir:///nowhere
+        [exit 1]
+    "#]]
+    .assert_eq(&variable("/nowhere"));
+}
+
+#[test]
+fn difference_of_two_flists() {
+    let folder = packed();
+    let here = folder.path();
+    expect![[r#"
+        ! No difference.
+    "#]]
+    .assert_eq(&says(here, "diff web.fl web.fl"));
+    fs::write(here.join("tree/etc/new"), noise(2, 50_000)).unwrap();
+    fs::write(here.join("tree/etc/os-release"), "NAME=other\n").unwrap();
+    fs::remove_file(here.join("tree/bin")).unwrap();
+    run(&mut command(here, "pack tree -o new.fl --store store --base web.fl"));
+    let changes = says(here, "diff web.fl new.fl");
+    assert!(
+        changes.contains("- bin\n") && changes.contains("+ etc/new\n"),
+        "{changes}"
+    );
+    assert!(changes.contains("~ etc/os-release (content, time)\n"), "{changes}");
+    assert!(
+        changes.contains("! A node that has the first fetches [SIZE] for the second"),
+        "{changes}"
+    );
+    assert!(changes.ends_with("[exit 1]\n"), "{changes}");
+    let json = command(here, "diff web.fl new.fl --json").output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(
+        (50_000..60_000).contains(&report["transfer"]["blob_bytes"].as_u64().unwrap()),
+        "{report}"
+    );
+}
+
+#[test]
+fn cloned_to_another_store() {
+    let folder = packed();
+    let here = folder.path();
+    expect![[r#"
+        copied  [SIZE] in 1 blob
+        present  [SIZE] in 0 blobs
+    "#]]
+    .assert_eq(&says(here, "clone web.fl --from store --to other"));
+    expect![[r#"
+        copied  [SIZE] in 0 blobs
+        present  [SIZE] in 1 blob
+    "#]]
+    .assert_eq(&says(here, "clone web.fl --from store --to other"));
+    run(&mut command(here, "verify web.fl --store other"));
+    let blob = blob(here);
+    fs::write(&blob, noise(5, fs::metadata(&blob).unwrap().len() as usize)).unwrap();
+    expect![[r#"
+        ! error: dir://[HERE]/store: blob [HEX] is not what the flist names (its digest is another): the store is damaged or was tampered with
+        [exit 3]
+    "#]].assert_eq(&says(here, "clone web.fl --from store --to third"));
+    expect![[r#"
+        ! error: dir://[HERE]/nowhere: no object blobs/b6/[HEX]
+        [exit 4]
+    "#]]
+    .assert_eq(&says(here, "clone web.fl --from nowhere --to third"));
+}
+
+#[test]
+fn collected_only_when_told() {
+    let folder = packed();
+    let here = folder.path();
+    expect![[r#"
+        ! Nothing to delete; 1 needed, 0 young, 0 other objects stay.
+    "#]]
+    .assert_eq(&says(here, "gc store --keep web.fl --grace 0s"));
+    fs::write(here.join("tree/usr/bin/tool"), noise(3, 300_000)).unwrap();
+    run(&mut command(here, "pack tree -o new.fl --store store"));
+    expect![[r#"
+        ! Nothing to delete; 1 needed, 1 young, 0 other objects stay.
+    "#]]
+    .assert_eq(&says(here, "gc store --keep new.fl"));
+    expect![[r#"
+        delete blobs/b6/[HEX]  [SIZE]
+        ! Nothing was deleted: 1 blob, [SIZE], would go with --yes; 1 needed, 0 young, 0 other objects stay.
+    "#]]
+    .assert_eq(&says(here, "gc store --keep new.fl --grace 0s"));
+    run(&mut command(here, "verify web.fl --store store"));
+    expect![[r#"
+        delete blobs/b6/[HEX]  [SIZE]
+        ! Deleted 1 blob, [SIZE]; 1 needed, 0 young, 0 other objects stay.
+    "#]]
+    .assert_eq(&says(here, "gc store --keep new.fl --grace 0s --yes"));
+    run(&mut command(here, "verify new.fl --store store"));
+    expect![[r#"
+        ! error: dir://[HERE]/store: 1 blob of kept flists missing, such as [HEX]
+        !  hint: is this the store that these flists were packed into?
+        [exit 5]
+    "#]]
+    .assert_eq(&says(here, "gc store --keep web.fl --grace 0s --yes"));
+    run(&mut command(here, "verify new.fl --store store"));
+    expect![[r#"
+        ! error: invalid value '1week' for '--grace <TIME>': expected a number and s, m, h or d, such as 24h
+        !
+        ! For more information, try '--help'.
+        [exit 2]
+    "#]]
+    .assert_eq(&says(here, "gc store --keep new.fl --grace 1week"));
+}
+
+#[test]
+fn flists_of_a_channel_are_kept() {
+    let folder = packed();
+    let here = folder.path();
+    fs::write(here.join("tree/usr/bin/tool"), noise(3, 300_000)).unwrap();
+    run(&mut command(here, "pack tree -o new.fl --store store"));
+    fs::create_dir(here.join("store/flists")).unwrap();
+    fs::copy(here.join("web.fl"), here.join("store/flists/web.fl")).unwrap();
+    run(&mut command(here, "gc store --keep new.fl --grace 0s --yes"));
+    run(&mut command(here, "verify web.fl --store store"));
+    fs::write(here.join("store/flists/web.fl"), "rubbish").unwrap();
+    expect![[r#"
+        ! error: dir://[HERE]/store/flists/web.fl: not an flist: it does not begin with the magic MOSFLIST; was the right file given?
+        [exit 1]
+    "#]].assert_eq(&says(here, "gc store --keep new.fl --grace 0s --yes"));
+    run(&mut command(here, "verify web.fl --store store"));
+}
+
+#[test]
+fn mounted_and_unmounted() {
+    if !is_root() || !Path::new("/dev/fuse").exists() {
+        return eprintln!("SKIPPED: needs root and /dev/fuse");
+    }
+    let folder = packed();
+    let here = folder.path();
+    fs::create_dir(here.join("mnt")).unwrap();
+    let mount = |line: &str| transcript(command(here, line).env("MOS_CACHE", here.join("cache")), here);
+    for (how, expected) in [
+        (
+            "fuse",
+            expect![[r#"
+        ! Mounted at [HERE]/mnt by FUSE with passthrough: FUSE was asked for.
+    "#]],
+        ),
+        (
+            "kernel --prefetch all",
+            expect![[r#"
+        ! Mounted at [HERE]/mnt by kernel (EROFS and overlay): it was asked for.
+    "#]],
+        ),
+    ] {
+        let line = format!("mount web.fl mnt --store store --daemon --how {how}");
+        expected.assert_eq(&mount(&line));
+        run(Command::new("diff")
+            .args(["-r", "--no-dereference"])
+            .arg(here.join("tree"))
+            .arg(here.join("mnt")));
+        assert_eq!(says(here, "unmount mnt"), "! Unmounted mnt.\n");
+        assert_eq!(fs::read_dir(here.join("mnt")).unwrap().count(), 0);
+    }
+    expect![[r#"
+        ! error: mnt: nothing of ours is mounted here
+        [exit 5]
+    "#]]
+    .assert_eq(&says(here, "unmount mnt"));
+    expect![[r#"
+        ! error: nowhere: cannot look at: No such file or directory (os error 2)
+        [exit 4]
+    "#]]
+    .assert_eq(&mount("mount web.fl nowhere --store store --daemon"));
+    expect![[r#"
+        ! error: kernel: not possible: the content of 1 file is not local; fetch it first (prefetch all)
+        !  hint: --how auto takes the way that is possible
+        [exit 1]
+    "#]]
+    .assert_eq(&mount("mount web.fl mnt --store store --how kernel --cache fresh"));
+}
+
+#[test]
+fn what_is_no_flist_is_refused() {
+    let folder = packed();
+    let here = folder.path();
+    let bytes = fs::read(here.join("web.fl")).unwrap();
+    fs::write(here.join("cut.fl"), &bytes[..bytes.len() - 10]).unwrap();
+    fs::write(here.join("stub.fl"), &bytes[..20]).unwrap();
+    let mut wrong = bytes.clone();
+    wrong[2000] ^= 1;
+    fs::write(here.join("wrong.fl"), &wrong).unwrap();
+    fs::write(here.join("text.fl"), "hello").unwrap();
+    for (file, expected) in [
+        (
+            "cut.fl",
+            expect![[r#"
+            ! error: cut.fl: the flist is malformed: section table at byte 280: a section beyond the end of the file; fetch or pack it again
+            [exit 1]
+        "#]],
+        ),
+        (
+            "stub.fl",
+            expect![[r#"
+            ! error: stub.fl: the flist is malformed: header at byte 20: the file ends inside it; fetch or pack it again
+            [exit 1]
+        "#]],
+        ),
+        (
+            "wrong.fl",
+            expect![[r#"
+            ! error: wrong.fl: the EROFS metadata of the flist do not match their digest: the file is damaged or was tampered with; fetch it again
+            [exit 3]
+        "#]],
+        ),
+        (
+            "text.fl",
+            expect![[r#"
+            ! error: text.fl: not an flist: it does not begin with the magic MOSFLIST; was the right file given?
+            [exit 1]
+        "#]],
+        ),
+        (
+            "missing.fl",
+            expect![[r#"
+            ! error: missing.fl: No such file or directory (os error 2)
+            [exit 4]
+        "#]],
+        ),
+        (
+            "tree",
+            expect![[r#"
+            ! error: tree: Is a directory (os error 21)
+            [exit 1]
+        "#]],
+        ),
+    ] {
+        expected.assert_eq(&says(here, &format!("inspect {file}")));
+    }
+}
+
+#[test]
+fn damaged_store_is_a_trust_failure() {
+    let folder = packed();
+    let here = folder.path();
+    let blob = blob(here);
+    let mut bytes = fs::read(&blob).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&blob, &bytes).unwrap();
+    expect![[r#"
+        blob [HEX] does not match its digest: damaged or tampered with; push it again
+        usr/bin/tool: chunk [HEX] in blob [HEX] is not what the flist names (its digest is another): the store is damaged or was tampered with
+        ! error: web.fl: 2 problems in dir://[HERE]/store
+        [exit 3]
+    "#]].assert_eq(&says(here, "verify web.fl --store store"));
+    expect![[r#"
+        ! web.fl is complete: 1 blob with [SIZE] of content in dir://[HERE]/store.
+    "#]]
+    .assert_eq(&says(here, "verify --quick web.fl --store store"));
+    expect![[r#"
+        ! error: usr/bin/tool: chunk [HEX] in blob [HEX] is not what the flist names (its digest is another): the store is damaged or was tampered with
+        [exit 3]
+    "#]].assert_eq(&says(here, "unpack web.fl copy --store store"));
+    assert!(!here.join("copy/usr/bin/tool").exists());
+    expect![[r#"
+        ! error: usr/bin/tool: chunk [HEX] in blob [HEX] is not what the flist names (its digest is another): the store is damaged or was tampered with
+        [exit 3]
+    "#]].assert_eq(&says(here, "cat web.fl usr/bin/tool --store store"));
+    fs::remove_file(&blob).unwrap();
+    expect![[r#"
+        blob [HEX] is missing; push it again from a store that has it
+        ! error: web.fl: 1 problem in dir://[HERE]/store
+        [exit 1]
+    "#]]
+    .assert_eq(&says(here, "verify --quick web.fl --store store"));
+    expect![[r#"
+        ! error: usr/bin/tool: blob [HEX]: dir://[HERE]/store: no object blobs/b6/[HEX]
+        !  hint: is this the store that the flist was packed into?
+        [exit 4]
+    "#]]
+    .assert_eq(&says(here, "unpack web.fl copy --store store"));
+}
+
+#[test]
+fn store_that_cannot_be_reached() {
+    let folder = packed();
+    let here = folder.path();
+    // The discard port: nothing listens there.
+    expect![[r#"
+        ! error: usr/bin/tool: blob [HEX]: http://127.0.0.1:9/x: unreachable after 5 tries: io: Connection refused (os error 111)
+        [exit 4]
+    "#]].assert_eq(&says(here, "cat web.fl usr/bin/tool --store http://127.0.0.1:9/x"));
+    expect![[r#"
+        ! error: `http://127.0.0.1:9/x` is not the address of a store: a web server can only be read; write to the directory or bucket that it serves
+        [exit 2]
+    "#]].assert_eq(&says(here, "pack tree -o new.fl --store http://127.0.0.1:9/x"));
+    expect![[r#"
+        ! error: 127.0.0.1:9: unreachable after 5 tries: io: Connection refused (os error 111)
+        [exit 4]
+    "#]]
+    .assert_eq(&says(here, "pull oci://127.0.0.1:9/web:1 -o new.fl --store store"));
+    expect![[r#"
+        ! error: oci://127.0.0.1:9/web:1: a registry takes whole artefacts only
+        !  hint: pack into a folder or a bucket, then `mos flist push`
+        [exit 2]
+    "#]]
+    .assert_eq(&says(here, "pack tree -o new.fl --store oci://127.0.0.1:9/web:1"));
+    assert!(!here.join("new.fl").exists());
+}
+
+#[test]
+fn paths_that_are_not_there() {
+    let folder = packed();
+    let here = folder.path();
+    expect![[r#"
+        ! error: web.fl: no entry nothing
+        !  hint: `mos flist ls -R web.fl` lists all of them
+        [exit 4]
+    "#]]
+    .assert_eq(&says(here, "cat web.fl nothing --store store"));
+    expect![[r#"
+        ! error: web.fl: bin is not a regular file
+        [exit 2]
+    "#]]
+    .assert_eq(&says(here, "cat web.fl bin --store store"));
+    expect![[r#"
+        ! error: web.fl: no entry usr/none
+        !  hint: `mos flist ls -R web.fl` lists all of them
+        [exit 4]
+    "#]]
+    .assert_eq(&says(here, "ls web.fl usr/none"));
+    expect![[r#"
+        ! error: nothing: No such file or directory (os error 2)
+        [exit 4]
+    "#]]
+    .assert_eq(&says(here, "pack nothing -o new.fl --store store"));
+    expect![[r#"
+        ! error: web.fl: cannot read the tar archive: numeric field did not have utf-8 text: �\u{12}\n:��e( when getting cksum for MOSFLIST\u{2}
+        !  hint: a source is a folder or an uncompressed tar archive
+        [exit 1]
+    "#]]
+    .assert_eq(&says(here, "pack web.fl -o new.fl --store store"));
+}
+
+#[test]
+fn full_disk_is_named() {
+    if !is_root() {
+        return;
+    }
+    let folder = packed();
+    let here = folder.path();
+    let small = here.join("small");
+    let small = Small::mount(&small);
+    expect![[r#"
+        ! error: cannot write small/copy/usr/bin/tool: No space left on device (os error 28)
+        !  hint: make room, or write somewhere else
+        [exit 1]
+    "#]]
+    .assert_eq(&says(here, "unpack web.fl small/copy --store store"));
+    expect![[r#"
+        ! error: cannot store a blob: dir://[HERE]/small/store: no room for blobs/b6/[HEX]: [SIZE] needed, 94208 free
+        !  hint: make room, or write somewhere else
+        [exit 1]
+    "#]]
+    .assert_eq(&says(here, "pack tree -o new.fl --store small/store"));
+    assert!(!here.join("new.fl").exists());
+    drop(small);
+}
+
+/// A file system with 100 KiB of room.
+struct Small<'p>(&'p Path);
+
+impl<'p> Small<'p> {
+    fn mount(place: &'p Path) -> Self {
+        fs::create_dir(place).unwrap();
+        run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=100k", "none"])
+            .arg(place));
+        Self(place)
+    }
+}
+
+impl Drop for Small<'_> {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("-l").arg(self.0));
+    }
+}
+
+#[test]
+fn missing_rights_are_named() {
+    let folder = packed();
+    let here = folder.path();
+    // As nobody, whoever runs the tests: root may do everything.
+    if !is_root() {
+        return;
+    }
+    fs::set_permissions(here, fs::Permissions::from_mode(0o755)).unwrap();
+    let nobody = |line: &str| {
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            env!("CARGO_BIN_EXE_mos"),
+            "flist",
+        ]);
+        command
+            .args(line.split(' '))
+            .current_dir(here)
+            .env_remove("MOS_STORE")
+            .env_remove("MOS_CONFIG");
+        transcript(&mut command, here)
+    };
+    expect![[r#"
+        ! error: cannot create copy: Permission denied (os error 13)
+        !  hint: the user who runs this has no right to do that
+        [exit 1]
+    "#]]
+    .assert_eq(&nobody("unpack web.fl copy --store store"));
+    expect![[r#"
+        ! error: cannot store a blob: dir://[HERE]/mine: blobs/b6/[HEX]: Permission denied (os error 13)
+        !  hint: the user who runs this has no right to do that
+        [exit 1]
+    "#]]
+    .assert_eq(&nobody("pack tree -o new.fl --store mine"));
+    fs::set_permissions(here.join("tree/etc/os-release"), fs::Permissions::from_mode(0o600)).unwrap();
+    let store = tempfile::tempdir().unwrap();
+    fs::set_permissions(store.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let line = format!("pack tree -o new.fl --store {}", store.path().display());
+    expect![[r#"
+        ! error: etc/os-release: cannot read its content: Permission denied (os error 13)
+        !  hint: the user who runs this has no right to do that
+        [exit 1]
+    "#]]
+    .assert_eq(&nobody(&line).replace(store.path().to_str().unwrap(), "[STORE]"));
+}
