@@ -40,10 +40,10 @@ test-garage: deps-test ## Buckets, against a real Garage server (built from crat
 	$(CARGO) xtask test-garage
 
 bench: build ## Measure what SPECIFICATION.md promises
-	$(CARGO) xtask bench
+	$(CARGO) run --release --quiet --locked --package xtask -- bench
 
-bench-%: build ## One benchmark: bench-build, bench-boot
-	$(CARGO) xtask bench $*
+bench-%: build ## One benchmark: bench-build, bench-boot, bench-flist
+	$(CARGO) run --release --quiet --locked --package xtask -- bench $*
 
 deps-build deps-run deps-test:
 	@scripts/deps.sh $(@:deps-%=%)

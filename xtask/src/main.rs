@@ -10,7 +10,8 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask COMMAND
 
   build     mos and the node's programs, into dist/bin and dist/node
-  bench     measure what SPECIFICATION.md promises: `bench build`, `bench boot`, or both
+  bench     measure what SPECIFICATION.md promises: `bench build`, `bench boot`,
+            `bench flist`, or all of them
   layers    check that every crate uses only crates above it in ARCHITECTURE.md
   test-garage  the tests of buckets against Garage, which is built first when it is not there
 ";
@@ -18,6 +19,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
 fn main() -> ExitCode {
     let command = std::env::args().nth(1);
     let outcome = match command.as_deref() {
+        // Our side of `bench flist`, in a process of its own.
+        Some("flist-pack") => bench::pack_once(&std::env::args_os().skip(2).map(Into::into).collect::<Vec<_>>()),
         Some("bench") => bench::run(std::env::args().nth(2).as_deref()),
         Some("build") => build::run(),
         Some("layers") => layers::check(),

@@ -5,6 +5,9 @@
 
 mod boot;
 mod build;
+mod flist;
+
+pub(crate) use flist::pack_once;
 
 use std::time::{Duration, Instant};
 
@@ -36,11 +39,11 @@ impl Row {
 
 /// Runs one benchmark or all; an error when a row falls short.
 pub(crate) fn run(name: Option<&str>) -> Result<String, String> {
-    let all: [(&str, Bench); 2] = [("build", build::rows), ("boot", boot::rows)];
+    let all: [(&str, Bench); 3] = [("build", build::rows), ("boot", boot::rows), ("flist", flist::rows)];
     if let Some(name) = name
         && !all.iter().any(|(known, _)| *known == name)
     {
-        return Err(format!("no benchmark `{name}`; there are: build, boot"));
+        return Err(format!("no benchmark `{name}`; there are: build, boot, flist"));
     }
     println!("{:<52} {:>12} {:>12} {:>7} {:>7}", "", "peer", "ours", "ratio", "goal");
     let mut short = 0;

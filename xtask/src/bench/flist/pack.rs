@@ -1,0 +1,227 @@
+//! Packing: time, size, objects, metadata, what an upgrade adds, packing again, memory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use mos_flist::{Flist, PackOptions, Stamps, Trust, pack};
+use mos_store::Dir;
+use mos_tree::directory::{self, Options};
+
+use super::super::{Row, alternate};
+use super::corpus::Corpus;
+use super::run::{Measured, evict, present, program, shell, usage};
+
+/// Other ways to store a tree: name, program, shell line with the tree as `$1` and the place to write to as `$2`.
+const OTHERS: [(&str, &str, &str); 5] = [
+    (
+        "squashfs, zstd -3",
+        "mksquashfs",
+        "mksquashfs $1 $2/x -comp zstd -Xcompression-level 3 -quiet -no-progress",
+    ),
+    ("erofs, lz4hc", "mkfs.erofs", "mkfs.erofs -zlz4hc $2/x $1"),
+    (
+        "restic",
+        "restic",
+        "export RESTIC_PASSWORD=x; restic init -q -r $2/r && restic backup -q --no-cache -r $2/r $1",
+    ),
+    (
+        "ostree, archive",
+        "ostree",
+        "ostree init --repo=$2/r --mode=archive && ostree commit -q --repo=$2/r -b x $1",
+    ),
+    ("casync, zstd", "casync", CASYNC),
+];
+const TAR: &str = "tar -C $1 -cf - . | zstd -q -3 -T2 -o $2/x.tar.zst";
+const CASYNC: &str = "casync make --compression=zstd --store=$2/s.castr $2/$(basename $1).caidx $1";
+
+const MEGABYTE: f64 = 1e6;
+/// The tree that the goals for metadata are set for.
+const ENTRIES: f64 = 21_600.0;
+
+/// What `xtask flist-pack DIRECTORY STORE FLIST [BASE]` does: packs a directory, on top of a base and its stamps.
+pub(crate) fn pack_once(arguments: &[PathBuf]) -> Result<String, String> {
+    let [tree, store, flist, base @ ..] = arguments else {
+        return Err("usage: cargo xtask flist-pack DIRECTORY STORE FLIST [BASE]".to_owned());
+    };
+    let options = Options {
+        owners: true,
+        xattrs: true,
+    };
+    let tree = directory::read(tree, options).map_err(|error| error.to_string())?;
+    let options = match base.first() {
+        Some(base) => on_top_of(base)?,
+        None => PackOptions::default(),
+    };
+    let packed = pack(&tree, &Dir::new(store), &options).map_err(|error| error.to_string())?;
+    write(flist, &packed.flist)?;
+    write(&stamps_of(flist), &packed.stamps.encode())?;
+    Ok(format!("{:?}", packed.stats))
+}
+
+fn on_top_of(base: &Path) -> Result<PackOptions, String> {
+    let read = |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    let flist = Flist::parse(read(base)?).map_err(|error| error.to_string())?;
+    let stamps = Stamps::parse(&read(&stamps_of(base))?).map_err(|error| error.to_string())?;
+    Ok(PackOptions {
+        bases: vec![Arc::new(flist)],
+        trust: Trust::Stamps(Arc::new(stamps)),
+        ..PackOptions::default()
+    })
+}
+
+fn stamps_of(flist: &Path) -> PathBuf {
+    flist.with_extension("stamps")
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Where the two sides write to, on the corpus's file system.
+struct Bench<'c> {
+    corpus: &'c Corpus,
+    work: tempfile::TempDir,
+}
+
+impl Bench<'_> {
+    fn place(&self, name: &str) -> PathBuf {
+        self.work.path().join(name)
+    }
+
+    /// A place that is empty again.
+    fn fresh(&self, name: &str) -> Result<PathBuf, String> {
+        let place = self.place(name);
+        let _ = fs::remove_dir_all(&place);
+        fs::create_dir(&place).map_err(|error| error.to_string())?;
+        Ok(place)
+    }
+
+    fn ours(&self, tree: &Path, flist: &str, base: Option<&str>) -> Result<Measured, String> {
+        let place = self.place("ours");
+        let own = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = Command::new(own);
+        command
+            .arg("flist-pack")
+            .arg(tree)
+            .args([place.join("store"), place.join(flist)]);
+        command.args(base.map(|base| place.join(base)));
+        program(&command, &place)
+    }
+
+    fn tar_cold(&self) -> Result<Measured, String> {
+        evict(&self.corpus.old)?;
+        let place = self.fresh("tar")?;
+        shell(TAR, &[&self.corpus.old, &place], &place)
+    }
+
+    fn ours_cold(&self) -> Result<Measured, String> {
+        evict(&self.corpus.old)?;
+        self.fresh("ours")?;
+        self.ours(&self.corpus.old, "old.fl", None)
+    }
+
+    fn bytes(&self, place: &str) -> Result<f64, String> {
+        Ok(usage(&self.place(place))?.0 as f64 / MEGABYTE)
+    }
+}
+
+pub(super) fn rows(corpus: &Corpus) -> Result<Vec<Row>, String> {
+    let work = tempfile::tempdir_in(&corpus.folder).map_err(|error| error.to_string())?;
+    let bench = Bench { corpus, work };
+    let mut rows = first(&bench)?;
+    rows.push(again(&bench)?);
+    match present("casync") {
+        true => rows.push(upgrade(&bench)?),
+        false => println!("absent: casync"),
+    }
+    others(&bench)?;
+    Ok(rows)
+}
+
+/// The first packing of a tree: against tar and zstd, and against fixed goals.
+fn first(bench: &Bench<'_>) -> Result<Vec<Row>, String> {
+    let mut memory = 0;
+    let mut cold = || {
+        let measured = bench.ours_cold()?;
+        memory = memory.max(measured.memory);
+        Ok(measured.time)
+    };
+    let (peer, ours) = alternate(|| Ok(bench.tar_cold()?.time), &mut cold)?;
+    let (content, entries) = bench.corpus.size()?;
+    let (metadata, _) = usage(&bench.place("ours/old.fl"))?;
+    let (store, objects) = usage(&bench.place("ours/store"))?;
+    let size = (store + metadata) as f64 / MEGABYTE;
+    Ok(vec![
+        row("pack, cold / tar and zstd -3 -T2", (peer, ours), "ms", 1.1),
+        row(
+            "flist and blobs / tar and zstd -3",
+            (bench.bytes("tar")?, size),
+            "MB",
+            315.0 / 306.0,
+        ),
+        row(
+            "objects per GB / 60",
+            (60.0, objects as f64 * 1e9 / content as f64),
+            "",
+            1.0,
+        ),
+        row(
+            "flist per 21,600 entries / 2,500 kB",
+            (2500.0, metadata as f64 / 1000.0 * ENTRIES / entries as f64),
+            "kB",
+            1.0,
+        ),
+        row("peak memory / 64 MB", (64.0, memory as f64 / MEGABYTE), "MB", 1.0),
+    ])
+}
+
+/// Packing the same tree again.
+fn again(bench: &Bench<'_>) -> Result<Row, String> {
+    let ours = || Ok(bench.ours(&bench.corpus.old, "again.fl", Some("old.fl"))?.time);
+    let (goal, ours) = alternate(|| Ok(std::time::Duration::from_millis(300)), ours)?;
+    Ok(row("pack again, nothing changed / 300 ms", (goal, ours), "ms", 1.0))
+}
+
+/// What the second version adds to the stores that hold the first.
+fn upgrade(bench: &Bench<'_>) -> Result<Row, String> {
+    let place = bench.fresh("casync")?;
+    shell(CASYNC, &[&bench.corpus.old, &place], &place)?;
+    let before = (bench.bytes("casync")?, bench.bytes("ours/store")?);
+    shell(CASYNC, &[&bench.corpus.new, &place], &place)?;
+    bench.ours(&bench.corpus.new, "new.fl", Some("old.fl"))?;
+    let after = (
+        bench.bytes("casync")?,
+        bench.bytes("ours/store")? + bench.bytes("ours/new.fl")?,
+    );
+    let added = (after.0 - before.0, after.1 - before.1);
+    Ok(row("bytes added by an upgrade / casync", added, "MB", 0.92))
+}
+
+/// Prints what else there is, one run each; programs that are not installed are named.
+fn others(bench: &Bench<'_>) -> Result<(), String> {
+    for (name, program, line) in OTHERS {
+        if !present(program) {
+            println!("{name}: absent, {program} is not installed");
+            continue;
+        }
+        let place = bench.fresh("other")?;
+        let measured = shell(line, &[&bench.corpus.old, &place], &place)?;
+        let (bytes, objects) = usage(&place)?;
+        let (seconds, memory) = (measured.time.as_secs_f64(), measured.memory as f64 / MEGABYTE);
+        let megabytes = bytes as f64 / MEGABYTE;
+        println!("{name}: {seconds:.1} s, {memory:.0} MB of memory, {megabytes:.1} MB in {objects} files");
+    }
+    Ok(())
+}
+
+fn row(name: &'static str, (peer, ours): (f64, f64), unit: &'static str, goal: f64) -> Row {
+    Row {
+        name,
+        peer,
+        ours,
+        unit,
+        goal,
+    }
+}

@@ -1,0 +1,84 @@
+//! One measured run of a program: time, memory, with a cold or a warm page cache, everything on the disk at the end.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::corpus::walk;
+
+/// What a run took.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Measured {
+    pub(super) time: Duration,
+    /// Peak resident memory of the largest process, in bytes.
+    pub(super) memory: u64,
+}
+
+/// True when a program can be started.
+pub(super) fn present(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).any(|folder| folder.join(program).is_file())
+}
+
+/// Runs a shell line; `$1` and so on are the arguments. The time includes writing everything below `output` to the disk.
+pub(super) fn shell(line: &str, arguments: &[&Path], output: &Path) -> Result<Measured, String> {
+    let mut command = Command::new("sh");
+    command.args(["-c", line, "sh"]).args(arguments);
+    program(&command, output)
+}
+
+/// Runs a program under `/usr/bin/time`, which is what tells its memory.
+pub(super) fn program(command: &Command, output: &Path) -> Result<Measured, String> {
+    let report = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+    let mut timed = Command::new("/usr/bin/time");
+    timed.args(["-f", "%M", "-o"]).arg(report.path());
+    timed.arg(command.get_program()).args(command.get_args());
+    let begin = Instant::now();
+    let done = timed.stdout(Stdio::null()).stderr(Stdio::piped()).output();
+    let done = done.map_err(|error| format!("/usr/bin/time: {error}; install the package `time`"))?;
+    if !done.status.success() {
+        return Err(format!("{command:?}: {}", String::from_utf8_lossy(&done.stderr).trim()));
+    }
+    sync(output)?;
+    let time = begin.elapsed();
+    let report = fs::read_to_string(report.path()).map_err(|error| error.to_string())?;
+    let kilobytes: u64 = report.trim().parse().map_err(|_| format!("time said {report:?}"))?;
+    Ok(Measured {
+        time,
+        memory: kilobytes * 1024,
+    })
+}
+
+/// Writes the file system of a path to its disk.
+fn sync(path: &Path) -> Result<(), String> {
+    let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    rustix::fs::syncfs(&file).map_err(|error| error.to_string())
+}
+
+/// Takes the content of a tree out of the page cache: the next who reads it waits for the disk. Names and inodes stay.
+pub(super) fn evict(tree: &Path) -> Result<(), String> {
+    sync(tree)?;
+    walk(tree, &mut |path| {
+        let metadata = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
+        if metadata.is_file() {
+            let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    })
+}
+
+/// Bytes and number of the files below a directory, or of one file.
+pub(super) fn usage(path: &Path) -> Result<(u64, u64), String> {
+    let mut all = (0, 0);
+    walk(path, &mut |path| {
+        let metadata = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
+        if metadata.is_file() {
+            all.0 += metadata.len();
+            all.1 += 1;
+        }
+        Ok(())
+    })?;
+    Ok(all)
+}
