@@ -1,9 +1,9 @@
 //! Decoded frames that are kept for a while, each fetched and decoded once however many threads want it.
 //!
-//! A frame that was fetched along with another is kept as it came and decoded by whoever wants it first: one request
-//! brings work for every thread. What was used longest ago goes first when there is too much.
+//! A frame that was fetched along with another is kept as it came and decoded by whoever wants it first, or by a thread
+//! that would otherwise wait for another frame: one request brings work for every thread. What was used longest ago goes first when there is too much.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Frames by their index, up to a number of bytes.
@@ -19,6 +19,8 @@ struct State {
     slots: HashMap<u32, Slot>,
     /// Slots that hold bytes, by when they were last used.
     uses: BTreeMap<u64, u32>,
+    /// Slots that wait to be decoded.
+    stored: BTreeSet<u32>,
     clock: u64,
     bytes: usize,
 }
@@ -37,7 +39,7 @@ enum Slot {
 pub(crate) enum Claim {
     /// Use it.
     Plain(Arc<Vec<u8>>),
-    /// Decode it.
+    /// Decode it. When it is another frame than the one that was asked for, ask again afterwards.
     Stored(Arc<Vec<u8>>, Ticket),
     /// Fetch it and those behind it, all of which are the caller's now. The first is the one that was asked for.
     Fetch(Vec<Ticket>),
@@ -61,13 +63,18 @@ impl Cache {
         })
     }
 
-    /// Asks for a frame; waits while another thread brings it. `along` says which frames to fetch with it, given a
+    /// Asks for a frame; decodes those behind it or waits while another thread brings it. `along` says which frames to fetch with it, given a
     /// test for those that are here or on their way.
     pub(crate) fn claim(self: &Arc<Self>, frame: u32, along: impl FnOnce(&dyn Fn(u32) -> bool) -> Vec<u32>) -> Claim {
         let mut state = self.lock();
         loop {
             match state.slots.get(&frame) {
                 Some(Slot::Busy) => {
+                    let next = state.stored.range(frame..).next().copied();
+                    if let Some(next) = next {
+                        let stored = state.take(next);
+                        return Claim::Stored(stored, self.ticket(&mut state, next));
+                    }
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
                 Some(Slot::Plain(..)) => return Claim::Plain(state.touch(frame)),
@@ -127,7 +134,11 @@ impl Ticket {
         let mut state = self.cache.lock();
         state.bytes += bytes.len();
         let now = state.tick(self.frame);
-        state.slots.insert(self.frame, slot(now, bytes));
+        let slot = slot(now, bytes);
+        if let Slot::Stored(..) = slot {
+            state.stored.insert(self.frame);
+        }
+        state.slots.insert(self.frame, slot);
         state.shrink(self.cache.limit);
         self.cache.changed.notify_all();
     }
@@ -163,6 +174,7 @@ impl State {
         match self.slots.remove(&frame) {
             Some(Slot::Stored(used, bytes) | Slot::Plain(used, bytes)) => {
                 self.uses.remove(&used);
+                self.stored.remove(&frame);
                 self.bytes -= bytes.len();
                 bytes
             }
@@ -233,6 +245,23 @@ mod tests {
         ticket.plain(Arc::new(vec![8; 30]));
         assert_eq!(cache.lock().bytes, 50);
         assert_eq!(fetch(&cache, 9, &[]).len(), 1);
+    }
+
+    #[test]
+    fn who_would_wait_decodes_what_comes_next() {
+        let cache = Cache::new(100);
+        let mut tickets = fetch(&cache, 7, &[8, 9]);
+        tickets.pop().unwrap().stored(vec![9; 10]);
+        tickets.pop().unwrap().stored(vec![8; 10]);
+        let Claim::Stored(_, ticket) = cache.claim(7, |_| vec![]) else {
+            panic!("there is something to decode");
+        };
+        assert_eq!(ticket.frame(), 8);
+        ticket.plain(Arc::new(vec![8; 30]));
+        tickets.pop().unwrap().plain(Arc::new(vec![7; 30]));
+        assert!(matches!(cache.claim(7, |_| vec![]), Claim::Plain(_)));
+        assert!(matches!(cache.claim(8, |_| vec![]), Claim::Plain(_)));
+        assert!(matches!(cache.claim(9, |_| vec![]), Claim::Stored(..)));
     }
 
     #[test]

@@ -70,15 +70,20 @@ pub fn clone(flist: &Flist, from: &dyn Read, to: &dyn Write, progress: &Progress
         files: done.present_blobs,
         bytes: done.present_bytes,
     });
-    parallel::for_each(AT_ONCE, missing.into_iter().map(Ok), |(blob, _)| {
-        let name = blob.digest.blob_name();
-        to.put(&name, &fetch(blob, &name, from)?)?;
-        progress(Advance {
-            files: 1,
-            bytes: blob.length,
-        });
-        Ok::<_, CloneError>(())
-    })?;
+    parallel::for_each(
+        AT_ONCE,
+        missing.into_iter().map(Ok),
+        |(blob, _)| blob.length,
+        |(blob, _)| {
+            let name = blob.digest.blob_name();
+            to.put(&name, &fetch(blob, &name, from)?)?;
+            progress(Advance {
+                files: 1,
+                bytes: blob.length,
+            });
+            Ok::<_, CloneError>(())
+        },
+    )?;
     Ok(done)
 }
 

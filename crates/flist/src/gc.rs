@@ -183,14 +183,19 @@ pub fn collect(plan: &Collection, store: &dyn Write, progress: &Progress<'_>) ->
         done.blobs += 1;
         done.bytes += object.length;
     }
-    parallel::for_each(AT_ONCE, dead.into_iter().map(Ok), |object| {
-        store.delete(&object.name)?;
-        progress(Advance {
-            files: 1,
-            bytes: object.length,
-        });
-        Ok::<_, StoreError>(())
-    })?;
+    parallel::for_each(
+        AT_ONCE,
+        dead.into_iter().map(Ok),
+        |_| 0,
+        |object| {
+            store.delete(&object.name)?;
+            progress(Advance {
+                files: 1,
+                bytes: object.length,
+            });
+            Ok::<_, StoreError>(())
+        },
+    )?;
     Ok(done)
 }
 

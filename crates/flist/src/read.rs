@@ -178,10 +178,14 @@ impl Reader {
     /// The plain bytes of the frame of the first of these chunks; those of the next ones may be fetched along.
     fn frame(&self, chunks: &[u32], fail: &Failure<'_>) -> Result<Arc<Vec<u8>>, ReadError> {
         let first = fail.chunk.frame;
-        match self.cache.claim(first, |here| self.along(chunks, first, here)) {
-            Claim::Plain(plain) => Ok(plain),
-            Claim::Stored(stored, ticket) => self.decode(&stored, ticket, fail),
-            Claim::Fetch(tickets) => self.fetch(tickets, fail),
+        loop {
+            match self.cache.claim(first, |here| self.along(chunks, first, here)) {
+                Claim::Plain(plain) => return Ok(plain),
+                Claim::Fetch(tickets) => return self.fetch(tickets, fail),
+                Claim::Stored(stored, ticket) if ticket.frame() == first => return self.decode(&stored, ticket, fail),
+                // Work while waiting; one that cannot be decoded is reported for the file that needs it.
+                Claim::Stored(stored, ticket) => drop(self.decode(&stored, ticket, fail)),
+            }
         }
     }
 

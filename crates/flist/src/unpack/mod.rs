@@ -172,7 +172,8 @@ pub fn unpack_observed(
     };
     let root = disk.root(session.resumed)?;
     let mut walk = Walk::new(&unpacker, root);
-    parallel::for_each(options.threads, &mut walk, |job| unpacker.file(&job))?;
+    let weight = |job: &Job<'_>| job.entry.size().unwrap_or(0);
+    parallel::for_each(options.threads, &mut walk, weight, |job| unpacker.file(&job))?;
     let later = walk.later;
     for (first, entry) in &later.links {
         unpacker.link(first, entry)?;

@@ -120,7 +120,8 @@ pub fn verify_files(image: &dyn Image, progress: &Progress<'_>) -> Vec<Finding> 
         });
         Ok::<_, Infallible>(())
     };
-    let Ok(()) = parallel::for_each(parallel::processors(), files.enumerate().map(Ok), work);
+    let weight = |(_, entry): &(usize, Entry<'_>)| entry.size().unwrap_or(0);
+    let Ok(()) = parallel::for_each(parallel::processors(), files.enumerate().map(Ok), weight, work);
     let mut findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
     findings.sort_unstable_by_key(|(number, _)| *number);
     findings.into_iter().map(|(_, finding)| finding).collect()

@@ -96,7 +96,9 @@ impl Whole {
     /// A blob that is kept, or is looked at now. One that was dropped, or cannot be had as a whole, is `None`.
     fn blob(&self, number: u32) -> Option<Arc<Vec<u8>>> {
         let ticket = match self.blobs.claim(number, |_| Vec::new()) {
-            Claim::Plain(bytes) | Claim::Stored(bytes, _) => return Some(bytes),
+            Claim::Plain(bytes) => return Some(bytes),
+            // Blobs are kept as they are; none waits to be decoded.
+            Claim::Stored(..) => return None,
             Claim::Fetch(tickets) => tickets.into_iter().next()?,
         };
         if !self.state().seen.insert(number) {
