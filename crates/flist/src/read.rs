@@ -122,6 +122,13 @@ impl Reader {
         }
     }
 
+    /// The same reader, keeping about this many bytes of frames.
+    #[must_use]
+    pub fn keeping(mut self, bytes: usize) -> Self {
+        self.cache = Cache::new(bytes);
+        self
+    }
+
     /// The flist that is read.
     pub fn flist(&self) -> &Arc<Flist> {
         &self.flist

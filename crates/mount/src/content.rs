@@ -59,6 +59,18 @@ impl Content {
         self.source.image.read_at(self.index.node(id).ino, range)
     }
 
+    /// Has the image fetch and decode the beginning of each of these inodes, and with it what lies around it. Whatever
+    /// goes wrong goes wrong again when somebody reads it.
+    pub(crate) fn warm(&self, inodes: Range<usize>) {
+        for place in inodes.filter(|place| self.index.content_at(*place) > 0) {
+            if let Some(ino) = self.index.ino_at(place)
+                && self.source.image.read_at(ino, 0..1).is_err()
+            {
+                return;
+            }
+        }
+    }
+
     /// Copies a file to the objects, checked as a whole; it still needs its name.
     pub(crate) fn copy_to(&self, objects: &Objects, id: NodeId) -> Result<Option<Written>, CopyError> {
         let node = self.index.node(id);

@@ -20,6 +20,7 @@ use fuser::{
     ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
+use crate::ahead::Ahead;
 use crate::content;
 use crate::index::{Index, Node, NodeId};
 use crate::objects::Objects;
@@ -31,6 +32,8 @@ use crate::workers::Workers;
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Reads ahead that the kernel may have under way at once. More than threads, so that none is idle.
 const BACKGROUND: u16 = 64;
+/// Fetches ahead of a reader of many files that are under way at once.
+const FETCHES: usize = 4;
 /// Bytes of a block in answers to stat(2) and statfs(2).
 const BLOCK: u32 = 4096;
 /// Longest name (`NAME_MAX`).
@@ -47,8 +50,13 @@ pub(crate) struct ImageFs {
     /// How deep file systems may be stacked for passthrough; 0 for none.
     pub(crate) stack: u32,
     pub(crate) opened: Opened,
-    /// For reads that may wait; without it they are answered at once, because nothing they need is far away.
-    pub(crate) workers: Option<Workers>,
+    /// For work that may wait.
+    pub(crate) workers: Workers,
+    /// Answer reads at once, because nothing they need is far away.
+    pub(crate) at_once: bool,
+    pub(crate) ahead: Ahead,
+    /// Others than the one who mounts are let in.
+    pub(crate) others: bool,
     pub(crate) trace: Option<Trace>,
     /// Takes files that were read to their end and should become objects.
     pub(crate) promote: Option<SyncSender<NodeId>>,
@@ -92,12 +100,31 @@ impl ImageFs {
             return answer(reply, read_object(&file, offset, end).as_deref());
         }
         let content = self.content.clone();
-        match &self.workers {
-            None => answer(reply, content.read(id, offset..end).as_deref()),
-            Some(workers) => workers.submit(
-                Box::new(move || content.read(id, offset..end)),
-                Box::new(move |bytes| answer(reply, bytes)),
-            ),
+        self.go_ahead(id);
+        if self.at_once {
+            return answer(reply, content.read(id, offset..end).as_deref());
+        }
+        self.workers.submit(
+            Box::new(move || content.read(id, offset..end)),
+            Box::new(move |bytes| answer(reply, bytes)),
+        );
+    }
+
+    /// Fetches what is likely to be read next.
+    fn go_ahead(&self, id: NodeId) {
+        let Some(next) = self.ahead.note(self.index(), id) else {
+            return;
+        };
+        // One thread to decode what is near; several to wait for what is far away.
+        let parts = if self.at_once { 1 } else { FETCHES };
+        let step = next.len().div_ceil(parts).max(1);
+        for start in next.clone().step_by(step) {
+            let (content, part) = (self.content.clone(), start..(start + step).min(next.end));
+            let fetch = move || {
+                content.warm(part);
+                None
+            };
+            self.workers.submit(Box::new(fetch), Box::new(|_| {}));
         }
     }
 
@@ -133,9 +160,10 @@ impl Filesystem for ImageFs {
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_CACHE_SYMLINKS,
             InitFlags::FUSE_EXPLICIT_INVAL_DATA,
-            InitFlags::FUSE_ALLOW_IDMAP,
         ];
-        for flag in wanted {
+        // With it the kernel no longer says who asks, which has to be known where only one may.
+        let idmap = self.others.then_some(InitFlags::FUSE_ALLOW_IDMAP);
+        for flag in wanted.into_iter().chain(idmap) {
             // What an older kernel lacks costs speed, nothing else.
             let _ = config.add_capabilities(flag);
         }

@@ -77,7 +77,9 @@ pub(crate) struct Index {
 }
 
 /// Attributes of an inode: names and values.
-pub(crate) type Xattrs = Box<[(Box<[u8]>, Box<[u8]>)]>;
+pub(crate) type Xattrs = Box<[Xattr]>;
+/// A name and a value.
+pub(crate) type Xattr = (Box<[u8]>, Box<[u8]>);
 
 /// A name in a directory.
 #[derive(Debug, Clone, Copy)]
@@ -177,7 +179,7 @@ impl Index {
     }
 
     /// An inode's extended attributes.
-    pub(crate) fn xattrs(&self, id: NodeId) -> &[(Box<[u8]>, Box<[u8]>)] {
+    pub(crate) fn xattrs(&self, id: NodeId) -> &[Xattr] {
         self.xattrs.get(&id).map_or(&[], |xattrs| xattrs)
     }
 
@@ -195,6 +197,19 @@ impl Index {
     /// All inodes.
     pub(crate) fn ids(&self) -> impl Iterator<Item = NodeId> {
         (0..self.nodes.len()).filter_map(|place| u32::try_from(place).ok().map(NodeId))
+    }
+
+    /// Bytes of content of the inode at a place; 0 for what is no file.
+    pub(crate) fn content_at(&self, place: usize) -> u64 {
+        self.nodes
+            .get(place)
+            .filter(|node| node.is_file())
+            .map_or(0, |node| node.size)
+    }
+
+    /// The number of the inode at a place.
+    pub(crate) fn ino_at(&self, place: usize) -> Option<u64> {
+        self.nodes.get(place).map(|node| node.ino)
     }
 
     pub(crate) fn len(&self) -> usize {

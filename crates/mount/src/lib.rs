@@ -18,6 +18,7 @@
 //! Linux stacks two file systems and no more. The kernel's way takes two (overlay over EROFS on a file) where a loop
 //! device would take one, FUSE with passthrough takes one, plain FUSE none; each writable layer on top takes one more.
 
+mod ahead;
 mod content;
 pub mod daemon;
 mod error;

@@ -9,6 +9,7 @@ use fuser::BackgroundSession;
 use mos_sys::signals::Signals;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::ahead::Ahead;
 use crate::content::{Content, CopyError, Shared};
 use crate::error::MountError;
 use crate::fuse::ImageFs;
@@ -133,7 +134,10 @@ impl Job<'_> {
             objects: self.shelf.as_ref().map(|shelf| shelf.objects.clone()),
             stack: self.stack(),
             opened: Opened::default(),
-            workers: (!self.options.local_store).then(|| Workers::new(self.options.wait)),
+            workers: Workers::new(self.options.wait),
+            at_once: self.options.local_store,
+            ahead: Ahead::default(),
+            others: self.options.allow_other,
             trace: trace.transpose()?,
             promote: self.promoter(),
             kernel: abilities.clone(),

@@ -15,6 +15,8 @@ use mos_sys::durable;
 
 /// Permission bits of an object, as `mos-update` gives them.
 const MODE: u32 = 0o644;
+/// Uses closer together than this are one: writing them down costs more than knowing them is worth.
+const SAME: Duration = Duration::from_secs(3600);
 /// A temporary file that nobody wrote to for this long belongs to nobody.
 const UNFINISHED: Duration = Duration::from_secs(3600);
 
@@ -150,6 +152,10 @@ impl Objects {
     /// Notes that an object is used, for [`Self::shrink`]: the time of last access, set by hand because most file
     /// systems are mounted in a way that seldom sets it.
     pub(crate) fn touch(file: &File) {
+        let used = file.metadata().ok().map(|metadata| metadata.accessed());
+        if used.is_some_and(|used| used.is_ok_and(|used| used.elapsed().is_ok_and(|age| age < SAME))) {
+            return;
+        }
         use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
         let times = Timestamps {
             last_access: Timespec {

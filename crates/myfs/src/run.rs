@@ -20,6 +20,10 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// Tries of one read; it waits as long as `--wait` says anyway.
 const TRIES: u32 = 4;
 
+/// Bytes of decoded frames to keep. What was read is in the page cache; this is for neighbours of what was read, and for
+/// what is fetched ahead.
+const FRAMES: usize = 4 << 20;
+
 /// Why the program stops.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -116,6 +120,7 @@ fn serve(mut mount: Mount, say: fn(&str)) -> Result<(), Failure> {
         let path = path.to_owned();
         move |source| Failure::Io { path, source }
     };
+    mos_sys::memory::give_back();
     // Before there are threads, so that all of them leave the signals alone.
     let signals = Signals::new(&END).map_err(io(&mount.directory))?;
     if let Some(path) = &mount.prefetch {
@@ -172,7 +177,7 @@ fn source(mount: &mut Mount) -> Result<Source, Failure> {
     };
     let flist = Arc::new(flist);
     Ok(Source {
-        image: Arc::new(Reader::new(flist.clone(), store)),
+        image: Arc::new(Reader::new(flist.clone(), store).keeping(FRAMES)),
         flist: Some(flist),
         name: path.display().to_string(),
     })

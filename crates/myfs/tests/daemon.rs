@@ -69,7 +69,7 @@ impl Setting {
         let setting = Self { root };
         let mut tree = Tree::default();
         for seed in 0..FILES {
-            tree.insert_file(&name(seed), 0o644, bytes(seed)).unwrap();
+            tree.insert_file(name(seed), 0o644, bytes(seed)).unwrap();
         }
         tree.insert_file("small", 0o644, "inline").unwrap();
         let store = Dir::new(setting.path("store"));
@@ -429,5 +429,77 @@ fn what_cannot_be_mounted_is_said_before_the_program_goes_into_the_background() 
     assert_eq!(output.status.code(), Some(1));
     fs::write(setting.path("x.fl"), b"something else").unwrap();
     assert_eq!(setting.run(&setting.url(), &[]).status.code(), Some(3));
+    assert!(!setting.is_mounted());
+}
+
+#[test]
+fn an_ordinary_user_mounts_with_the_help_of_fusermount3() {
+    if !alone() {
+        return;
+    }
+    let found = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    if !found("fusermount3") || !found("setpriv") {
+        eprintln!("SKIPPED: fusermount3 or setpriv is missing");
+        return;
+    }
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    let setting = Setting::new();
+    // Somewhere that the user may look into, whoever built the program.
+    let program = setting.path("myfs");
+    fs::copy(env!("CARGO_BIN_EXE_myfs"), &program).unwrap();
+    fs::set_permissions(setting.root.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    chown(setting.path("place"), Some(65_534), Some(65_534)).unwrap();
+    // Open to everybody, as it is where there is a udev; seen only in this mount namespace.
+    let device = setting.path("fuse");
+    let number = rustix::fs::makedev(10, 229);
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &device,
+        rustix::fs::FileType::CharacterDevice,
+        mode,
+        number,
+    )
+    .unwrap();
+    fs::set_permissions(&device, fs::Permissions::from_mode(0o666)).unwrap();
+    rustix::mount::mount_bind(&device, "/dev/fuse").unwrap();
+    let run = |arguments: &[&std::ffi::OsStr]| {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+            .arg(&program);
+        command.args(arguments).output().unwrap()
+    };
+    let (flist, place, url, log) = (
+        setting.path("x.fl"),
+        setting.path("place"),
+        setting.url(),
+        setting.path("log"),
+    );
+    let output = run(&[
+        "mount".as_ref(),
+        flist.as_os_str(),
+        place.as_os_str(),
+        "-d".as_ref(),
+        "-s".as_ref(),
+        url.as_ref(),
+        "-l".as_ref(),
+        log.as_os_str(),
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && said.contains("only root may mount without FUSE"),
+        "{said}"
+    );
+    let sum = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--", "cat"])
+        .arg(setting.file(3))
+        .output()
+        .unwrap();
+    assert!(sum.stdout == bytes(3), "{}", String::from_utf8_lossy(&sum.stderr));
+    // Not for others, not even root, unless they are let in.
+    assert!(fs::read(setting.file(3)).is_err());
+    let output = run(&["unmount".as_ref(), place.as_os_str()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!setting.is_mounted());
 }

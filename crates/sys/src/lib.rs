@@ -7,6 +7,7 @@ pub mod child;
 pub mod durable;
 pub mod link;
 pub mod loop_device;
+pub mod memory;
 pub mod peer;
 pub mod signals;
 pub mod socket;
