@@ -212,6 +212,7 @@ fn small(length: usize) -> u32 {
 #[cfg(feature = "pack")]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn blob() -> Vec<u8> {
         let mut writer = BlobWriter::new(b"left over".to_vec());
@@ -249,6 +250,29 @@ mod tests {
         }
         for length in 0..good.len() {
             assert!(parse_index(&good[..length]).is_err());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn any_index_behind_the_digest_is_refused_or_lies_in_the_blob(
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)
+        ) {
+            let mut bad = blob();
+            for (position, byte) in changes {
+                // All but the digest, which is made right, and the footer's start of the index.
+                let position = position.index(bad.len() - 48);
+                bad[position] = byte;
+            }
+            let footer = bad.len() - FOOTER_LENGTH as usize;
+            let start = bad[footer + 16..].first_chunk().map_or(0, |start| u64::from_le_bytes(*start)) as usize;
+            let digest = *blake3::hash(&bad[start..footer]).as_bytes();
+            bad[footer + 32..].copy_from_slice(&digest);
+            for frame in parse_index(&bad).unwrap_or_default() {
+                prop_assert!((frame.offset + frame.stored) as usize <= start);
+                prop_assert!(frame.chunks.iter().all(|chunk| chunk.offset + chunk.length <= frame.plain));
+            }
         }
     }
 }

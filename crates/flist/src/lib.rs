@@ -38,6 +38,8 @@ mod erofs;
 mod error;
 mod flist;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod gc;
 mod header;
 mod image;

@@ -85,6 +85,16 @@ fn equal_content_is_stored_once() {
 }
 
 #[test]
+fn directories_have_the_links_that_linux_counts() {
+    let mut tree = Tree::default();
+    tree.insert_file("a/b/file", 0o644, "x").unwrap();
+    tree.insert_file("a/c/file", 0o644, "x").unwrap();
+    let flist = parsed(&packed(&tree, &Memory::new()));
+    let links = ["", "a", "a/b", "a/b/file"].map(|path| flist.find(path).unwrap().links);
+    assert_eq!(links, [3, 4, 2, 1]);
+}
+
+#[test]
 fn hard_links_share_an_inode() {
     let store = Memory::new();
     let flist = parsed(&packed(&small(), &store));

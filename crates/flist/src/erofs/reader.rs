@@ -375,34 +375,27 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Compares the link counts that inodes give with those that were found.
-    fn check_links(&self) -> Result<(), FlistError> {
-        let mut found: Vec<u32> = self.out.inodes.iter().map(|inode| inode.links).collect();
+    /// Adds the links of directories that no name shows, and compares the counts that inodes give with what was found.
+    fn check_links(&mut self) -> Result<(), FlistError> {
+        let inodes = &mut self.out.inodes;
         let mut path: Vec<usize> = Vec::new();
         for name in &self.out.names {
             path.truncate(usize::from(name.depth));
-            if self.out.inodes[name.inode].kind == Kind::Directory {
+            if inodes[name.inode].kind == Kind::Directory {
                 // `.`, and `..` of the directory below.
-                found[name.inode] += 1;
+                inodes[name.inode].links += 1;
                 if let Some(parent) = path.last() {
-                    found[*parent] += 1;
+                    inodes[*parent].links += 1;
                 }
             }
             path.push(name.inode);
         }
-        match found
-            .iter()
-            .zip(&self.said_links)
-            .position(|(found, said)| found != said)
-        {
+        let mut both = inodes.iter().zip(&self.said_links);
+        match both.find(|(inode, said)| inode.links != **said) {
             None => Ok(()),
-            Some(index) => {
-                let nid = self.out.inodes[index].nid;
-                Err(FlistError::malformed(
-                    "inode",
-                    nid * SLOT as u64,
-                    "a link count that is not the number of names",
-                ))
+            Some((Inode { nid, .. }, _)) => {
+                let why = "a link count that is not the number of names";
+                Err(FlistError::malformed("inode", nid * SLOT as u64, why))
             }
         }
     }
