@@ -39,7 +39,7 @@ fn missing(rfs: &Rfs, stores: &Stores) -> Vec<Finding> {
         // Which of them are missing is not known.
         (Some(first), Some(source)) => vec![Finding::Store {
             part: part(first),
-            source,
+            source: source.into(),
         }],
         _ => missing.iter().map(|block| Finding::Missing(part(block))).collect(),
     }

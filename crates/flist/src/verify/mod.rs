@@ -79,7 +79,7 @@ pub enum Finding {
         /// The object.
         part: Part,
         /// What the store said.
-        source: StoreError,
+        source: Box<StoreError>,
     },
 }
 

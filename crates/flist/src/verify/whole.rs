@@ -25,7 +25,7 @@ pub(super) fn present(flist: &Flist, store: &dyn Read) -> Result<Vec<Wrong>, Fin
     let names: Vec<String> = blobs.iter().map(|blob| blob.digest.blob_name()).collect();
     let lengths = store.lengths(&names).map_err(|source| Finding::Store {
         part: Part::Blobs(blobs.len()),
-        source,
+        source: source.into(),
     })?;
     let wrong = blobs.iter().zip(lengths).map(|(blob, length)| absent(blob, length));
     Ok(wrong
@@ -128,7 +128,7 @@ impl Whole {
         let fetched = self.store.get(&blob.digest.blob_name(), blob.length);
         fetched.map_err(|source| Finding::Store {
             part: Part::Blob(blob.digest),
-            source,
+            source: source.into(),
         })
     }
 
