@@ -15,8 +15,12 @@
 //! * **Crashes leave nothing that is wrong**, see [`MountOptions::cache`]. A mount whose daemon died answers
 //!   `ENOTCONN` and is replaced by the next mount at its place.
 //!
-//! Linux stacks two file systems and no more. The kernel's way takes two (overlay over EROFS on a file) where a loop
-//! device would take one, FUSE with passthrough takes one, plain FUSE none; each writable layer on top takes one more.
+//! Linux stacks two file systems and no more. The kernel's way and passthrough take one, plain FUSE none, so that one
+//! more overlay, a container's for instance, fits on each; a writable layer over passthrough takes the second.
+//!
+//! Where it stands in the code: `way` decides, `mounted` carries it out by `kernel` or by `session`, `fuse` answers the
+//! kernel from an `index` in memory, `content` and `workers` bring bytes, `ahead` and `prefetch` before they are asked
+//! for, `objects` keeps whole files, `opened` knows which are passed through.
 
 mod ahead;
 mod content;
