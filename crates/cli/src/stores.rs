@@ -35,15 +35,38 @@ impl StoreArgs {
         open_write(&self.url(context)?)
     }
 
-    fn url(&self, context: &Context) -> Result<String> {
+    /// All stores as `mos-store` takes them.
+    pub(crate) fn url(&self, context: &Context) -> Result<String> {
+        let given = self.given()?;
+        match given.is_empty() {
+            false => Ok(given.join(" ")),
+            true => of_repository(context),
+        }
+    }
+
+    /// Whether content is on this machine's own disk.
+    pub(crate) fn is_local(&self, context: &Context) -> bool {
+        self.url(context)
+            .is_ok_and(|url| url.starts_with("dir://") && !url.contains(' '))
+    }
+
+    /// Stores that are named elsewhere on the command line.
+    pub(crate) fn of(store: Vec<String>) -> Self {
+        Self { store }
+    }
+
+    /// What the command line says.
+    pub(crate) fn options(&self) -> Result<Vec<String>> {
+        self.store.iter().map(|given| url(given)).collect()
+    }
+
+    /// What the command line or the environment says; nothing when neither does.
+    pub(crate) fn given(&self) -> Result<Vec<String>> {
         if !self.store.is_empty() {
-            let urls = self.store.iter().map(|given| url(given));
-            return Ok(urls.collect::<Result<Vec<_>>>()?.join(" "));
+            return self.options();
         }
-        match std::env::var(VARIABLE) {
-            Ok(given) if !given.is_empty() => url(&given),
-            _ => of_repository(context),
-        }
+        let variable = std::env::var(VARIABLE).unwrap_or_default();
+        variable.split_whitespace().map(url).collect()
     }
 }
 
@@ -73,7 +96,7 @@ const OCI: &str = "oci://";
 fn artefact(url: &str) -> std::result::Result<Artefact, OciError> {
     let reference = Reference::parse(url)?;
     let credentials = Credentials::find(&reference.registry)?;
-    Artefact::open(Registry::reader(&reference, credentials, Options::default()))
+    Artefact::open(Registry::reader(&reference, credentials, Options::default())?)
 }
 
 /// The default store of the config repository that was named, or in which somebody stands.

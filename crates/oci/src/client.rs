@@ -111,42 +111,42 @@ type Try<T> = Result<T, Trouble>;
 
 impl Registry {
     /// The registry and repository of an address, for reading. Nothing is sent yet.
-    pub fn reader(reference: &Reference, credentials: Credentials, options: Options) -> Self {
+    ///
+    /// # Errors
+    /// [`OciError::Store`] when `https` is needed and this host has no list of authorities.
+    pub fn reader(reference: &Reference, credentials: Credentials, options: Options) -> Result<Self, OciError> {
         Self::new(reference, credentials, options, "pull")
     }
 
     /// The same for reading and writing.
-    pub fn writer(reference: &Reference, credentials: Credentials, options: Options) -> Self {
+    ///
+    /// # Errors
+    /// As [`Registry::reader`].
+    pub fn writer(reference: &Reference, credentials: Credentials, options: Options) -> Result<Self, OciError> {
         Self::new(reference, credentials, options, "pull,push")
     }
 
-    fn new(reference: &Reference, credentials: Credentials, options: Options, actions: &'static str) -> Self {
-        let config = Agent::config_builder()
-            .user_agent(USER_AGENT)
-            .accept_encoding("identity")
-            .http_status_as_error(false)
-            .max_redirects(MAX_REDIRECTS)
-            // Registries send readers to buckets, which must not see our credentials.
-            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-            .timeout_connect(Some(options.timeouts.connect))
-            .timeout_recv_response(Some(options.timeouts.read))
-            .timeout_per_read(Some(options.timeouts.read))
-            .timeout_global(Some(options.timeouts.total))
-            .build();
+    fn new(
+        reference: &Reference,
+        credentials: Credentials,
+        options: Options,
+        actions: &'static str,
+    ) -> Result<Self, OciError> {
         let scheme = if reference.is_loopback() { "http" } else { "https" };
         let host = match reference.registry.as_str() {
             name if name == DOCKER_HUB.0 => DOCKER_HUB.1,
             other => other,
         };
-        Self {
-            agent: config.into(),
-            origin: format!("{scheme}://{host}"),
+        let origin = format!("{scheme}://{host}");
+        Ok(Self {
+            agent: agent(&origin, &options)?,
+            origin,
             reference: reference.clone(),
             credentials,
             options,
             authorization: Mutex::default(),
             actions,
-        }
+        })
     }
 
     /// The length of a blob in bytes, or `None` when the repository does not have it.
@@ -326,6 +326,37 @@ impl Registry {
     fn is_own(&self, url: &str) -> bool {
         url.strip_prefix(&self.origin).is_some_and(|rest| rest.starts_with('/'))
     }
+}
+
+fn agent(origin: &str, options: &Options) -> Result<Agent, OciError> {
+    let config = Agent::config_builder()
+        .user_agent(USER_AGENT)
+        .accept_encoding("identity")
+        .http_status_as_error(false)
+        .max_redirects(MAX_REDIRECTS)
+        // Registries send readers to buckets, which must not see our credentials.
+        .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+        .timeout_connect(Some(options.timeouts.connect))
+        .timeout_recv_response(Some(options.timeouts.read))
+        .timeout_per_read(Some(options.timeouts.read))
+        .timeout_global(Some(options.timeouts.total));
+    #[cfg(feature = "tls")]
+    let config = {
+        let needed = origin.starts_with("https:");
+        config.tls_config(mos_store::tls_config(
+            origin,
+            &mos_store::Authorities::default(),
+            needed,
+        )?)
+    };
+    #[cfg(not(feature = "tls"))]
+    if origin.starts_with("https:") {
+        return Err(OciError::Store(mos_store::StoreError::BadUrl {
+            url: origin.to_owned(),
+            reason: "this program is built without https".to_owned(),
+        }));
+    }
+    Ok(config.build().into())
 }
 
 const OCTETS: &str = "application/octet-stream";
@@ -545,7 +576,7 @@ mod tests {
     #[test]
     fn credentials_stay_with_the_registry() {
         let reference = Reference::parse("oci://localhost:5000/a").unwrap();
-        let registry = Registry::reader(&reference, Credentials::basic("me", "secret"), Options::default());
+        let registry = Registry::reader(&reference, Credentials::basic("me", "secret"), Options::default()).unwrap();
         assert!(registry.is_own("http://localhost:5000/v2/a/blobs/uploads/1"));
         for url in [
             "http://localhost:50000/x",

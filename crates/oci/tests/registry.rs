@@ -49,6 +49,7 @@ fn writer(address: &str) -> Registry {
         Credentials::anonymous(),
         Options::default(),
     )
+    .unwrap()
 }
 
 fn reader(address: &str) -> Registry {
@@ -57,6 +58,7 @@ fn reader(address: &str) -> Registry {
         Credentials::anonymous(),
         Options::default(),
     )
+    .unwrap()
 }
 
 #[test]
@@ -130,7 +132,7 @@ fn pieces_make_the_same_blob() {
         piece: 70_000,
         ..Options::default()
     };
-    let registry = Registry::writer(&reference, Credentials::anonymous(), options);
+    let registry = Registry::writer(&reference, Credentials::anonymous(), options).unwrap();
     assert_eq!(sample.push(&registry).unwrap().sent_layers, 3);
     let store = Memory::new();
     let pulled = pull(&reader(&server.address("pieces:1")), &store, &|_| {}).unwrap();
@@ -209,7 +211,7 @@ fn absent_registry_is_unreachable() {
     };
     // The discard port: nothing listens there.
     let reference = Reference::parse("oci://127.0.0.1:9/web:1").unwrap();
-    let registry = Registry::reader(&reference, Credentials::anonymous(), options);
+    let registry = Registry::reader(&reference, Credentials::anonymous(), options).unwrap();
     let error = pull(&registry, &Memory::new(), &|_| {}).unwrap_err().to_string();
     assert!(error.starts_with("127.0.0.1:9: unreachable after 2 tries: "), "{error}");
 }
@@ -227,13 +229,13 @@ fn password_is_asked_for_and_used() {
     let reference = Reference::parse(&address).unwrap();
     let wrong = Credentials::basic("me", "wrong");
     let error = sample
-        .push(&Registry::writer(&reference, wrong, Options::default()))
+        .push(&Registry::writer(&reference, wrong, Options::default()).unwrap())
         .unwrap_err();
     assert!(
         matches!(error, OciError::Denied { .. }) && !error.to_string().contains("wrong"),
         "{error}"
     );
-    let right = Registry::writer(&reference, Credentials::basic("me", "secret"), Options::default());
+    let right = Registry::writer(&reference, Credentials::basic("me", "secret"), Options::default()).unwrap();
     assert_eq!(sample.push(&right).unwrap().sent_layers, 2);
 }
 
@@ -246,7 +248,7 @@ fn token_server_is_asked_for_exactly_what_is_needed() {
     let reference = Reference::parse(&server.address("team/web:1")).unwrap();
     let me = Credentials::basic("me", "secret");
     sample
-        .push(&Registry::writer(&reference, me.clone(), Options::default()))
+        .push(&Registry::writer(&reference, me.clone(), Options::default()).unwrap())
         .unwrap();
     let asked = tokens.requests();
     assert!(!asked.is_empty());
@@ -257,14 +259,18 @@ fn token_server_is_asked_for_exactly_what_is_needed() {
         );
         assert!(request.contains("Basic bWU6c2VjcmV0"), "{request}");
     }
-    let stranger = Registry::reader(&reference, Credentials::basic("you", "x"), Options::default());
+    let stranger = Registry::reader(&reference, Credentials::basic("you", "x"), Options::default()).unwrap();
     let error = pull(&stranger, &Memory::new(), &|_| {}).unwrap_err().to_string();
     assert!(error.contains("its token server answers 401"), "{error}");
     let store = Memory::new();
     assert_eq!(
-        pull(&Registry::reader(&reference, me, Options::default()), &store, &|_| {})
-            .unwrap()
-            .blobs,
+        pull(
+            &Registry::reader(&reference, me, Options::default()).unwrap(),
+            &store,
+            &|_| {}
+        )
+        .unwrap()
+        .blobs,
         sample.blobs
     );
 }

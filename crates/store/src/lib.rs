@@ -58,6 +58,8 @@ pub use router::{MirrorStatus, Router, RouterWriter};
 pub use routes::{Route, Routes};
 #[cfg(feature = "s3")]
 pub use s3::S3;
+#[cfg(feature = "tls")]
+pub use tls::config as tls_config;
 pub use transport::Timeouts;
 
 use std::ops::Range;

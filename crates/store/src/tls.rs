@@ -12,12 +12,12 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 /// Largest file of authorities that is read, in bytes; Debian's has 220 KiB.
 const LARGEST_FILE: u64 = 8 << 20;
 
-/// TLS that believes these authorities. When they are only needed for a redirect to `https`, a missing file is no error:
+/// TLS that believes these authorities, for this crate's stores and for whoever else speaks `https` with ureq. When they are only needed for a redirect to `https`, a missing file is no error:
 /// then nobody is believed.
 ///
 /// # Errors
 /// [`StoreError::NoAuthority`].
-pub(crate) fn config(address: &str, authorities: &Authorities, needed: bool) -> Result<TlsConfig, StoreError> {
+pub fn config(address: &str, authorities: &Authorities, needed: bool) -> Result<TlsConfig, StoreError> {
     let roots = match read(authorities) {
         Err(reason) if needed => {
             return Err(StoreError::NoAuthority {

@@ -82,7 +82,7 @@ fn packed_looked_into_verified_and_unpacked() {
         digest  blake3:[HEX]
         content  [SIZE] in 2 files
         chunks  4, 4 of them new
-        uploaded  [SIZE] in 1 blob
+        uploaded  [SIZE] in 1 object
     "#]]
     .assert_eq(&says(here, "pack tree -o web.fl --store store"));
     expect![[r#"
@@ -112,14 +112,15 @@ fn packed_looked_into_verified_and_unpacked() {
         content  [SIZE]
         chunk sizes  [SIZE] / [SIZE] / [SIZE]
         blobs  1, [SIZE]
+        prefetch  0 files
     "#]]
     .assert_eq(&says(here, "inspect web.fl"));
     expect![[r#"
-        ! web.fl is complete: 1 blob with [SIZE] of content in dir://[HERE]/store.
+        ! web.fl is complete: 1 blob with [SIZE] of content.
     "#]]
     .assert_eq(&says(here, "verify --quick web.fl --store store"));
     expect![[r#"
-        ! web.fl is whole: 1 blob with [SIZE] of content in dir://[HERE]/store.
+        ! web.fl is whole: 1 blob with [SIZE] of content.
     "#]]
     .assert_eq(&says(here, "verify web.fl --store store"));
     expect![[r#"
@@ -190,7 +191,7 @@ fn store_is_looked_for_in_one_order() {
     .assert_eq(&says(here, "verify web.fl"));
     let variable = |url: &str| transcript(command(here, "verify web.fl").env("MOS_STORE", url), here);
     expect![[r#"
-        ! web.fl is whole: 1 blob with [SIZE] of content in dir://[HERE]/store.
+        ! web.fl is whole: 1 blob with [SIZE] of content.
     "#]]
     .assert_eq(&variable(here.join("store").to_str().unwrap()));
     expect![[r#"
@@ -205,13 +206,13 @@ fn store_is_looked_for_in_one_order() {
     )
     .unwrap();
     expect![[r#"
-        ! web.fl is whole: 1 blob with [SIZE] of content in dir://[HERE]/store.
+        ! web.fl is whole: 1 blob with [SIZE] of content.
     "#]]
     .assert_eq(&says(here, "verify web.fl"));
     expect![[r#"
         blob [HEX] is missing; push it again from a store that has it
         usr/bin/tool: blob [HEX]: dir:///nowhere: no object blobs/b6/[HEX]
-        ! error: web.fl: 2 problems in dir:///nowhere
+        ! error: web.fl: 2 problems
         [exit 1]
     "#]]
     .assert_eq(&variable("/nowhere"));
@@ -298,7 +299,7 @@ fn collected_only_when_told() {
     run(&mut command(here, "verify web.fl --store store"));
     expect![[r#"
         delete blobs/b6/[HEX]  [SIZE]
-        ! Deleted 1 blob, [SIZE]; 1 needed, 0 young, 0 other objects stay.
+        ! Deleted 1 blobs, [SIZE]; 1 needed, 0 young, 0 other objects stay.
     "#]]
     .assert_eq(&says(here, "gc store --keep new.fl --grace 0s --yes"));
     run(&mut command(here, "verify new.fl --store store"));
@@ -456,11 +457,11 @@ fn damaged_store_is_a_trust_failure() {
     expect![[r#"
         blob [HEX] does not match its digest: damaged or tampered with; push it again
         usr/bin/tool: chunk [HEX] in blob [HEX] is not what the flist names (its digest is another): the store is damaged or was tampered with
-        ! error: web.fl: 2 problems in dir://[HERE]/store
+        ! error: web.fl: 2 problems
         [exit 3]
     "#]].assert_eq(&says(here, "verify web.fl --store store"));
     expect![[r#"
-        ! web.fl is complete: 1 blob with [SIZE] of content in dir://[HERE]/store.
+        ! web.fl is complete: 1 blob with [SIZE] of content.
     "#]]
     .assert_eq(&says(here, "verify --quick web.fl --store store"));
     expect![[r#"
@@ -475,7 +476,7 @@ fn damaged_store_is_a_trust_failure() {
     fs::remove_file(&blob).unwrap();
     expect![[r#"
         blob [HEX] is missing; push it again from a store that has it
-        ! error: web.fl: 1 problem in dir://[HERE]/store
+        ! error: web.fl: 1 problem
         [exit 1]
     "#]]
     .assert_eq(&says(here, "verify --quick web.fl --store store"));
@@ -639,4 +640,192 @@ fn missing_rights_are_named() {
         [exit 1]
     "#]]
     .assert_eq(&nobody(&line).replace(store.path().to_str().unwrap(), "[STORE]"));
+}
+
+#[test]
+fn older_format_is_packed_read_converted_and_rerouted() {
+    let folder = folder();
+    let here = folder.path();
+    expect![[r#"
+        flist  old.fl, [SIZE]
+        digest  blake3:[HEX]
+        content  [SIZE] in 2 files
+        chunks  2, 2 of them new
+        uploaded  [SIZE] in 2 objects
+        ! warning: not in the flist, 7 times: /: the part of its time below a second
+    "#]]
+    .assert_eq(&says(here, "pack tree -o old.fl --format rfs --store store"));
+    expect![[r#"
+        format  rfs flist (SQLite)
+        digest  blake3:[HEX]
+        size  [SIZE]
+        entries  7: 4 directories, 2 files, 1 symbolic links, 0 others
+        content  [SIZE]
+        blocks  2
+        route  dir://[HERE]/store
+    "#]]
+    .assert_eq(&says(here, "inspect old.fl"));
+    // The flist names its store itself.
+    expect![[r#"
+        ! old.fl is whole: 2 blocks with [SIZE] of content.
+    "#]]
+    .assert_eq(&says(here, "verify old.fl"));
+    expect![[r#"
+        NAME=test
+    "#]]
+    .assert_eq(&says(here, "cat old.fl etc/os-release"));
+    expect![[r#"
+        dir:///nowhere
+    "#]]
+    .assert_eq(&says(here, "route old.fl --set dir:///nowhere"));
+    expect![[r#"
+        dir:///nowhere
+    "#]]
+    .assert_eq(&says(here, "route old.fl"));
+    assert!(says(here, "cat old.fl usr/bin/tool").ends_with("[exit 4]\n"));
+    let convert = |line: &str| transcript(command(here, line).env("MOS_CACHE", here.join("cache")), here);
+    expect![[r#"
+        flist  new.fl, [SIZE]
+        digest  blake3:[HEX]
+        content  [SIZE] in 2 files
+        chunks  4, 4 of them new
+        uploaded  [SIZE] in 1 object
+    "#]]
+    .assert_eq(&convert("convert old.fl -o new.fl --to mos --from store --store new"));
+    run(&mut command(here, "unpack new.fl copy --store new"));
+    run(Command::new("diff")
+        .args(["-r", "--no-dereference"])
+        .arg(here.join("tree"))
+        .arg(here.join("copy")));
+    expect![[r#"
+        ! error: old.fl: this needs an flist of version 2
+        !  hint: `mos flist convert F -o G --to mos` makes one of it
+        [exit 1]
+    "#]]
+    .assert_eq(&says(here, "push old.fl oci://127.0.0.1:9/a:1 --store store"));
+    expect![[r#"
+        ! error: new.fl: an flist of version 2 has no routes
+        !  hint: say where its content is with --store or MOS_STORE
+        [exit 1]
+    "#]]
+    .assert_eq(&says(here, "route new.fl"));
+    expect![[r#"
+        ! error: zdb://x: zdb stores are not supported: copy the blocks to a directory or bucket (`rfs clone`), and give that one as the store
+        [exit 2]
+    "#]].assert_eq(&says(here, "route old.fl --add zdb://x"));
+    fs::write(here.join("text.fl"), b"SQLite format 3\0 and no more").unwrap();
+    expect![[r#"
+        ! error: text.fl: not an rfs flist: there is no table `inode`
+        [exit 1]
+    "#]]
+    .assert_eq(&says(here, "ls text.fl"));
+}
+
+#[test]
+fn settings_of_an_older_builder_are_honoured() {
+    let folder = folder();
+    let here = folder.path();
+    let server = mos_testkit::S3Server::start();
+    let endpoint = server
+        .url()
+        .split('@')
+        .nth(1)
+        .unwrap()
+        .split('/')
+        .next()
+        .unwrap()
+        .to_owned();
+    fs::create_dir(here.join("config")).unwrap();
+    let conf = format!(
+        "S3_ENDPOINT=http://{endpoint}\nS3_BUCKET=bucket\nS3_ACCESS_KEY=TESTKEY\nS3_SECRET_KEY=test+secret\n\
+         READ_ACCESS_KEY=READKEY\nREAD_SECRET_KEY=test+secret\nROUTE_PATH=/bucket\n"
+    );
+    fs::write(here.join("config/rfs.conf"), conf).unwrap();
+    let said = says(here, "pack tree -o old.fl --format rfs");
+    assert!(
+        said.contains("must be one that can only read") && !said.contains("test+secret"),
+        "{said}"
+    );
+    let routes = says(here, "route old.fl");
+    assert!(routes.contains("/bucket") && !routes.contains("secret"), "{routes}");
+    run(&mut command(here, "verify old.fl"));
+    fs::write(here.join("config/rfs.conf"), "S3_BUCKET=bucket\n").unwrap();
+    expect![[r#"
+        ! error: ./config/rfs.conf:1: S3_ENDPOINT is missing
+        [exit 1]
+    "#]]
+    .assert_eq(&says(here, "pack tree -o old.fl --format rfs"));
+}
+
+#[test]
+fn tree_is_changed_on_the_way() {
+    let folder = folder();
+    let here = folder.path();
+    run(&mut command(
+        here,
+        "pack tree -o web.fl --store store --exclude usr --mtime 7 --owner 1:2",
+    ));
+    let listed = says(here, "ls -R -l web.fl");
+    assert!(
+        !listed.contains("tool") && listed.contains("1970-01-01T00:00:07Z etc/os-release"),
+        "{listed}"
+    );
+    assert!(listed.lines().all(|line| line.contains("  1  2  ")), "{listed}");
+    expect![[r#"
+        ! error: invalid value 'root' for '--owner <U:G>': expected two numbers, such as 0:0
+        !
+        ! For more information, try '--help'.
+        [exit 2]
+    "#]].assert_eq(&says(here, "pack tree -o web.fl --store store --owner root"));
+}
+
+/// The lines of the README, as they stand there.
+#[test]
+fn tour_of_the_readme() {
+    if !is_root() || !Path::new("/dev/fuse").exists() {
+        return eprintln!("SKIPPED: needs root and /dev/fuse");
+    }
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap();
+    let readme = fs::read_to_string(repository.join("README.md")).unwrap();
+    let section = readme
+        .split("## Flists\n")
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap();
+    let lines: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    assert_eq!(lines.len(), 5, "five lines: {lines:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    // Less than all of them, so that the test is quick.
+    run(Command::new("mkdir").arg(here.join("crates")));
+    run(Command::new("cp")
+        .arg("-r")
+        .arg(repository.join("crates/flist"))
+        .arg(repository.join("crates/tree"))
+        .arg(here.join("crates")));
+    let program = Path::new(env!("CARGO_BIN_EXE_mos")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut said = Vec::new();
+    for line in lines {
+        let mut command = Command::new("sh");
+        command
+            .args(["-ec", line])
+            .current_dir(here)
+            .env("PATH", &path)
+            .env("MOS_CACHE", here.join("cache"));
+        command.env_remove("MOS_STORE").env_remove("MOS_CONFIG");
+        said.push(String::from_utf8(run(&mut command).stdout).unwrap());
+    }
+    assert!(said[1].contains("flist\ntree\n"), "{said:?}");
+    let uploaded = said[3].lines().find(|line| line.starts_with("uploaded")).unwrap();
+    assert!(
+        uploaded.contains(" KiB in 1 object") || uploaded.contains(" B in 1 object"),
+        "{uploaded}"
+    );
 }

@@ -176,6 +176,7 @@ fn manual_has_a_page_for_every_verb() {
         mos-doctor.1
         mos-flist-cat.1
         mos-flist-clone.1
+        mos-flist-convert.1
         mos-flist-diff.1
         mos-flist-gc.1
         mos-flist-inspect.1
@@ -184,6 +185,7 @@ fn manual_has_a_page_for_every_verb() {
         mos-flist-pack.1
         mos-flist-pull.1
         mos-flist-push.1
+        mos-flist-route.1
         mos-flist-unmount.1
         mos-flist-unpack.1
         mos-flist-verify.1

@@ -35,8 +35,8 @@ pub(crate) fn run(context: &Context, args: &CatArgs) -> Result<()> {
         let message = format!("{}: {} is not a regular file", args.file.display(), args.path);
         return Err(CliError::usage(message));
     }
-    let store = args.store.read(context)?;
-    let written = flist.image(store).read_file(&entry, &mut io::stdout().lock());
+    let image = flist.image(context, &args.store)?;
+    let written = image.read_file(&entry, &mut io::stdout().lock());
     match written {
         // Who closes the pipe has seen enough.
         Err(ReadError::Write { source, .. }) if source.kind() == ErrorKind::BrokenPipe => Ok(()),

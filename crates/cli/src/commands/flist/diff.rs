@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mos_flist::{Change, Difference, Transfer, diff, transfer};
-use mos_store::{Memory, Read};
+use mos_flist::{Change, Difference, Image, Reader, Transfer, diff, transfer};
+use mos_store::Memory;
 use serde::Serialize;
 
 use super::open::{Format, Opened, read_error};
@@ -72,14 +72,18 @@ pub(crate) fn run(context: &Context, args: &DiffArgs) -> Result<()> {
     let (first, second) = (Opened::open(&args.first)?, Opened::open(&args.second)?);
     let needed = match (&first.format, &second.format) {
         (Format::Mos(old), Format::Mos(new)) => Some(transfer(old, new)),
+        _ => None,
     };
-    // What has all digests is compared without reading any content.
-    let store: Arc<dyn Read> = match needed {
-        Some(_) => Arc::new(Memory::new()),
-        None => args.store.read(context)?,
+    let image = |opened: &Opened| match &opened.format {
+        // What has all digests is compared without reading any content.
+        Format::Mos(flist) if needed.is_some() => {
+            Ok(Arc::new(Reader::new(flist.clone(), Arc::new(Memory::new()))) as Arc<dyn Image>)
+        }
+        _ => opened.image(context, &args.store),
     };
+    let (old, new) = (image(&first)?, image(&second)?);
     let work = context.ui.work("comparing");
-    let changes = diff(&*first.image(store.clone()), &*second.image(store)).map_err(read_error)?;
+    let changes = diff(&*old, &*new).map_err(read_error)?;
     drop(work);
     if args.json {
         output::json(&Report {

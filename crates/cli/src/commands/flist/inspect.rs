@@ -1,15 +1,17 @@
 //! `mos flist inspect`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mos_flist::{EntryKind, Flist};
+use mos_rfs::Rfs;
 use serde::Serialize;
 
 use super::open::{Format, Opened};
 use crate::error::Result;
 use crate::{output, ui};
 
-/// Show what an flist is: format, digest, entries, sizes, blobs
+/// Show what an flist is: format, digest, entries, sizes, blobs, routes
 ///
 /// Reads nothing but the file: no store is needed. What the store should hold is under blobs.
 ///
@@ -54,6 +56,14 @@ enum Content {
         chunk_sizes: Sizes,
         blob_bytes: u64,
         blobs: Vec<Blob>,
+        /// Files to fetch first.
+        prefetch: usize,
+    },
+    Rfs {
+        blocks: usize,
+        tags: BTreeMap<String, String>,
+        /// Without passwords.
+        routes: Vec<String>,
     },
 }
 
@@ -83,6 +93,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
 fn report(opened: &Opened) -> Report {
     let (format, content) = match &opened.format {
         Format::Mos(flist) => ("MOS flist, version 2", content(flist)),
+        Format::Rfs(rfs) => ("rfs flist (SQLite)", older(rfs)),
     };
     Report {
         format,
@@ -122,6 +133,15 @@ fn content(flist: &Flist) -> Content {
         },
         blob_bytes: flist.blobs().iter().map(|blob| blob.length).sum(),
         blobs: blobs.collect(),
+        prefetch: flist.prefetch().len(),
+    }
+}
+
+fn older(rfs: &Rfs) -> Content {
+    Content::Rfs {
+        blocks: rfs.blocks().len(),
+        tags: rfs.tags().clone(),
+        routes: rfs.routes().iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -143,12 +163,19 @@ fn text(report: &Report) -> String {
             chunk_sizes: sizes,
             blob_bytes,
             blobs,
+            prefetch,
         } => {
             rows.push((
                 "chunk sizes",
                 [sizes.min, sizes.average, sizes.max].map(ui::bytes).join(" / "),
             ));
             rows.push(("blobs", format!("{}, {}", blobs.len(), ui::bytes(*blob_bytes))));
+            rows.push(("prefetch", ui::count(*prefetch as u64, "file")));
+        }
+        Content::Rfs { blocks, tags, routes } => {
+            rows.push(("blocks", blocks.to_string()));
+            rows.extend(tags.iter().map(|(key, value)| ("tag", format!("{key}: {value}"))));
+            rows.extend(routes.iter().map(|route| ("route", route.clone())));
         }
     }
     ui::pairs(&rows)

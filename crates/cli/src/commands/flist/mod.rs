@@ -1,7 +1,9 @@
 //! `mos flist`.
 
 mod cat;
+mod change;
 mod clone;
+mod convert;
 mod daemon;
 mod diff;
 mod gc;
@@ -12,6 +14,9 @@ mod open;
 mod pack;
 mod pull;
 mod push;
+mod rfs;
+mod route;
+mod stamps;
 mod unmount;
 mod unpack;
 mod verify;
@@ -38,6 +43,8 @@ pub(crate) enum FlistCommand {
     Diff(diff::DiffArgs),
     Clone(clone::CloneArgs),
     Gc(gc::GcArgs),
+    Route(route::RouteArgs),
+    Convert(convert::ConvertArgs),
     Push(push::PushArgs),
     Pull(pull::PullArgs),
 }
@@ -55,6 +62,8 @@ pub(crate) fn run(context: &Context, command: &FlistCommand) -> Result<()> {
         FlistCommand::Diff(args) => diff::run(context, args),
         FlistCommand::Clone(args) => clone::run(context, args),
         FlistCommand::Gc(args) => gc::run(context, args),
+        FlistCommand::Convert(args) => convert::run(context, args),
+        FlistCommand::Route(args) => route::run(context, args),
         FlistCommand::Push(args) => push::run(context, args),
         FlistCommand::Pull(args) => pull::run(context, args),
     }

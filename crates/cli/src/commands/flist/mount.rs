@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mos_flist::{Image, Reader};
 use mos_mount::{How, MountError, MountOptions, Mounted, Prefetch, Source, mount, parse_list};
-use mos_store::Cached;
+use mos_store::{Cached, Read};
 use mos_sys::signals::Signals;
 use serde::Serialize;
 
@@ -124,21 +125,28 @@ pub(crate) fn run(context: &Context, args: &MountArgs) -> Result<()> {
 
 fn source(context: &Context, args: &MountArgs) -> Result<Source> {
     let opened = Opened::open(&args.file)?;
-    let store = args.store.read(context)?;
-    let store = match is_local(&store.address()) {
-        true => store,
-        false => {
-            let folder = cache(context)?.join(BLOBS);
-            Arc::new(Cached::new(store, folder, gib(args.cache_size)))
+    let (image, flist): (Arc<dyn Image>, _) = match &opened.format {
+        Format::Mos(flist) => {
+            let reader = Reader::new(flist.clone(), store(context, args)?);
+            (Arc::new(reader), Some(flist.clone()))
         }
+        Format::Rfs(_) => (opened.image(context, &args.store)?, None),
     };
     Ok(Source {
-        image: opened.image(store),
-        flist: match &opened.format {
-            Format::Mos(flist) => Some(flist.clone()),
-        },
+        image,
+        flist,
         name: args.file.display().to_string(),
     })
+}
+
+/// The store; what comes from another machine is kept.
+fn store(context: &Context, args: &MountArgs) -> Result<Arc<dyn Read>> {
+    let store = args.store.read(context)?;
+    if args.store.is_local(context) {
+        return Ok(store);
+    }
+    let folder = cache(context)?.join(BLOBS);
+    Ok(Arc::new(Cached::new(store, folder, gib(args.cache_size))))
 }
 
 fn cache(context: &Context) -> Result<PathBuf> {
@@ -149,16 +157,12 @@ fn gib(count: u32) -> u64 {
     u64::from(count) << 30
 }
 
-fn is_local(address: &str) -> bool {
-    address.starts_with("dir://")
-}
-
 fn options(context: &Context, args: &MountArgs) -> Result<MountOptions> {
     Ok(MountOptions {
         how: args.how,
         cache: Some(cache(context)?),
         cache_bytes: gib(args.cache_size),
-        local_store: is_local(&args.store.read(context)?.address()),
+        local_store: args.store.is_local(context),
         wait: Duration::from_secs(args.wait.into()),
         writable: args.writable.clone(),
         trace_to: args.trace_to.clone(),

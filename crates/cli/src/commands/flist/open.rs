@@ -4,9 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mos_flist::{Advance, Entry, Flist, FlistError, Image, ReadError, Reader};
-use mos_store::{Digest, Read, StoreError};
+use mos_rfs::Rfs;
+use mos_store::{Digest, StoreError};
 
+use super::rfs::{self, rfs_error};
+use crate::context::Context;
 use crate::error::{CliError, Kind, Result, io, system};
+use crate::stores::StoreArgs;
 use crate::ui::Work;
 
 /// An flist of whatever format, without its content.
@@ -22,7 +26,12 @@ pub(crate) struct Opened {
 pub(crate) enum Format {
     /// Version 2.
     Mos(Arc<Flist>),
+    /// That of rfs and myfs.
+    Rfs(Arc<Rfs>),
 }
+
+/// What every SQLite database begins with ("Database File Format", 1.3), and so every flist of the older format.
+const SQLITE: &[u8] = b"SQLite format 3\0";
 
 impl Opened {
     /// Reads and checks a file.
@@ -34,6 +43,14 @@ impl Opened {
     /// Checks the bytes of a file that came from `place`.
     fn parse(bytes: Vec<u8>, place: &str) -> Result<Self> {
         let length = bytes.len() as u64;
+        if bytes.starts_with(SQLITE) {
+            let rfs = Rfs::parse(&bytes).map_err(|error| rfs_error(&error, place))?;
+            return Ok(Self {
+                digest: Digest::of(&bytes),
+                length,
+                format: Format::Rfs(Arc::new(rfs)),
+            });
+        }
         let flist = Flist::parse(bytes).map_err(|error| flist_error(&error, place))?;
         Ok(Self {
             digest: flist.digest(),
@@ -46,6 +63,7 @@ impl Opened {
     pub(crate) fn entries(&self) -> Box<dyn Iterator<Item = Entry<'_>> + '_> {
         match &self.format {
             Format::Mos(flist) => Box::new(flist.entries()),
+            Format::Rfs(rfs) => Box::new(rfs.entries()),
         }
     }
 
@@ -53,6 +71,7 @@ impl Opened {
     pub(crate) fn find(&self, path: &str, file: &Path) -> Result<Entry<'_>> {
         let found = match &self.format {
             Format::Mos(flist) => flist.find(path),
+            Format::Rfs(rfs) => rfs.find(path.as_bytes()),
         };
         found.ok_or_else(|| {
             CliError::not_found(format!("{}: no entry {path}", file.display()))
@@ -64,6 +83,7 @@ impl Opened {
     pub(crate) fn content_length(&self) -> u64 {
         match &self.format {
             Format::Mos(flist) => flist.content_length(),
+            Format::Rfs(rfs) => rfs.content_length(),
         }
     }
 
@@ -71,21 +91,24 @@ impl Opened {
     pub(crate) fn objects(&self) -> (u64, &'static str) {
         match &self.format {
             Format::Mos(flist) => (flist.blobs().len() as u64, "blob"),
+            Format::Rfs(rfs) => (rfs.blocks().len() as u64, "block"),
         }
     }
 
-    /// With the store that its content is in, for whoever reads here and there.
-    pub(crate) fn image(&self, store: Arc<dyn Read>) -> Arc<dyn Image> {
-        match &self.format {
-            Format::Mos(flist) => Arc::new(Reader::new(flist.clone(), store)),
-        }
+    /// With the stores that its content is in, for whoever reads here and there.
+    pub(crate) fn image(&self, context: &Context, stores: &StoreArgs) -> Result<Arc<dyn Image>> {
+        Ok(match &self.format {
+            Format::Mos(flist) => Arc::new(Reader::new(flist.clone(), stores.read(context)?)),
+            Format::Rfs(rfs) => Arc::new(mos_rfs::Reader::new(rfs.clone(), rfs::stores(stores, rfs)?)),
+        })
     }
 
     /// The same for whoever reads everything, in order.
-    pub(crate) fn whole_image(&self, store: Arc<dyn Read>) -> Arc<dyn Image> {
-        match &self.format {
-            Format::Mos(flist) => Arc::new(Reader::sequential(flist.clone(), store)),
-        }
+    pub(crate) fn whole_image(&self, context: &Context, stores: &StoreArgs) -> Result<Arc<dyn Image>> {
+        Ok(match &self.format {
+            Format::Mos(flist) => Arc::new(Reader::sequential(flist.clone(), stores.read(context)?)),
+            Format::Rfs(_) => self.image(context, stores)?,
+        })
     }
 }
 
@@ -102,6 +125,10 @@ pub(crate) fn flist_error(error: &FlistError, place: &str) -> CliError {
 pub(crate) fn open_version_2(path: &Path) -> Result<Arc<Flist>> {
     match Opened::open(path)?.format {
         Format::Mos(flist) => Ok(flist),
+        Format::Rfs(_) => {
+            let message = format!("{}: this needs an flist of version 2", path.display());
+            Err(CliError::problem(message).with_hint("`mos flist convert F -o G --to mos` makes one of it"))
+        }
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use mos_flist::{PackError, PackOptions, Packed, pack};
+use mos_flist::{PackError, PackOptions, pack};
+use mos_store::Digest;
 use mos_tree::{Tree, directory, tarball};
 use serde::Serialize;
 
 use super::open::{open_version_2, show, store_failed};
+use super::{change, rfs, stamps};
 use crate::context::Context;
 use crate::error::{CliError, Result, io, system};
 use crate::stores::StoreArgs;
@@ -37,6 +39,13 @@ pub(crate) struct PackArgs {
     #[arg(long, value_name = "F")]
     base: Vec<PathBuf>,
 
+    /// Read every file, also those that the first --base has and that were not touched since it was packed here
+    #[arg(long)]
+    paranoid: bool,
+
+    #[command(flatten)]
+    change: change::ChangeArgs,
+
     /// zstd level, 1 to 22: higher is smaller and slower
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=22))]
     level: i32,
@@ -45,41 +54,118 @@ pub(crate) struct PackArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     threads: Option<u16>,
 
+    /// The older format knows no attributes, no hard links and whole seconds only
+    #[arg(long, value_name = "FORMAT", default_value = "mos", value_enum)]
+    format: FormatName,
+
+    /// Keep passwords in the stores that an flist of the older format names
+    #[arg(long)]
+    no_strip_password: bool,
+
     /// Print what was done as JSON
     #[arg(long)]
     json: bool,
 }
 
+/// What can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum FormatName {
+    /// Version 2.
+    Mos,
+    /// That of rfs and myfs.
+    Rfs,
+}
+
+/// What was done.
 #[derive(Serialize)]
-struct Report {
+pub(crate) struct Report {
     file: String,
     digest: String,
     flist_bytes: u64,
     files: u64,
     content_bytes: u64,
+    /// Chunks, or blocks of the older format.
     chunks: u64,
     new_chunks: u64,
-    blobs: usize,
-    uploaded_blobs: u64,
+    uploaded_objects: u64,
     uploaded_bytes: u64,
 }
 
+/// What is packed, and where to.
+pub(crate) struct Job<'j> {
+    pub(crate) tree: &'j Tree,
+    pub(crate) store: &'j StoreArgs,
+    pub(crate) output: &'j Path,
+    pub(crate) format: FormatName,
+    pub(crate) options: PackOptions,
+    pub(crate) strip_password: bool,
+}
+
 pub(crate) fn run(context: &Context, args: &PackArgs) -> Result<()> {
-    let tree = read_source(&args.source)?;
-    let store = args.store.write(context)?;
+    let mut tree = read_source(&args.source)?;
+    args.change.apply(&mut tree)?;
     let work = context.ui.work(format!("packing {}", args.source.display()));
-    let packed = pack(&tree, store.as_ref(), &options(args)?).map_err(pack_error)?;
-    mos_sys::durable::write(&args.output, &packed.flist, 0o644).map_err(io(&args.output))?;
+    let report = write(
+        context,
+        Job {
+            tree: &tree,
+            store: &args.store,
+            output: &args.output,
+            format: args.format,
+            options: options(context, args)?,
+            strip_password: !args.no_strip_password,
+        },
+    )?;
     drop(work);
-    let report = report(args, &packed);
-    if args.json {
-        output::json(&report)
-    } else {
-        output::line(text(&report))
+    report.print(args.json)
+}
+
+/// Packs, and writes the flist.
+pub(crate) fn write(context: &Context, job: Job<'_>) -> Result<Report> {
+    match job.format {
+        FormatName::Mos => write_mos(context, &job),
+        FormatName::Rfs => write_rfs(context, &job),
     }
 }
 
-fn options(args: &PackArgs) -> Result<PackOptions> {
+fn write_mos(context: &Context, job: &Job<'_>) -> Result<Report> {
+    let store = job.store.write(context)?;
+    let packed = pack(job.tree, store.as_ref(), &job.options).map_err(pack_error)?;
+    mos_sys::durable::write(job.output, &packed.flist, 0o644).map_err(io(job.output))?;
+    stamps::keep(context, &packed);
+    let stats = packed.stats;
+    Ok(Report {
+        file: job.output.display().to_string(),
+        digest: packed.digest.to_string(),
+        flist_bytes: packed.flist.len() as u64,
+        files: stats.files,
+        content_bytes: stats.content_bytes,
+        chunks: stats.chunks,
+        new_chunks: stats.new_chunks,
+        uploaded_objects: stats.put_blobs,
+        uploaded_bytes: stats.put_bytes,
+    })
+}
+
+fn write_rfs(context: &Context, job: &Job<'_>) -> Result<Report> {
+    let packed = rfs::pack_tree(context, job.store, job.tree, job.strip_password)?;
+    packed.rfs.save(job.output).map_err(rfs::file_error)?;
+    let bytes = std::fs::read(job.output).map_err(io(job.output))?;
+    let stats = packed.stats;
+    Ok(Report {
+        file: job.output.display().to_string(),
+        digest: Digest::of(&bytes).to_string(),
+        flist_bytes: bytes.len() as u64,
+        files: stats.files,
+        content_bytes: stats.content_bytes,
+        chunks: stats.blocks,
+        new_chunks: stats.put_blocks,
+        uploaded_objects: stats.put_blocks,
+        uploaded_bytes: stats.put_bytes,
+    })
+}
+
+fn options(context: &Context, args: &PackArgs) -> Result<PackOptions> {
     let mut options = PackOptions {
         compression_level: args.level,
         ..PackOptions::default()
@@ -89,6 +175,9 @@ fn options(args: &PackArgs) -> Result<PackOptions> {
     }
     for base in &args.base {
         options.bases.push(open_version_2(base)?);
+    }
+    if let Some(base) = options.bases.first().filter(|_| !args.paranoid) {
+        options.trust = stamps::of(context, base.digest());
     }
     Ok(options)
 }
@@ -120,19 +209,13 @@ fn pack_error(error: PackError) -> CliError {
     }
 }
 
-fn report(args: &PackArgs, packed: &Packed) -> Report {
-    let stats = packed.stats;
-    Report {
-        file: args.output.display().to_string(),
-        digest: packed.digest.to_string(),
-        flist_bytes: packed.flist.len() as u64,
-        files: stats.files,
-        content_bytes: stats.content_bytes,
-        chunks: stats.chunks,
-        new_chunks: stats.new_chunks,
-        blobs: packed.blobs.len(),
-        uploaded_blobs: stats.put_blobs,
-        uploaded_bytes: stats.put_bytes,
+impl Report {
+    pub(crate) fn print(&self, json: bool) -> Result<()> {
+        if json {
+            output::json(self)
+        } else {
+            output::line(text(self))
+        }
     }
 }
 
@@ -147,7 +230,7 @@ fn text(report: &Report) -> String {
     let uploaded = format!(
         "{} in {}",
         ui::bytes(report.uploaded_bytes),
-        ui::count(report.uploaded_blobs, "blob")
+        ui::count(report.uploaded_objects, "object")
     );
     ui::pairs(&[
         ("flist", flist),

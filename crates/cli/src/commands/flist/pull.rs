@@ -55,7 +55,7 @@ pub(crate) fn run(context: &Context, args: &PullArgs) -> Result<()> {
     let reference = Reference::parse(&args.from).map_err(oci_error)?;
     let store = args.store.write(context)?;
     let credentials = Credentials::find(&reference.registry).map_err(oci_error)?;
-    let registry = Registry::reader(&reference, credentials, Options::default());
+    let registry = Registry::reader(&reference, credentials, Options::default()).map_err(oci_error)?;
     let work = context.ui.transfer(format!("pulling {reference}"), Some(0));
     let pulled = pull(&registry, store.as_ref(), &|progress| {
         work.total(progress.bytes);

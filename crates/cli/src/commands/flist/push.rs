@@ -55,7 +55,7 @@ pub(crate) fn run(context: &Context, args: &PushArgs) -> Result<()> {
     let flist = open_version_2(&args.file)?;
     let store = args.store.read(context)?;
     let credentials = Credentials::find(&reference.registry).map_err(oci_error)?;
-    let registry = Registry::writer(&reference, credentials, Options::default());
+    let registry = Registry::writer(&reference, credentials, Options::default()).map_err(oci_error)?;
     let blobs: Vec<_> = flist.blobs().iter().map(|blob| (blob.digest, blob.length)).collect();
     let content = Content {
         flist: flist.as_bytes(),

@@ -60,7 +60,7 @@ struct Report {
 
 pub(crate) fn run(context: &Context, args: &UnpackArgs) -> Result<()> {
     let flist = Opened::open(&args.file)?;
-    let image = flist.whole_image(args.store.read(context)?);
+    let image = flist.whole_image(context, &args.store)?;
     let text = format!("unpacking {}", args.file.display());
     let work = context.ui.transfer(text, Some(flist.content_length()));
     let done = unpack(&*image, &args.directory, &options(args), &shown(&work)).map_err(unpack_error)?;

@@ -49,12 +49,11 @@ struct Report {
 
 pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
     let flist = Opened::open(&args.file)?;
-    let store = args.store.read(context)?;
-    let address = store.address();
+    let image = flist.whole_image(context, &args.store)?;
     let depth = if args.quick { Depth::Metadata } else { Depth::Full };
     let text = format!("verifying {}", args.file.display());
     let work = context.ui.transfer(text, Some(flist.content_length()));
-    let findings = flist.whole_image(store).verify(depth, &shown(&work));
+    let findings = image.verify(depth, &shown(&work));
     drop(work);
     let report = Report {
         digest: flist.digest.to_string(),
@@ -70,14 +69,14 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
     let file = args.file.display();
     if let Some(kind) = worst(&findings) {
         let count = ui::count(findings.len() as u64, "problem");
-        return Err(CliError::new(kind, format!("{file}: {count} in {address}")));
+        return Err(CliError::new(kind, format!("{file}: {count}")));
     }
     let (objects, noun) = flist.objects();
     let (objects, content) = (ui::count(objects, noun), ui::bytes(report.content_bytes));
     let what = if args.quick { "is complete" } else { "is whole" };
-    context.ui.line(format!(
-        "{file} {what}: {objects} with {content} of content in {address}."
-    ));
+    context
+        .ui
+        .line(format!("{file} {what}: {objects} with {content} of content."));
     Ok(())
 }
 

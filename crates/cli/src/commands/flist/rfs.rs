@@ -1,0 +1,131 @@
+//! The older format: where its blocks are, packing it, and what its errors mean to a person.
+
+use std::path::PathBuf;
+
+use mos_rfs::{
+    Conf, FileError, PackError, PackOptions, Packed, Rfs, RfsError, Route, RouteError, Stores, Targets, pack, summary,
+    warning,
+};
+use mos_store::Options;
+use mos_tree::Tree;
+
+use super::open::store_failed;
+use crate::context::Context;
+use crate::error::{CliError, Result, io, system};
+use crate::stores::StoreArgs;
+
+/// Where the older builders keep their settings, below the config repository.
+const CONFS: [&str; 2] = ["config/rfs.conf", "config/myfs.conf"];
+
+/// The stores that the blocks of an flist are read from: those that are given, else those that it names itself.
+pub(crate) fn stores(args: &StoreArgs, rfs: &Rfs) -> Result<Stores> {
+    let given = match rfs.routes().is_empty() {
+        true => args.given()?,
+        false => args.options()?,
+    };
+    let routes = match given.is_empty() {
+        true => rfs.routes().to_vec(),
+        false => parse(&given)?,
+    };
+    if routes.is_empty() {
+        return Err(
+            CliError::usage("the flist names no store").with_hint("add --store URL, or `mos flist route F --set URL`")
+        );
+    }
+    Stores::open(&routes, &Options::default()).map_err(route_error)
+}
+
+/// Where a packer puts blocks, and what it writes into the flist.
+struct Places {
+    targets: Vec<Route>,
+    /// Other routes than those to the targets.
+    routes: Option<Vec<Route>>,
+}
+
+/// Packs a tree, and says what the format cannot hold.
+pub(crate) fn pack_tree(context: &Context, stores: &StoreArgs, tree: &Tree, strip_password: bool) -> Result<Packed> {
+    let places = places(context, stores)?;
+    let targets = Targets::open(&places.targets, &Options::default()).map_err(route_error)?;
+    let options = PackOptions {
+        strip_password,
+        ..PackOptions::default()
+    };
+    let mut packed = pack(tree, &targets, &options).map_err(pack_error)?;
+    let lost = summary(&packed.losses);
+    lost.iter().for_each(|line| context.ui.line(format!("warning: {line}")));
+    if let Some(routes) = places.routes {
+        packed.rfs.set_routes(routes);
+    }
+    let warnings = packed.rfs.routes().iter().filter_map(warning);
+    warnings.for_each(|warning| context.ui.line(format!("warning: {warning}")));
+    Ok(packed)
+}
+
+/// `--store`, `MOS_STORE`, the settings of an older builder, and at last `stores.default` of mos.toml.
+fn places(context: &Context, stores: &StoreArgs) -> Result<Places> {
+    let given = stores.given()?;
+    if !given.is_empty() {
+        return Ok(Places {
+            targets: parse(&given)?,
+            routes: None,
+        });
+    }
+    let folder = context.config().unwrap_or_else(|_| PathBuf::from("."));
+    for path in CONFS.map(|name| folder.join(name)).iter().filter(|path| path.is_file()) {
+        let text = std::fs::read_to_string(path).map_err(io(path))?;
+        let name = path.display().to_string();
+        let conf = Conf::parse(&name, &text).map_err(|error| CliError::problem(error.to_string()))?;
+        let target = conf.store().ok_or_else(|| {
+            CliError::problem(format!("{name}: no keys that may write"))
+                .with_hint("set S3_ACCESS_KEY and S3_SECRET_KEY in it")
+        })?;
+        return Ok(Places {
+            targets: vec![target],
+            routes: Some(conf.route().into_iter().collect()),
+        });
+    }
+    Ok(Places {
+        targets: parse(&[stores.url(context)?])?,
+        routes: None,
+    })
+}
+
+/// Reads routes as they are typed.
+pub(crate) fn parse(routes: &[String]) -> Result<Vec<Route>> {
+    routes
+        .iter()
+        .map(|text| Route::parse(text).map_err(route_error))
+        .collect()
+}
+
+/// A store of an flist of the older format.
+pub(crate) fn route_error(error: RouteError) -> CliError {
+    match error {
+        RouteError::Store(error) => error.into(),
+        other => CliError::usage(other.to_string()),
+    }
+}
+
+/// The file itself.
+pub(crate) fn file_error(error: FileError) -> CliError {
+    let message = error.to_string();
+    match error {
+        FileError::Io { source, .. } => system(source.kind(), message),
+        _ => CliError::problem(message),
+    }
+}
+
+/// What is wrong with the bytes of a file that came from `place`.
+pub(crate) fn rfs_error(error: &RfsError, place: &str) -> CliError {
+    CliError::problem(format!("{place}: {error}"))
+}
+
+fn pack_error(error: PackError) -> CliError {
+    let message = error.to_string();
+    match error {
+        PackError::Store(error) => store_failed(&error, message),
+        PackError::Route(error) => route_error(error),
+        PackError::Read { source, .. } => system(source.kind(), message),
+        _ => CliError::problem(message),
+    }
+}
