@@ -135,6 +135,14 @@ impl Setting {
         fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&place)
     }
 
+    /// How many whole files the cache has.
+    fn objects(&self) -> usize {
+        let shelves = fs::read_dir(self.path("cache/objects")).unwrap().flatten();
+        let names = shelves.flat_map(|shelf| fs::read_dir(shelf.path()).unwrap().flatten());
+        let named = |entry: &fs::DirEntry| !entry.file_name().to_string_lossy().starts_with('.');
+        names.filter(named).count()
+    }
+
     fn check(&self, seed: usize) {
         assert!(fs::read(self.file(seed)).unwrap() == bytes(seed), "{seed}: other bytes");
     }
@@ -359,13 +367,7 @@ fn files_read_once_are_traced_prefetched_and_passed_through() {
     let expected: String = [5, 2, 9].map(|seed| name(seed) + "\n").concat();
     assert_eq!(fs::read_to_string(&list).unwrap(), expected);
     setting.mount(&server.url(), &["--cache", &cache, "--prefetch", &list]);
-    let objects = || {
-        let shelves = fs::read_dir(setting.path("cache/objects")).unwrap().flatten();
-        let names = shelves.flat_map(|shelf| fs::read_dir(shelf.path()).unwrap().flatten());
-        names
-            .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
-            .count()
-    };
+    let objects = || setting.objects();
     within(Duration::from_secs(8), "three objects", || objects() == 3);
     server.misbehave(Fault::Refuse, u32::MAX);
     for seed in [2, 5, 9] {
@@ -502,4 +504,50 @@ fn an_ordinary_user_mounts_with_the_help_of_fusermount3() {
     let output = run(&["unmount".as_ref(), place.as_os_str()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!setting.is_mounted());
+}
+
+#[test]
+fn what_a_mount_by_the_kernel_needs_is_not_evicted_until_it_is_gone() {
+    if !alone() {
+        return;
+    }
+    let setting = Setting::new();
+    let cache = setting.cache();
+    setting.mount(
+        &setting.url(),
+        &["--how", "kernel", "--cache", &cache, "--prefetch-all"],
+    );
+    assert_eq!(setting.objects(), FILES);
+    let crowded = setting.path("crowded");
+    fs::create_dir(&crowded).unwrap();
+    let mount = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_myfs"));
+        command.arg("mount").arg(setting.path("x.fl")).arg(&crowded);
+        command.args([
+            "--store",
+            &setting.url(),
+            "--how",
+            "fuse",
+            "-d",
+            "--cache",
+            &cache,
+            "--cache-size",
+            "1",
+        ]);
+        assert!(command.status().unwrap().success());
+    };
+    let unmount = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_myfs"));
+        assert!(command.arg("unmount").arg(&crowded).status().unwrap().success());
+    };
+    mount();
+    std::thread::sleep(Duration::from_millis(700));
+    unmount();
+    for seed in 0..FILES {
+        setting.check(seed);
+    }
+    assert!(setting.unmount().status.success());
+    mount();
+    within(Duration::from_secs(5), "an empty cache", || setting.objects() == 0);
+    unmount();
 }
