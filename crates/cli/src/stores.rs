@@ -1,7 +1,7 @@
 //! Which stores hold the content of an flist: the one rule for all verbs.
 //!
-//! 1. `--store URL`, 2. `MOS_STORE`, 3. `stores.default` of the config repository around the current folder. An flist
-//! itself never says it: addresses change, and credentials have no place in a file that is handed around.
+//! First `--store URL`, then `MOS_STORE`, then `stores.default` of the config repository around the current folder. An
+//! flist itself never says it: addresses change, and credentials have no place in a file that is handed around.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! `mos-node fetch` over `https`, to the end and to each kind of refusal.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[allow(dead_code, reason = "each file of tests uses its part")]
 mod common;
 
 use std::fs;

@@ -1,5 +1,4 @@
 //! A channel served on loopback and a node that reads it: real parts, the real program.
-#![allow(dead_code, reason = "each test program uses its own part")]
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
