@@ -28,7 +28,7 @@ pub enum MountError {
     /// A way was asked for that is not possible here.
     #[error("{way}: not possible: {why}")]
     Impossible {
-        /// `kernel` or `fuse`.
+        /// `kernel`, `fuse` or `writable`.
         way: &'static str,
         /// What is in the way, and what to do.
         why: String,

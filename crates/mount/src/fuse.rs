@@ -318,9 +318,6 @@ impl Filesystem for ImageFs {
     }
 
     fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        if !self.index().has_xattrs() {
-            return reply.error(Errno::ENOSYS);
-        }
         let Ok(id) = self.find(ino) else {
             return reply.error(Errno::ESTALE);
         };

@@ -143,6 +143,12 @@ impl Index {
         Some(self.node(records[place].node))
     }
 
+    /// The path of a character device 0:0, if there is one: what overlayfs takes for a name that was removed.
+    pub(crate) fn whiteout(&self) -> Option<Vec<u8>> {
+        let found = self.ids().find(|id| self.node(*id).is_whiteout());
+        found.map(|id| self.path(id))
+    }
+
     /// The inode at a path below the root.
     pub(crate) fn at(&self, path: &[u8]) -> Option<NodeId> {
         let mut id = self.root;
@@ -246,6 +252,10 @@ impl Node {
 
     pub(crate) fn is_file(&self) -> bool {
         self.mode & 0o170_000 == FILE
+    }
+
+    fn is_whiteout(&self) -> bool {
+        self.mode & 0o170_000 == CHARACTER && self.device == 0
     }
 }
 

@@ -64,6 +64,12 @@ pub fn mount(source: Source, directory: &Path, options: &MountOptions) -> Result
         prefetch::fetch(&content, shelf, &files, &AtomicBool::new(false))
             .map_err(|(_, error)| copy_error(error, shelf))?;
     }
+    let whiteout = content.index.whiteout();
+    if let (Some(path), Some(_)) = (&whiteout, &options.writable) {
+        let path = mos_flist::show(path);
+        let why = format!("overlayfs would hide {path}, a character device 0:0; mount without it");
+        return Err(MountError::Impossible { way: "writable", why });
+    }
     let upper = options.writable.as_deref().map(Upper::prepare).transpose()?;
     let job = Job {
         place,
@@ -77,6 +83,7 @@ pub fn mount(source: Source, directory: &Path, options: &MountOptions) -> Result
         root: job.root,
         erofs: job.content.source.flist.is_some(),
         cache: job.shelf.is_some(),
+        whiteout: whiteout.is_some(),
         missing: job.missing(&files),
     };
     let (kernel, why) = choose(options.how, facts)?;

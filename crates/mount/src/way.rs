@@ -32,6 +32,8 @@ pub(crate) struct Facts {
     pub(crate) root: bool,
     pub(crate) erofs: bool,
     pub(crate) cache: bool,
+    /// The tree has a character device 0:0, which overlayfs takes for a name that was removed.
+    pub(crate) whiteout: bool,
     /// Files whose content is not local.
     pub(crate) missing: usize,
 }
@@ -47,6 +49,9 @@ impl Facts {
         }
         if !self.cache {
             return Some("there is no cache directory for whole files".to_owned());
+        }
+        if self.whiteout {
+            return Some("the image has a character device 0:0, which overlayfs hides".to_owned());
         }
         match self.missing {
             0 => None,
@@ -85,6 +90,7 @@ mod tests {
         root: true,
         erofs: true,
         cache: true,
+        whiteout: false,
         missing: 0,
     };
 
@@ -101,6 +107,7 @@ mod tests {
             (Facts { root: false, ..ALL }, "only root"),
             (Facts { erofs: false, ..ALL }, "version 2"),
             (Facts { cache: false, ..ALL }, "no cache"),
+            (Facts { whiteout: true, ..ALL }, "0:0"),
             (Facts { missing: 1, ..ALL }, "of 1 file is"),
             (Facts { missing: 7, ..ALL }, "of 7 files"),
         ];
