@@ -1,7 +1,7 @@
 //! Which stores hold the content of an flist: the one rule for all verbs.
 //!
-//! First `--store URL`, then `MOS_STORE`, then `stores.default` of the config repository around the current folder. An
-//! flist itself never says it: addresses change, and credentials have no place in a file that is handed around.
+//! `--store URL`, else `MOS_STORE`, else `stores.default` of the config repository around the current folder. An flist of
+//! version 2 never says it itself: addresses change, and credentials have no place in a file that is handed around.
 
 use std::sync::Arc;
 

@@ -1,9 +1,10 @@
 //! `mos flist`.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use expect_test::expect;
 use tempfile::TempDir;
@@ -776,7 +777,8 @@ fn tree_is_changed_on_the_way() {
         !
         ! For more information, try '--help'.
         [exit 2]
-    "#]].assert_eq(&says(here, "pack tree -o web.fl --store store --owner root"));
+    "#]]
+    .assert_eq(&says(here, "pack tree -o web.fl --store store --owner root"));
 }
 
 /// The lines of the README, as they stand there.
@@ -828,4 +830,99 @@ fn tour_of_the_readme() {
         uploaded.contains(" KiB in 1 object") || uploaded.contains(" B in 1 object"),
         "{uploaded}"
     );
+}
+
+/// Debian's `docker-registry` on a free port; it ends with the test.
+struct RegistryServer {
+    child: std::process::Child,
+    host: String,
+}
+
+impl RegistryServer {
+    fn start(here: &Path) -> Option<Self> {
+        let config = format!(
+            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}/registry}}}}\n\
+             http: {{addr: \"127.0.0.1:0\", secret: test}}\n",
+            here.display()
+        );
+        fs::write(here.join("registry.yml"), config).unwrap();
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(here.join("registry.yml"));
+        let started = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let Ok(mut child) = started else {
+            eprintln!("SKIPPED: docker-registry is not installed");
+            return None;
+        };
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let host = lines.by_ref().find_map(|line| {
+            let line = line.unwrap();
+            let (_, rest) = line.split_once("listening on ")?;
+            Some(rest.split(['"', ',', ' ']).next().unwrap().to_owned())
+        });
+        // Nobody else reads its log, and a full pipe would stop it.
+        std::thread::spawn(move || lines.for_each(drop));
+        let host = host.unwrap();
+        Some(Self { child, host })
+    }
+}
+
+impl Drop for RegistryServer {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+#[test]
+fn pushed_to_a_registry_and_pulled_from_it() {
+    let folder = packed();
+    let here = folder.path();
+    let Some(server) = RegistryServer::start(here) else {
+        return;
+    };
+    let address = format!("oci://{}/team/web:1", server.host);
+    let says = |line: &str| says(here, &line.replace("ADDRESS", &address)).replace(&server.host, "[REGISTRY]");
+    expect![[r#"
+        address  oci://[REGISTRY]/team/web:1
+        manifest  sha256:[HEX]
+        layers  2, [SIZE]
+        uploaded  [SIZE] in 2 layers
+    "#]]
+    .assert_eq(&says("push web.fl ADDRESS --store store"));
+    expect![[r#"
+        address  oci://[REGISTRY]/team/web:1
+        manifest  sha256:[HEX]
+        layers  2, [SIZE]
+        uploaded  [SIZE] in 0 layers
+    "#]]
+    .assert_eq(&says("push web.fl ADDRESS --store store"));
+    expect![[r#"
+        flist  pulled.fl, [SIZE]
+        digest  blake3:[HEX]
+        manifest  sha256:[HEX]
+        fetched  [SIZE] in 2 layers
+    "#]]
+    .assert_eq(&says("pull ADDRESS -o pulled.fl --store pulled"));
+    assert_eq!(
+        fs::read(here.join("pulled.fl")).unwrap(),
+        fs::read(here.join("web.fl")).unwrap()
+    );
+    expect![[r#"
+        ! pulled.fl is whole: 1 blob with [SIZE] of content.
+    "#]]
+    .assert_eq(&says("verify pulled.fl --store pulled"));
+    expect![[r#"
+        ! web.fl is whole: 1 blob with [SIZE] of content.
+    "#]]
+    .assert_eq(&says("verify web.fl --store ADDRESS"));
+    expect![[r#"
+        ! error: [REGISTRY]: there is no manifest 12 in team/web
+        [exit 4]
+    "#]]
+    .assert_eq(&says("pull ADDRESS2 -o none.fl --store pulled"));
+    expect![[r#"
+        ! error: `oci://nowhere/` is not the address of an artefact: the repository is missing; write oci://HOST[:PORT]/REPOSITORY[:TAG]
+        [exit 2]
+    "#]].assert_eq(&says("pull oci://nowhere -o none.fl --store pulled"));
+    assert!(!here.join("none.fl").exists());
 }

@@ -71,7 +71,7 @@ fn places(context: &Context, stores: &StoreArgs) -> Result<Places> {
         });
     }
     let folder = context.config().unwrap_or_else(|_| PathBuf::from("."));
-    for path in CONFS.map(|name| folder.join(name)).iter().filter(|path| path.is_file()) {
+    if let Some(path) = CONFS.map(|name| folder.join(name)).iter().find(|path| path.is_file()) {
         let text = std::fs::read_to_string(path).map_err(io(path))?;
         let name = path.display().to_string();
         let conf = Conf::parse(&name, &text).map_err(|error| CliError::problem(error.to_string()))?;
