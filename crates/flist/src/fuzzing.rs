@@ -1,4 +1,4 @@
-//! What fuzzers reach and nobody else; only there when the compiler is told `--cfg fuzzing`, as cargo-fuzz does.
+//! What fuzzers reach and nobody else (feature `fuzzing`, which only `fuzz/` at the top of the project asks for).
 
 /// Makes every digest in the header of an flist right, so that the checks behind them are reached.
 pub fn reseal(file: &mut [u8]) {

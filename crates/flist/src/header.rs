@@ -289,7 +289,7 @@ pub(crate) fn assemble(mut image: Vec<u8>, tables: [Vec<u8>; SECTIONS - 1], size
 
 /// Makes every digest in the header right again after a test changed bytes: what a hostile packer would do, so that
 /// the checks behind the digests are reached.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn reseal(file: &mut [u8]) {
     let Ok((raw, _)) = RawHeader::read_from_prefix(file) else {
         return;

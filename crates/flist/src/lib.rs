@@ -38,7 +38,7 @@ mod erofs;
 mod error;
 mod flist;
 mod frame;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod gc;
 mod header;

@@ -160,7 +160,9 @@ fn a_device_that_overlayfs_would_hide_is_not_given_to_it() {
     check(&nodes);
     let directory = tempfile::tempdir().unwrap();
     let (origin, place) = (directory.path().join("origin"), directory.path().join("place"));
-    [&origin, &place].map(|path| std::fs::create_dir(path).unwrap());
+    for path in [&origin, &place] {
+        std::fs::create_dir(path).unwrap();
+    }
     plan::grow(&origin, &nodes);
     let store = Arc::new(Memory::new());
     let flist = packed_to(&read(&origin), &*store);

@@ -45,7 +45,7 @@ enum Part {
 pub fn trees() -> impl Strategy<Value = Vec<Node>> {
     let removed = prop::option::weighted(0.15, path());
     (prop::collection::vec(node(), 1..40), removed).prop_map(|(mut nodes, removed)| {
-        nodes.extend(removed.map(|path| whiteout(path)));
+        nodes.extend(removed.map(whiteout));
         nodes
     })
 }
