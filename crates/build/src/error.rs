@@ -82,7 +82,7 @@ pub enum BuildError {
     Tree(#[from] mos_tree::TreeError),
     /// The folder laid over the image.
     #[error(transparent)]
-    Directory(#[from] mos_tree::directory::DirectoryError),
+    Directory(#[from] mos_tree::directory::ReadError),
     /// A tree that cannot be hashed.
     #[error(transparent)]
     Cpio(#[from] mos_tree::cpio::CpioError),

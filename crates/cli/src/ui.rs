@@ -1,6 +1,7 @@
 //! What is said to the user while work goes on: a progress line on a terminal, plain lines otherwise.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -59,7 +60,7 @@ impl Ui {
         let style = ProgressStyle::with_template(template).expect("the templates are constants, and a test reads them");
         bar.set_style(style.progress_chars("=> "));
         bar.set_message(text);
-        bar.enable_steady_tick(Duration::from_millis(100));
+        bar.enable_steady_tick(TICK);
         Work {
             ui: self.clone(),
             bar: Some(bar),
@@ -76,6 +77,9 @@ impl Ui {
         asked && std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
     }
 }
+
+/// How often what is shown changes.
+const TICK: Duration = Duration::from_millis(100);
 
 const TRANSFER: &str =
     "{spinner} {msg} [{bar:20}] {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
@@ -102,6 +106,21 @@ impl Work {
         if let Some(bar) = &self.bar {
             bar.inc(bytes);
         }
+    }
+
+    /// Does something while `bytes` is asked how far it is.
+    pub(crate) fn follow<T>(&self, bytes: impl Fn() -> u64 + Send, work: impl FnOnce() -> T) -> T {
+        std::thread::scope(|scope| {
+            let (end, ended) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || {
+                while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(TICK) {
+                    self.reached(bytes());
+                }
+            });
+            let result = work();
+            drop(end);
+            result
+        })
     }
 
     /// There are so many bytes in all.

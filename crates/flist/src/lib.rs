@@ -63,7 +63,7 @@ pub use flist::{Entry, EntryKind, Flist};
 pub use header::ChunkSizes;
 pub use image::{Advance, Image, Progress};
 #[cfg(feature = "pack")]
-pub use pack::{PackError, PackOptions, PackStats, Packed, Stamps, Trust, pack};
+pub use pack::{Done, PackError, PackOptions, PackStats, Packed, Stamps, Trust, pack};
 #[cfg(feature = "pack")]
 pub use prefetch::{PrefetchError, with_prefetch};
 pub use read::Reader;

@@ -12,6 +12,7 @@
 mod content;
 pub mod cpio;
 pub mod directory;
+pub mod layer;
 pub mod tarball;
 mod tree;
 

@@ -16,6 +16,10 @@ use crate::{Content, Inode, Kind, Metadata, Stamp, Timestamp, Tree, TreeError};
 
 /// How a pax record names an extended attribute.
 const PAX_XATTR: &str = "SCHILY.xattr.";
+/// How it names a time with a fraction of a second.
+const PAX_MTIME: &[u8] = b"mtime";
+/// How GNU tar's records of sparse files begin: content and even the name are not what the entry says.
+const PAX_SPARSE: &[u8] = b"GNU.sparse.";
 
 /// Why an archive could not become a tree.
 #[derive(Debug, thiserror::Error)]
@@ -81,16 +85,23 @@ pub fn read(reader: impl Read, limit: u64) -> Result<Tree, TarError> {
 /// # Errors
 /// See [`TarError`]; sparse files cannot be referred to and are refused.
 pub fn read_file(path: &Path) -> Result<Tree, TarError> {
+    let mut tree = Tree::default();
+    add_file(&mut tree, path, |_| true)?;
+    Ok(tree)
+}
+
+/// Adds to a tree what an archive on disk holds at the paths that are wanted.
+pub(crate) fn add_file(tree: &mut Tree, path: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<(), TarError> {
     let file = File::open(path)?;
     let path = Arc::new(path.to_owned());
     let stamp = Stamp::of(&file.metadata()?);
-    build(file, |entry| {
+    let content = |entry: &mut tar::Entry<'_, File>| {
         let (offset, length) = (entry.raw_file_position(), entry.size());
         let sparse = entry.header().entry_type() == EntryType::GNUSparse;
         if sparse || offset.checked_add(length).is_none_or(|last| last > stamp.size) {
             let problem = if sparse { "sparse" } else { "cut off" };
             let text = format!("{}: the file is {problem}", shown(&entry.path_bytes()));
-            return Err(TarError::Read(io::Error::new(io::ErrorKind::InvalidData, text)));
+            return Err(TarError::Read(invalid(text)));
         }
         Ok(Content::Range {
             path: path.clone(),
@@ -98,29 +109,41 @@ pub fn read_file(path: &Path) -> Result<Tree, TarError> {
             length,
             stamp: Some(stamp),
         })
-    })
+    };
+    add(tree, Archive::new(file).entries_with_seek()?, wanted, content)
 }
 
 fn build<R: Read>(
     reader: R,
-    mut content: impl FnMut(&mut tar::Entry<'_, R>) -> Result<Content, TarError>,
+    content: impl FnMut(&mut tar::Entry<'_, R>) -> Result<Content, TarError>,
 ) -> Result<Tree, TarError> {
     let mut tree = Tree::default();
-    let mut archive = Archive::new(reader);
-    for entry in archive.entries()? {
+    add(&mut tree, Archive::new(reader).entries()?, |_| true, content)?;
+    Ok(tree)
+}
+
+fn add<R: Read>(
+    tree: &mut Tree,
+    entries: tar::Entries<'_, R>,
+    wanted: impl Fn(&[u8]) -> bool,
+    mut content: impl FnMut(&mut tar::Entry<'_, R>) -> Result<Content, TarError>,
+) -> Result<(), TarError> {
+    for entry in entries {
         let mut entry = entry?;
         let path = entry.path_bytes().into_owned();
         match entry.header().entry_type() {
-            EntryType::Link => link(&mut tree, &path, &entry)?,
+            _ if !wanted(&path) => {}
+            EntryType::Link => link(tree, &path, &entry)?,
             EntryType::XGlobalHeader => {}
             _ => {
-                let kind = kind(&path, &mut entry, &mut content)?;
+                // Before the content: what is sparse in the way of pax would be taken for something else.
                 let metadata = metadata(&mut entry)?;
+                let kind = kind(&path, &mut entry, &mut content)?;
                 tree.insert(&path, Inode { metadata, kind })?;
             }
         }
     }
-    Ok(tree)
+    Ok(())
 }
 
 fn link<R: Read>(tree: &mut Tree, path: &[u8], entry: &tar::Entry<'_, R>) -> Result<(), TarError> {
@@ -161,24 +184,67 @@ fn kind<R: Read>(
 
 fn metadata<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Metadata, TarError> {
     let mut xattrs = BTreeMap::new();
+    let mut mtime = None;
+    let path = shown(&entry.path_bytes());
     if let Some(records) = entry.pax_extensions()? {
         for record in records {
             let record = record?;
-            if let Some(name) = record.key_bytes().strip_prefix(PAX_XATTR.as_bytes()) {
-                xattrs.insert(name.to_vec(), record.value_bytes().to_vec());
+            let (key, value) = (record.key_bytes(), record.value_bytes());
+            if key == PAX_MTIME {
+                let wrong = || invalid(format!("{path}: the time `{}` is none", shown(value).escape_debug()));
+                mtime = Some(pax_time(value).ok_or_else(wrong)?);
+            } else if key.starts_with(PAX_SPARSE) {
+                return Err(invalid(format!("{path}: the file is sparse")).into());
+            } else if let Some(name) = key.strip_prefix(PAX_XATTR.as_bytes()) {
+                xattrs.insert(name.to_vec(), value.to_vec());
             }
         }
     }
     let header = entry.header();
+    let whole_seconds = || -> io::Result<Timestamp> {
+        Ok(Timestamp {
+            seconds: i64::try_from(header.mtime()?).unwrap_or(i64::MAX),
+            nanoseconds: 0,
+        })
+    };
     Ok(Metadata {
         mode: header.mode()? & 0o7777,
         uid: owner(&header.as_old().uid, header.uid(), "owner")?,
         gid: owner(&header.as_old().gid, header.gid(), "group")?,
-        mtime: Timestamp {
-            seconds: i64::try_from(header.mtime()?).unwrap_or(i64::MAX),
+        mtime: mtime.map_or_else(whole_seconds, Ok)?,
+        xattrs,
+    })
+}
+
+/// A time as pax writes it: seconds with or without a fraction, perhaps before 1970 (POSIX pax, "mtime"). What is finer
+/// than nanoseconds is dropped.
+fn pax_time(value: &[u8]) -> Option<Timestamp> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (negative, text) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let seconds: i64 = whole.parse().ok()?;
+    let nanoseconds = fraction
+        .bytes()
+        .chain(std::iter::repeat(b'0'))
+        .take(9)
+        .fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+    Some(match (negative, nanoseconds) {
+        (false, _) => Timestamp { seconds, nanoseconds },
+        (true, 0) => Timestamp {
+            seconds: -seconds,
             nanoseconds: 0,
         },
-        xattrs,
+        (true, _) => Timestamp {
+            seconds: -seconds - 1,
+            nanoseconds: 1_000_000_000 - nanoseconds,
+        },
     })
 }
 
@@ -192,7 +258,11 @@ fn owner(field: &[u8], value: io::Result<u64>, what: &str) -> io::Result<u32> {
 
 fn number(value: u64, what: &str) -> io::Result<u32> {
     let text = format!("the {what} {value} does not fit in 32 bits");
-    u32::try_from(value).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, text))
+    u32::try_from(value).map_err(|_| invalid(text))
+}
+
+fn invalid(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
 fn shown(bytes: &[u8]) -> String {
@@ -265,6 +335,42 @@ mod tests {
         assert!(matches!(read(&large[..], 9), Err(TarError::TooLarge { limit: 9, .. })));
         assert!(read(&large[..], 10).is_ok());
         assert!(read(&large[..700], 10).is_err());
+    }
+
+    #[test]
+    fn times_of_pax() {
+        let time = |text: &str| pax_time(text.as_bytes()).map(|time| (time.seconds, time.nanoseconds));
+        assert_eq!(time("1.5"), Some((1, 500_000_000)));
+        assert_eq!(time("7"), Some((7, 0)));
+        assert_eq!(time("-7"), Some((-7, 0)));
+        assert_eq!(time("-1.25"), Some((-2, 750_000_000)));
+        assert_eq!(time("1.0000000019"), Some((1, 1)));
+        for bad in ["", "-", ".5", "+1", "1.x", "1e5", "99999999999999999999"] {
+            assert_eq!(time(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn sparse_files_are_refused_in_every_format() {
+        let host = tempfile::tempdir().unwrap();
+        let sparse = File::create(host.path().join("sparse")).unwrap();
+        sparse.set_len(1 << 20).unwrap();
+        for format in ["--format=gnu", "--format=pax"] {
+            let path = host.path().join("archive.tar");
+            let made = Command::new("tar")
+                .args(["-S", format, "-C"])
+                .arg(host.path())
+                .arg("-cf")
+                .arg(&path)
+                .arg("sparse")
+                .status();
+            if !made.is_ok_and(|status| status.success()) {
+                eprintln!("SKIPPED: tar is not installed");
+                return;
+            }
+            let error = read_file(&path).unwrap_err().to_string();
+            assert!(error.contains("the file is sparse"), "{error}");
+        }
     }
 
     #[test]

@@ -632,11 +632,13 @@ fn missing_rights_are_named() {
     "#]]
     .assert_eq(&nobody("pack tree -o new.fl --store mine"));
     fs::set_permissions(here.join("tree/etc/os-release"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(here.join("tree/usr/bin"), fs::Permissions::from_mode(0o700)).unwrap();
     let store = tempfile::tempdir().unwrap();
     fs::set_permissions(store.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let line = format!("pack tree -o new.fl --store {}", store.path().display());
     expect![[r#"
-        ! error: etc/os-release: cannot read its content: Permission denied (os error 13)
+        ! error: tree/etc/os-release: cannot read its content: Permission denied (os error 13)
+        ! tree/usr/bin: cannot list: Permission denied (os error 13)
         !  hint: the user who runs this has no right to do that
         [exit 1]
     "#]]

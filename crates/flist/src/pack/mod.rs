@@ -20,16 +20,18 @@ mod unchanged;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use mos_store::{Digest, StoreError, Write};
-use mos_tree::{Content, InodeId, Kind, Tree};
+use mos_tree::{Content, InodeId, Kind, Timestamp, Tree};
 
 use crate::erofs::format::TAIL_LIMIT;
 use crate::erofs::writer::{self, FileBody, PackedFile};
 use crate::error::show;
 use crate::flist::Flist;
 use crate::header::{self, ChunkSizes};
+use crate::image::Advance;
 use crate::table::BlobRef;
 use cutter::Piece;
 use pipeline::{Assembled, Put, Shared};
@@ -54,6 +56,34 @@ pub struct PackOptions {
     pub bases: Vec<Arc<Flist>>,
     /// What tells that a file of a base need not be read again.
     pub trust: Trust,
+    /// What is done so far, for somebody who watches.
+    pub done: Arc<Done>,
+}
+
+/// How far packing is; may be looked at from any thread at any time.
+#[derive(Debug, Default)]
+pub struct Done {
+    files: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Done {
+    /// Regular files and bytes of them that were packed or found unchanged. A file that changed while it was read counts
+    /// as often as it was read.
+    pub fn so_far(&self) -> Advance {
+        Advance {
+            files: self.files.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    fn bytes(&self, count: u64) {
+        self.bytes.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn file(&self) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl PackOptions {
@@ -72,6 +102,7 @@ impl Default for PackOptions {
             chunk_sizes: ChunkSizes::default(),
             bases: Vec::new(),
             trust: Trust::Nothing,
+            done: Arc::default(),
         }
     }
 }
@@ -220,7 +251,7 @@ fn read_and_compress<'t>(
     std::thread::scope(|scope| {
         let (frames, assembly) = pipeline::start(scope, store, options, &shared);
         let mut builder = Builder::new(known, frames);
-        let drafted = take_files(sources, readers.start(scope), &mut builder).and_then(|files| {
+        let drafted = take_files(sources, readers.start(scope), &mut builder, &options.done).and_then(|files| {
             let draft = builder.finish()?;
             Ok((files, draft))
         });
@@ -236,6 +267,7 @@ struct Source<'t> {
     id: InodeId,
     path: Vec<u8>,
     content: &'t Content,
+    mtime: Timestamp,
     unchanged: Option<Unchanged<'t>>,
 }
 
@@ -247,6 +279,7 @@ fn regular_files(tree: &Tree) -> Vec<Source<'_>> {
             id: entry.id,
             path: entry.path,
             content,
+            mtime: entry.inode.metadata.mtime,
             unchanged: None,
         }),
         _ => None,
@@ -265,19 +298,39 @@ fn jobs<'t>(sources: &[Source<'t>]) -> Vec<Job<'t>> {
 }
 
 /// Takes the files in order: unchanged ones from their base, others as they come from the readers.
-fn take_files(sources: Vec<Source<'_>>, mut pieces: Pieces<'_>, builder: &mut Builder<'_>) -> Result<Files, PackError> {
+fn take_files(
+    sources: Vec<Source<'_>>,
+    mut pieces: Pieces<'_>,
+    builder: &mut Builder<'_>,
+    done: &Done,
+) -> Result<Files, PackError> {
     let mut files = Files::new();
     for source in sources {
         builder.begin_file(source.id);
         let file = match source.unchanged {
-            Some(unchanged) => take_unchanged(unchanged, builder)?,
-            None => take_file(&mut pieces, builder)?,
+            Some(unchanged) => {
+                done.bytes(source.content.len());
+                take_unchanged(unchanged, builder)?
+            }
+            None => take_file(&mut pieces, builder, done)?,
         };
+        done.file();
         if matches!(file.body, FileBody::Inline(_)) {
             builder.forget_file();
         }
-        let stamp = file.stamp.or(source.content.stamp());
-        files.insert(source.id, PackedFile { stamp, ..file });
+        let before = source.content.stamp();
+        // Whoever gave the file another time than it has on the disk means that one.
+        let own_time = before.is_some_and(|stamp| stamp.modified == source.mtime);
+        let modified = file.modified.filter(|_| own_time);
+        let stamp = file.stamp.or(before);
+        files.insert(
+            source.id,
+            PackedFile {
+                stamp,
+                modified,
+                ..file
+            },
+        );
     }
     Ok(files)
 }
@@ -295,12 +348,16 @@ fn take_unchanged(unchanged: Unchanged<'_>, builder: &mut Builder<'_>) -> Result
     })
 }
 
-fn take_file(pieces: &mut Pieces<'_>, builder: &mut Builder<'_>) -> Result<PackedFile, PackError> {
+fn take_file(pieces: &mut Pieces<'_>, builder: &mut Builder<'_>, done: &Done) -> Result<PackedFile, PackError> {
     loop {
         let (piece, bytes) = pieces.next()?;
         match piece {
-            Piece::Chunk { digest, range } => builder.chunk(digest, &bytes[range])?,
+            Piece::Chunk { digest, range } => {
+                done.bytes(range.len() as u64);
+                builder.chunk(digest, &bytes[range])?;
+            }
             Piece::Zeros { digest, length, count } => {
+                done.bytes(u64::from(length) * count);
                 let zeros = vec![0; length as usize];
                 for _ in 0..count {
                     builder.chunk(digest, &zeros)?;
@@ -308,6 +365,9 @@ fn take_file(pieces: &mut Pieces<'_>, builder: &mut Builder<'_>) -> Result<Packe
             }
             Piece::Restart => builder.restart_file(),
             Piece::End { body, found } => {
+                if let FileBody::Inline(bytes) = &body {
+                    done.bytes(bytes.len() as u64);
+                }
                 return Ok(PackedFile {
                     body,
                     stamp: found,

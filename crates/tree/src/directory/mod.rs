@@ -7,7 +7,7 @@
 mod read;
 mod write;
 
-pub use read::read;
+pub use read::{Filter, read, read_filtered};
 pub use write::write;
 
 use std::io;
@@ -33,4 +33,30 @@ pub struct DirectoryError {
     pub action: &'static str,
     /// What the system said.
     pub source: io::Error,
+}
+
+/// Why a directory could not become a tree.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The first thing that could not be read for another reason than missing rights.
+    #[error(transparent)]
+    Failed(#[from] DirectoryError),
+    /// Everything that whoever runs this has no right to read, in the order of paths.
+    #[error("{}", lines(.0))]
+    Denied(Vec<DirectoryError>),
+}
+
+impl ReadError {
+    /// What kind of error the system gave.
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Failed(error) => error.source.kind(),
+            Self::Denied(_) => io::ErrorKind::PermissionDenied,
+        }
+    }
+}
+
+fn lines(errors: &[DirectoryError]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
 }

@@ -5,43 +5,138 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{DirectoryError, Options};
+use rustix::fs::{Access, AtFlags};
+
+use super::{DirectoryError, Options, ReadError};
 use crate::{Content, Inode, InodeId, Kind, Metadata, Timestamp, Tree};
 
 /// The largest value and list of extended attributes that Linux has (`XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
 const XATTR_MAX: usize = 64 * 1024;
 
+/// Decides what of a directory is left out of the tree.
+pub trait Filter {
+    /// Called before a directory is listed: `host` is where it is, `path` where it stands in the tree.
+    ///
+    /// # Errors
+    /// What keeps the directory from being read, such as rules in it that make no sense.
+    fn enter(&mut self, host: &Path, path: &[u8]) -> io::Result<()>;
+
+    /// True for what is left out; of a directory that is, nothing below is looked at.
+    fn leaves_out(&self, path: &[u8], is_directory: bool) -> bool;
+}
+
+/// The filter that leaves nothing out.
+struct All;
+
+impl Filter for All {
+    fn enter(&mut self, _: &Path, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn leaves_out(&self, _: &[u8], _: bool) -> bool {
+        false
+    }
+}
+
 /// Reads a directory with all below it. Symbolic links are kept, never followed (but for `root` itself); the content
 /// of files is referred to, so the directory must not change while the tree lives.
 ///
 /// # Errors
-/// [`DirectoryError`] for what cannot be read.
-pub fn read(root: &Path, options: Options) -> Result<Tree, DirectoryError> {
+/// [`ReadError`]: everything that may not be read, or the first thing that cannot be.
+pub fn read(root: &Path, options: Options) -> Result<Tree, ReadError> {
+    read_filtered(root, options, &mut All)
+}
+
+/// The same without what a filter leaves out, which is neither read nor opened.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_filtered(root: &Path, options: Options, filter: &mut dyn Filter) -> Result<Tree, ReadError> {
     let metadata = fs::metadata(root).map_err(failed(root, "read"))?;
     let mut buffers = Buffers::new();
-    let mut tree = Tree::new(self::metadata(root, &metadata, options, &mut buffers)?);
-    let mut known: HashMap<(u64, u64), InodeId> = HashMap::new();
-    let mut pending = vec![(root.to_owned(), Vec::new())];
-    while let Some((directory, prefix)) = pending.pop() {
-        for entry in fs::read_dir(&directory).map_err(failed(&directory, "list"))? {
-            let entry = entry.map_err(failed(&directory, "list"))?;
-            let (host, path) = (entry.path(), join(&prefix, entry.file_name().as_bytes()));
-            let metadata = fs::symlink_metadata(&host).map_err(failed(&host, "read"))?;
-            let identity = (metadata.dev(), metadata.ino());
-            let inserted = match known.get(&identity).filter(|_| !metadata.is_dir()) {
-                Some(id) => tree.link(&path, *id).map(|()| *id),
-                None => tree.insert(&path, inode(&host, &metadata, options, &mut buffers)?),
-            };
-            let id = inserted.map_err(|error| failed(&host, "take")(io::Error::other(error)))?;
-            known.insert(identity, id);
-            if metadata.is_dir() {
-                pending.push((host, path));
+    let tree = Tree::new(self::metadata(root, &metadata, options, &mut buffers)?);
+    let mut walk = Walk {
+        options,
+        filter,
+        buffers,
+        tree,
+        known: HashMap::new(),
+        pending: vec![(root.to_owned(), Vec::new())],
+        denied: Vec::new(),
+    };
+    while let Some((host, path)) = walk.pending.pop() {
+        let listed = walk.list(&host, &path);
+        walk.unless_denied(listed)?;
+    }
+    walk.finish()
+}
+
+struct Walk<'f> {
+    options: Options,
+    filter: &'f mut dyn Filter,
+    buffers: Buffers,
+    tree: Tree,
+    known: HashMap<(u64, u64), InodeId>,
+    pending: Vec<(PathBuf, Vec<u8>)>,
+    denied: Vec<DirectoryError>,
+}
+
+impl Walk<'_> {
+    fn list(&mut self, directory: &Path, prefix: &[u8]) -> Result<(), DirectoryError> {
+        self.filter
+            .enter(directory, prefix)
+            .map_err(failed(directory, "list"))?;
+        for entry in fs::read_dir(directory).map_err(failed(directory, "list"))? {
+            let entry = entry.map_err(failed(directory, "list"))?;
+            let taken = self.take(&entry, join(prefix, entry.file_name().as_bytes()));
+            self.unless_denied(taken)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, entry: &fs::DirEntry, path: Vec<u8>) -> Result<(), DirectoryError> {
+        let host = entry.path();
+        let file_type = entry.file_type().map_err(failed(&host, "read"))?;
+        if self.filter.leaves_out(&path, file_type.is_dir()) {
+            return Ok(());
+        }
+        let metadata = fs::symlink_metadata(&host).map_err(failed(&host, "read"))?;
+        let identity = (metadata.dev(), metadata.ino());
+        let inserted = match self.known.get(&identity).filter(|_| !metadata.is_dir()) {
+            Some(id) => self.tree.link(&path, *id).map(|()| *id),
+            None => {
+                let inode = inode(&host, &metadata, self.options, &mut self.buffers)?;
+                self.tree.insert(&path, inode)
             }
+        };
+        let id = inserted.map_err(|error| failed(&host, "take")(io::Error::other(error)))?;
+        self.known.insert(identity, id);
+        if metadata.is_dir() {
+            self.pending.push((host, path));
+        }
+        Ok(())
+    }
+
+    /// Keeps what is denied for later, so that it is all told at once.
+    fn unless_denied(&mut self, result: Result<(), DirectoryError>) -> Result<(), DirectoryError> {
+        match result {
+            Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {
+                self.denied.push(error);
+                Ok(())
+            }
+            other => other,
         }
     }
-    Ok(tree)
+
+    fn finish(mut self) -> Result<Tree, ReadError> {
+        if self.denied.is_empty() {
+            return Ok(self.tree);
+        }
+        self.denied.sort_by(|a, b| a.path.cmp(&b.path));
+        Err(ReadError::Denied(self.denied))
+    }
 }
 
 fn join(prefix: &[u8], name: &[u8]) -> Vec<u8> {
@@ -67,6 +162,11 @@ impl Buffers {
 }
 
 fn inode(host: &Path, found: &fs::Metadata, options: Options, buffers: &mut Buffers) -> Result<Inode, DirectoryError> {
+    if found.is_file() {
+        // Asked now, so that a sink does not find out in the middle of its work.
+        let may = rustix::fs::accessat(rustix::fs::CWD, host, Access::READ_OK, AtFlags::EACCESS);
+        may.map_err(|errno| failed(host, "read its content")(errno.into()))?;
+    }
     Ok(Inode {
         metadata: metadata(host, found, options, buffers)?,
         kind: kind(host, found).map_err(failed(host, "read"))?,
@@ -140,4 +240,77 @@ fn xattrs(host: &Path, buffers: &mut Buffers) -> io::Result<BTreeMap<Vec<u8>, Ve
 fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> DirectoryError {
     let path = path.to_owned();
     move |source| DirectoryError { path, action, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::Command;
+
+    use super::*;
+
+    struct Without(&'static [u8]);
+
+    impl Filter for Without {
+        fn enter(&mut self, host: &Path, path: &[u8]) -> io::Result<()> {
+            assert!(host.as_os_str().as_bytes().ends_with(path));
+            Ok(())
+        }
+
+        fn leaves_out(&self, path: &[u8], is_directory: bool) -> bool {
+            is_directory && path == self.0
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_looked_at() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |path: &str| directory.path().join(path);
+        fs::create_dir_all(at("keep/out")).unwrap();
+        fs::create_dir_all(at("out")).unwrap();
+        fs::write(at("out/file"), "x").unwrap();
+        fs::write(at("keep/file"), "x").unwrap();
+        let tree = read_filtered(directory.path(), Options::default(), &mut Without(b"out")).unwrap();
+        let paths: Vec<_> = tree.walk().map(|entry| entry.path).collect();
+        assert_eq!(paths, [&b""[..], b"keep", b"keep/file", b"keep/out"]);
+    }
+
+    /// Everything that `nobody` may not read, told by a process of theirs: rights are those of the whole process here.
+    #[test]
+    fn everything_that_is_denied_is_told_at_once() {
+        const VARIABLE: &str = "MOS_TREE_TEST_DENIED";
+        if let Some(directory) = std::env::var_os(VARIABLE) {
+            let Err(ReadError::Denied(denied)) = read(Path::new(&directory), Options::default()) else {
+                panic!("was let in");
+            };
+            let names: Vec<_> = denied.iter().map(|error| error.path.file_name().unwrap()).collect();
+            assert_eq!(names, ["closed", "secret"]);
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let set = |path: &str, mode| fs::set_permissions(directory.path().join(path), fs::Permissions::from_mode(mode));
+        fs::create_dir(directory.path().join("closed")).unwrap();
+        fs::write(directory.path().join("open"), "x").unwrap();
+        fs::write(directory.path().join("secret"), "x").unwrap();
+        set("", 0o755).unwrap();
+        set("closed", 0o700).unwrap();
+        set("secret", 0o600).unwrap();
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: needs root");
+            return;
+        }
+        let own = std::env::current_exe().unwrap();
+        let copy = directory.path().join("open-test");
+        fs::copy(own, &copy).unwrap();
+        let status = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(copy)
+            .args(["everything_that_is_denied_is_told_at_once", "--test-threads=1"])
+            .env(VARIABLE, directory.path())
+            .status();
+        match status {
+            Ok(status) => assert!(status.success()),
+            Err(error) => eprintln!("SKIPPED: setpriv: {error}"),
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! `mos flist pack`.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use mos_flist::{PackError, PackOptions, pack};
 use mos_store::Digest;
-use mos_tree::{Tree, directory, tarball};
+use mos_tree::{Kind, Tree, directory, tarball};
 use serde::Serialize;
 
 use super::open::{open_version_2, show, store_failed};
@@ -104,20 +105,33 @@ pub(crate) struct Job<'j> {
 pub(crate) fn run(context: &Context, args: &PackArgs) -> Result<()> {
     let mut tree = read_source(&args.source)?;
     args.change.apply(&mut tree)?;
-    let work = context.ui.work(format!("packing {}", args.source.display()));
-    let report = write(
-        context,
-        Job {
-            tree: &tree,
-            store: &args.store,
-            output: &args.output,
-            format: args.format,
-            options: options(context, args)?,
-            strip_password: !args.no_strip_password,
-        },
-    )?;
+    let job = Job {
+        tree: &tree,
+        store: &args.store,
+        output: &args.output,
+        format: args.format,
+        options: options(context, args)?,
+        strip_password: !args.no_strip_password,
+    };
+    let text = format!("packing {}", args.source.display());
+    let work = match args.format {
+        FormatName::Mos => context.ui.transfer(text, Some(content_length(&tree))),
+        FormatName::Rfs => context.ui.work(text),
+    };
+    let done = job.options.done.clone();
+    let report = work.follow(|| done.so_far().bytes, || write(context, job))?;
     drop(work);
     report.print(args.json)
+}
+
+/// Bytes in all regular files, hard links counted once.
+fn content_length(tree: &Tree) -> u64 {
+    let mut seen = HashSet::new();
+    let files = tree.walk().filter_map(|entry| match &entry.inode.kind {
+        Kind::File(content) if seen.insert(entry.id) => Some(content.len()),
+        _ => None,
+    });
+    files.sum()
 }
 
 /// Packs, and writes the flist.
@@ -190,7 +204,7 @@ fn read_source(source: &Path) -> Result<Tree> {
             owners: true,
             xattrs: true,
         };
-        return directory::read(source, options).map_err(|error| system(error.source.kind(), error.to_string()));
+        return directory::read(source, options).map_err(|error| system(error.kind(), error.to_string()));
     }
     tarball::read_file(source).map_err(|error| {
         // The message may repeat bytes of the file.

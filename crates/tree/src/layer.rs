@@ -1,0 +1,130 @@
+//! Layers of container images: tar archives that are laid over each other.
+//!
+//! An entry `.wh.NAME` takes NAME of the layers below away, and `.wh..wh..opq` everything that they have in its directory
+//! (OCI image specification 1.1, "Image Layer Filesystem Changeset", "Whiteouts"). Both say nothing about the files of
+//! their own layer, wherever in the archive they stand.
+
+use std::fs::File;
+use std::path::Path;
+
+use tar::Archive;
+
+use crate::tarball::{TarError, add_file};
+use crate::{Kind, Name, Tree, TreeError};
+
+/// What the name of a whiteout begins with.
+const WHITEOUT: &[u8] = b".wh.";
+/// What the names begin with that are no files' (those of AUFS, which the specification reserves).
+const RESERVED: &[u8] = b".wh..wh.";
+/// The name that hides the whole directory below.
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Lays an uncompressed layer on disk over a tree, whose content then refers to the file.
+///
+/// # Errors
+/// [`TarError`], as for [`crate::tarball::read_file`]; the tree is then of no use.
+pub fn apply(tree: &mut Tree, path: &Path) -> Result<(), TarError> {
+    let mut archive = Archive::new(File::open(path)?);
+    for entry in archive.entries_with_seek()? {
+        let path = entry?.path_bytes().into_owned();
+        if let (parent, Some(hidden)) = split(&path) {
+            hide(tree, parent, hidden)?;
+        }
+    }
+    add_file(tree, path, |path| split(path).1.is_none())
+}
+
+/// The directory of a path, and the name when it is a whiteout's.
+fn split(path: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    let (parent, name) = match slash {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&b""[..], path),
+    };
+    (parent, name.starts_with(WHITEOUT).then_some(name))
+}
+
+fn hide(tree: &mut Tree, parent: &[u8], name: &[u8]) -> Result<(), TreeError> {
+    if name == OPAQUE {
+        if let Some(id) = tree.find(parent)
+            && let Kind::Directory(entries) = &mut tree.inode_mut(id).kind
+        {
+            entries.clear();
+        }
+        return Ok(());
+    }
+    if name.starts_with(RESERVED) {
+        return Ok(());
+    }
+    let hidden = Name::new(&name[WHITEOUT.len()..])?;
+    match tree.remove([parent, b"/", hidden.as_bytes()].concat()) {
+        // Hiding what is not there is no mistake.
+        Err(TreeError::NotFound(_) | TreeError::NotADirectory(_)) | Ok(()) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(directory: &Path, names: &[&str]) -> std::path::PathBuf {
+        let path = directory.join(format!("{}.tar", names.len()));
+        let mut builder = tar::Builder::new(File::create(&path).unwrap());
+        for name in names {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o755);
+            header.set_size(0);
+            header.set_mtime(0);
+            header.set_uid(names.len() as u64);
+            header.set_gid(0);
+            header.set_entry_type(match name.ends_with('/') {
+                true => tar::EntryType::Directory,
+                false => tar::EntryType::Regular,
+            });
+            builder.append_data(&mut header, name, &b""[..]).unwrap();
+        }
+        builder.finish().unwrap();
+        path
+    }
+
+    fn paths(tree: &Tree) -> Vec<String> {
+        tree.walk()
+            .skip(1)
+            .map(|entry| String::from_utf8(entry.path).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn whiteouts_hide_what_is_below_and_nothing_of_their_own_layer() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut tree = Tree::default();
+        let lower = ["a/", "a/one", "a/two", "b/", "b/one", "b/deep/", "b/deep/er", "c", "d"];
+        apply(&mut tree, &layer(directory.path(), &lower)).unwrap();
+        assert_eq!(paths(&tree).len(), lower.len());
+        let upper = [
+            "b/new",
+            "a/.wh.one",
+            "b/.wh..wh..opq",
+            ".wh.c",
+            "c",
+            ".wh.absent",
+            ".wh..wh.plnk",
+            "x/.wh.y",
+        ];
+        apply(&mut tree, &layer(directory.path(), &upper)).unwrap();
+        assert_eq!(paths(&tree), ["a", "a/two", "b", "b/new", "c", "d"]);
+        // Directories that a layer does not name keep what they are.
+        assert_eq!(tree.get("a").unwrap().metadata.uid, 9);
+        assert_eq!(tree.get("c").unwrap().metadata.uid, 8);
+    }
+
+    #[test]
+    fn a_whiteout_of_no_name_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in [".wh.", ".wh..", "a/.wh..."] {
+            let path = layer(directory.path(), &[name]);
+            assert!(apply(&mut Tree::default(), &path).is_err(), "{name}");
+        }
+    }
+}
