@@ -87,7 +87,7 @@ fn production_refuses_a_branch() {
         "branch = \"main\"",
     );
     expect![[r#"
-        error: [HERE]/environments/production.toml:13:10: `node-metrics` follows the branch `main`; production takes commits
+        error: [HERE]/environments/production.toml:15:10: `node-metrics` follows the branch `main`; production takes commits
           hint: replace the branch by commit = "…", 40 digits
         ! error: the config repository has 1 error
         [exit 1]
@@ -102,7 +102,7 @@ fn production_refuses_sudo_without_a_password() {
         "(root) NOPASSWD: /sbin/mosctl",
     );
     expect![[r#"
-        error: [HERE]/environments/production.toml:20:11: `operators` lets `operator` use sudo without a password, which production refuses
+        error: [HERE]/environments/production.toml:22:11: `operators` lets `operator` use sudo without a password, which production refuses
           hint: the rule is at access/operators.toml:7:9
         ! error: the config repository has 1 error
         [exit 1]
@@ -114,11 +114,11 @@ fn production_refuses_sudo_without_a_password() {
 fn production_refuses_developers() {
     let folder = changed("environments/production.toml", "[\"operators\"]", "[\"developers\"]");
     expect![[r#"
-        error: [HERE]/environments/production.toml:20:11: `developers` are developers, whom production does not let in
+        error: [HERE]/environments/production.toml:22:11: `developers` are developers, whom production does not let in
           hint: name a group of operators
-        error: [HERE]/environments/production.toml:20:11: `developers` lets `ada` use sudo without a password, which production refuses
+        error: [HERE]/environments/production.toml:22:11: `developers` lets `ada` use sudo without a password, which production refuses
           hint: the rule is at access/developers.toml:8:9
-        error: [HERE]/environments/production.toml:20:11: `developers` lets `grace` use sudo without a password, which production refuses
+        error: [HERE]/environments/production.toml:22:11: `developers` lets `grace` use sudo without a password, which production refuses
           hint: the rule is at access/developers.toml:12:9
         ! error: the config repository has 3 errors
         [exit 1]
