@@ -11,8 +11,8 @@ use mos_config::{Build, BuildKind, PlannedComponent, Source};
 /// Marks `dist` as something that can be made again (bford.info/cachedir).
 const CACHE_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n";
 /// The node's programs, and the packages that have them.
-const PROGRAMS: [&str; 2] = ["my_init", "mos-node"];
-const PACKAGES: [&str; 2] = ["my-init", "mos-node"];
+const PROGRAMS: [&str; 3] = ["my_init", "mos-node", "myfs"];
+const PACKAGES: [&str; 3] = ["my-init", "mos-node", "myfs"];
 
 /// Builds both.
 pub(crate) fn run() -> Result<String, String> {

@@ -41,6 +41,17 @@ const KERNEL: &str = "linux-image-amd64";
 /// Where the corpus is kept, below the directory that the bench is started in.
 const FOLDER: &str = "target/bench-flist";
 
+/// The packages of the smaller corpus, without a kernel.
+const SMALL: [&str; 7] = [
+    "cpp-12",
+    "git",
+    "libnode108",
+    "libpython3.11-stdlib",
+    "perl-modules-5.36",
+    "postgresql-15",
+    "python3-django",
+];
+
 /// Two versions of one tree.
 pub(super) struct Corpus {
     /// The folder of everything; work that must be on the same file system goes below it.
@@ -49,16 +60,22 @@ pub(super) struct Corpus {
     pub(super) old: PathBuf,
     /// After an upgrade of many packages.
     pub(super) new: PathBuf,
+    packages: &'static [&'static str],
+    kernel: bool,
 }
 
 impl Corpus {
     /// Makes the corpus, or takes the one of an earlier run.
     pub(super) fn make() -> Result<Self, String> {
+        let small = std::env::var_os("MOS_BENCH_CORPUS").is_some_and(|size| size == "small");
         let folder = std::env::current_dir().map_err(text)?.join(FOLDER);
+        let folder = if small { folder.join("small") } else { folder };
         fs::create_dir_all(folder.join("packages")).map_err(text)?;
         let corpus = Self {
             old: folder.join("old"),
             new: folder.join("new"),
+            packages: if small { &SMALL } else { &PACKAGES },
+            kernel: !small,
             folder,
         };
         corpus.unpack(&corpus.old, |versions| versions.first().cloned())?;
@@ -96,11 +113,13 @@ impl Corpus {
         let _ = fs::remove_dir_all(&partial);
         fs::create_dir(&partial).map_err(text)?;
         let chosen = |package: &str| choose(&versions(package)?).ok_or_else(|| format!("apt has no package {package}"));
-        for package in PACKAGES {
+        for package in self.packages {
             self.add(package, &chosen(package)?, &partial)?;
         }
-        let kernel = kernel(&chosen(KERNEL)?)?;
-        self.add(&kernel, &chosen(&kernel)?, &partial)?;
+        if self.kernel {
+            let kernel = kernel(&chosen(KERNEL)?)?;
+            self.add(&kernel, &chosen(&kernel)?, &partial)?;
+        }
         fs::rename(&partial, target).map_err(text)
     }
 

@@ -1,11 +1,20 @@
 //! Flists against other ways to store a tree. One file per group of rows; [`corpus`] makes the tree that all of them use,
 //! [`run`] measures one program.
 //!
-//! Our side is this program again (`xtask flist-pack`), so that its memory is its own. It must be built with `--release`.
+//! Our side of packing is this program again (`xtask flist-pack`), so that its memory is its own; it must be built with
+//! `--release`. Unpacking and mounting use `dist/bin/mos` and `dist/node/myfs` as they are shipped.
+//!
+//! `MOS_BENCH_CORPUS=small` takes a fifth of the tree; `MOS_BENCH_ROWS=pack|unpack|read|http` only this group.
 
 mod corpus;
+mod http;
+mod link;
+mod mounted;
 mod pack;
+mod read;
 mod run;
+mod unpack;
+mod work;
 
 pub(crate) use pack::pack_once;
 
@@ -17,5 +26,32 @@ pub(super) fn rows() -> Result<Vec<Row>, String> {
     }
     let corpus = corpus::Corpus::make()?;
     println!("corpus: {}", corpus.describe()?);
-    pack::rows(&corpus)
+    let wanted = std::env::var("MOS_BENCH_ROWS").ok();
+    let wanted = |group: &str| wanted.as_deref().is_none_or(|wanted| wanted == group);
+    let mut rows = Vec::new();
+    if wanted("pack") {
+        rows.extend(pack::rows(&corpus)?);
+    }
+    let groups: [(&str, Group); 3] = [("unpack", unpack::rows), ("read", read::rows), ("http", http::rows)];
+    if !groups.iter().any(|(name, _)| wanted(name)) {
+        return Ok(rows);
+    }
+    let stage = mounted::Stage::make(&corpus)?;
+    for (_, group) in groups.iter().filter(|(name, _)| wanted(name)) {
+        rows.extend(group(&stage)?);
+    }
+    Ok(rows)
+}
+
+/// Rows about a packed tree.
+type Group = fn(&mounted::Stage<'_>) -> Result<Vec<Row>, String>;
+
+fn row(name: &'static str, (peer, ours): (f64, f64), unit: &'static str, goal: f64) -> Row {
+    Row {
+        name,
+        peer,
+        ours,
+        unit,
+        goal,
+    }
 }

@@ -11,6 +11,7 @@ use mos_tree::directory::{self, Options};
 
 use super::super::{Row, alternate};
 use super::corpus::Corpus;
+use super::row;
 use super::run::{Measured, evict, present, program, shell, usage};
 
 /// Other ways to store a tree: name, program, shell line with the tree as `$1` and the place to write to as `$2`.
@@ -214,14 +215,4 @@ fn others(bench: &Bench<'_>) -> Result<(), String> {
         println!("{name}: {seconds:.1} s, {memory:.0} MB of memory, {megabytes:.1} MB in {objects} files");
     }
     Ok(())
-}
-
-fn row(name: &'static str, (peer, ours): (f64, f64), unit: &'static str, goal: f64) -> Row {
-    Row {
-        name,
-        peer,
-        ours,
-        unit,
-        goal,
-    }
 }
