@@ -22,6 +22,6 @@ pub use builder::{Builder, Report};
 pub use error::BuildError;
 pub use image::{BuiltImage, NodePrograms};
 pub use node_files::NodeFiles;
-pub use packages::lock_packages;
+pub use packages::{kernel_tree, lock_packages};
 pub use runtime::{BuiltFlist, PackMode, lock_components};
 pub use size::{ImageReport, Part};

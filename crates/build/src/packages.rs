@@ -1,7 +1,8 @@
 //! Packages: from names to `.deb` files in the cache, by way of the lock.
 
 use mos_config::{Authorities, Lock, Plan};
-use mos_packages::{Deb, LockedPackage, Progress};
+use mos_packages::{Deb, LockedPackage, PackageError, Progress, deb};
+use mos_tree::Tree;
 
 use crate::builder::Builder;
 use crate::error::BuildError;
@@ -44,13 +45,6 @@ pub fn lock_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock) -> Res
 pub(crate) fn image_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock) -> Result<ImagePackages, BuildError> {
     let kernel = std::slice::from_ref(&plan.image.kernel_package);
     let stub = [STUB_PACKAGE.to_owned()];
-    let single = |packages: Vec<LockedPackage>, asked: &str| {
-        let missing = || mos_packages::PackageError::NotFound {
-            name: asked.to_owned(),
-            nearest: None,
-        };
-        packages.into_iter().next().ok_or_else(missing)
-    };
     let authorities = match plan.image.authorities {
         Authorities::Debian => {
             let wanted = [AUTHORITIES_PACKAGE.to_owned()];
@@ -67,6 +61,27 @@ pub(crate) fn image_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock
         kernel: single(answer(builder, lock, kernel, How::Kernel)?, &kernel[0])?,
         stub: single(answer(builder, lock, &stub, How::Single)?, STUB_PACKAGE)?,
     })
+}
+
+/// The files of the kernel package with this name: `boot/vmlinuz-VERSION` and `lib/modules/VERSION`. Its exact version is
+/// that of the lock, or found out and put into it.
+///
+/// # Errors
+/// [`BuildError::Package`], [`BuildError::Deb`].
+pub fn kernel_tree(builder: &Builder<'_>, name: &str, lock: &mut Lock) -> Result<Tree, BuildError> {
+    let wanted = [name.to_owned()];
+    let found = answer(builder, lock, &wanted, How::Kernel)?;
+    let package = single(found, name)?;
+    Ok(deb::read(&fetch(builder, &package)?.path)?.tree)
+}
+
+/// The one package that answers a request.
+fn single(packages: Vec<LockedPackage>, asked: &str) -> Result<LockedPackage, PackageError> {
+    let missing = || PackageError::NotFound {
+        name: asked.to_owned(),
+        nearest: None,
+    };
+    packages.into_iter().next().ok_or_else(missing)
 }
 
 fn answer(

@@ -7,9 +7,10 @@ use mos_build::{Builder, BuiltFlist, BuiltImage, NodePrograms, PackMode, Report}
 use mos_channel::publish::{Boot, FlistFile, Inputs, PublishPlan, execute, plan_publish, survey};
 use mos_channel::{Blob, KeyPair, Trust};
 use mos_config::{Lock, Plan};
+use mos_tree::Tree;
 
 use crate::context::{Context, now};
-use crate::error::{CliError, Kind, Result, io};
+use crate::error::{CliError, Kind, Result, io, problems};
 use crate::ui::{self, Work};
 
 /// An environment being built.
@@ -150,6 +151,22 @@ impl<'c> Pipeline<'c> {
         }
         Ok(())
     }
+}
+
+/// The files of the kernel package that the config repository names, as the lock has it.
+pub(crate) fn kernel_tree(context: &Context) -> Result<Tree> {
+    let folder = context.config()?;
+    let _guard = wait_for_turn(context, &folder)?;
+    let repository = context.load()?.valid(None).map_err(|found| problems(&found))?;
+    let mut lock = Lock::read(&folder).map_err(|error| CliError::problem(error.to_string()))?;
+    let reporter = Reporter {
+        work: context.ui.work("reading the kernel package"),
+    };
+    let builder = Builder::new(&folder, context.cache()?, &reporter);
+    let tree = mos_build::kernel_tree(&builder, &repository.project.kernel_package, &mut lock).map_err(build_error)?;
+    let written = lock.write(&folder);
+    written.map_err(|error| CliError::problem(error.to_string()))?;
+    Ok(tree)
 }
 
 /// Locks the config repository until the file is dropped; the lock ends with the process, however that ends.

@@ -11,6 +11,8 @@ const NAME_SECTION: usize = 0x3e;
 
 /// Length of a 64-bit section header.
 const HEADER_LENGTH: usize = 64;
+/// Length of a 64-bit symbol; its first four bytes say where its name is.
+const SYMBOL_LENGTH: usize = 24;
 
 /// The bytes of a section.
 ///
@@ -39,6 +41,17 @@ fn sections<'b>(bytes: &'b [u8], wanted: &[u8]) -> Option<Option<&'b [u8]>> {
         }
     }
     Some(None)
+}
+
+/// The names of all symbols of the object file, without those that are damaged; nothing when it has been stripped of them.
+pub(crate) fn symbols(bytes: &[u8]) -> impl Iterator<Item = &str> {
+    let part = |name| section(bytes, name).ok().flatten().unwrap_or_default();
+    let (table, names) = (part(b".symtab"), part(b".strtab"));
+    table.chunks_exact(SYMBOL_LENGTH).filter_map(|symbol| {
+        let name = names.get(usize::try_from(u32_at(symbol, 0)?).ok()?..)?;
+        let name = name.split(|byte| *byte == 0).next()?;
+        std::str::from_utf8(name).ok().filter(|name| !name.is_empty())
+    })
 }
 
 fn content<'b>(bytes: &'b [u8], header: &[u8]) -> Option<&'b [u8]> {
@@ -114,6 +127,7 @@ pub(crate) mod tests {
             bytes[position] = value;
             let _ = section(&bytes, b".modinfo");
             let _ = section(&bytes[..length.min(bytes.len())], b".none");
+            let _ = symbols(&bytes).count();
         }
     }
 }

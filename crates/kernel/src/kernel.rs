@@ -13,7 +13,7 @@ use crate::modinfo::ModuleInfo;
 const MODULE_MAX: u64 = 256 << 20;
 
 /// Where modules stand, before and after the merge of `/lib` into `/usr/lib`.
-const MODULE_ROOTS: [&str; 2] = ["lib/modules", "usr/lib/modules"];
+pub(crate) const MODULE_ROOTS: [&str; 2] = ["lib/modules", "usr/lib/modules"];
 
 /// Where Debian puts the kernel, and where others do.
 const IMAGE_NAMES: [&str; 2] = ["boot/vmlinuz-", "boot/kernel-"];
@@ -33,6 +33,19 @@ pub enum KernelError {
     /// No kernel image for the modules.
     #[error("the kernel package has no boot/vmlinuz-{0}")]
     NoImage(String),
+    /// Modules that were built for another kernel.
+    #[error("{path}: was built for kernel {built}, not for {wanted}")]
+    OtherVersion {
+        /// Below the directory of the version.
+        path: String,
+        /// What the module says.
+        built: String,
+        /// What was asked for, or another module says.
+        wanted: String,
+    },
+    /// No module at all.
+    #[error("there are no kernel modules here: neither lib/modules/VERSION nor files *.ko")]
+    Empty,
     /// A module or list that could not be read.
     #[error("{path}: {problem}")]
     Damaged {
@@ -50,7 +63,8 @@ pub struct Kernel<'t> {
     image: &'t Content,
     modules: BTreeMap<String, Source<'t>>,
     builtin: BTreeMap<String, String>,
-    builtin_aliases: Vec<String>,
+    /// Module and alias.
+    builtin_aliases: Vec<(String, String)>,
     lists: BTreeMap<&'static str, Vec<u8>>,
     /// Modules that were read already.
     read: Mutex<BTreeMap<String, Loaded>>,
@@ -60,11 +74,11 @@ pub struct Kernel<'t> {
 
 /// A module in the package.
 #[derive(Debug)]
-struct Source<'t> {
+pub(crate) struct Source<'t> {
     /// Below the version's directory, without the ending of a compression: `kernel/fs/ext4/ext4.ko`.
-    path: String,
-    content: &'t Content,
-    compression: Compression,
+    pub(crate) path: String,
+    pub(crate) content: &'t Content,
+    pub(crate) compression: Compression,
 }
 
 /// A module that was read.
@@ -138,7 +152,9 @@ impl<'t> Kernel<'t> {
     }
 
     pub(crate) fn has_builtin_alias(&self, name: &str) -> bool {
-        self.builtin_aliases.iter().any(|pattern| lists::matches(pattern, name))
+        self.builtin_aliases
+            .iter()
+            .any(|(_, pattern)| lists::matches(pattern, name))
     }
 
     pub(crate) fn has_module(&self, name: &str) -> bool {
@@ -204,19 +220,27 @@ impl<'t> Kernel<'t> {
 
 impl Source<'_> {
     fn load(&self) -> Result<Loaded, KernelError> {
-        let bytes = self
-            .content
-            .open()
-            .and_then(|reader| self.compression.decompress(reader, MODULE_MAX))
-            .map_err(damaged(&self.path))?;
-        let info = ModuleInfo::parse(&bytes).map_err(|problem| KernelError::Damaged {
-            path: self.path.clone(),
-            problem: problem.to_owned(),
-        })?;
+        let bytes = self.plain()?;
         Ok(Loaded {
             path: self.path.clone(),
-            info,
+            info: self.info(&bytes)?,
             content: bytes.into(),
+        })
+    }
+
+    /// The module, decompressed.
+    pub(crate) fn plain(&self) -> Result<Vec<u8>, KernelError> {
+        let reader = self.content.open();
+        reader
+            .and_then(|reader| self.compression.decompress(reader, MODULE_MAX))
+            .map_err(damaged(&self.path))
+    }
+
+    /// What the plain module says of itself.
+    pub(crate) fn info(&self, bytes: &[u8]) -> Result<ModuleInfo, KernelError> {
+        ModuleInfo::parse(bytes).map_err(|problem| KernelError::Damaged {
+            path: self.path.clone(),
+            problem: problem.to_owned(),
         })
     }
 }
@@ -240,8 +264,12 @@ fn find_version(tree: &Tree) -> Result<(&'static str, String), KernelError> {
     }
 }
 
-fn find_modules<'t>(tree: &'t Tree, directory: &str) -> BTreeMap<String, Source<'t>> {
-    let prefix = format!("{directory}/");
+/// The modules below a directory, by name; `""` is the whole tree.
+pub(crate) fn find_modules<'t>(tree: &'t Tree, directory: &str) -> BTreeMap<String, Source<'t>> {
+    let prefix = match directory {
+        "" => String::new(),
+        directory => format!("{directory}/"),
+    };
     let mut modules = BTreeMap::new();
     for entry in tree.walk() {
         let Kind::File(content) = &entry.inode.kind else {
@@ -264,14 +292,14 @@ fn find_modules<'t>(tree: &'t Tree, directory: &str) -> BTreeMap<String, Source<
     modules
 }
 
-fn file<'t>(tree: &'t Tree, path: &str) -> Option<&'t Content> {
+pub(crate) fn file<'t>(tree: &'t Tree, path: &str) -> Option<&'t Content> {
     match &tree.get(path)?.kind {
         Kind::File(content) => Some(content),
         _ => None,
     }
 }
 
-fn damaged(path: &str) -> impl FnOnce(std::io::Error) -> KernelError {
+pub(crate) fn damaged(path: &str) -> impl FnOnce(std::io::Error) -> KernelError {
     let path = path.to_owned();
     move |error| KernelError::Damaged {
         path,

@@ -6,19 +6,23 @@
 //!
 //! ```text
 //! Kernel::open(tree) --select(names)--> Selection (plan: which, why, in which order) --tree()--> Tree
+//! Library::read(tree) (all modules) ------------------------------------------------------tree()--> Tree
 //! ```
 //!
 //! Modules are decompressed and otherwise left as they are: stripping would remove their signatures, which a kernel
 //! under Secure Boot insists on.
 
 mod elf;
+mod index;
 mod kernel;
+mod library;
 mod lists;
 mod modinfo;
 mod select;
 mod selection;
 
 pub use kernel::{Kernel, KernelError};
+pub use library::Library;
 pub use modinfo::ModuleInfo;
 pub use select::{Absent, SelectError};
 pub use selection::{Module, Reason, Selection};

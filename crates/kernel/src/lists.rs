@@ -18,13 +18,14 @@ pub(crate) fn names(text: &str) -> impl Iterator<Item = String> {
     text.lines().filter_map(|line| module_name(line.trim()))
 }
 
-/// Aliases of built-in modules, from `modules.builtin.modinfo`: strings `NAME.alias=PATTERN`, each with its NUL.
-pub(crate) fn builtin_aliases(bytes: &[u8]) -> Vec<String> {
+/// Modules that are built in and their aliases, from `modules.builtin.modinfo`: strings `NAME.alias=PATTERN`, each with
+/// its NUL.
+pub(crate) fn builtin_aliases(bytes: &[u8]) -> Vec<(String, String)> {
     bytes
         .split(|byte| *byte == 0)
         .filter_map(|text| {
             let (key, value) = std::str::from_utf8(text).ok()?.split_once('=')?;
-            key.ends_with(".alias").then(|| value.to_owned())
+            Some((normal(key.strip_suffix(".alias")?), value.to_owned()))
         })
         .collect()
 }
@@ -32,7 +33,10 @@ pub(crate) fn builtin_aliases(bytes: &[u8]) -> Vec<String> {
 /// Matches a name against an alias pattern: `*`, `?`, `[a-z]` as in fnmatch(3), `-` and `_` equal outside brackets.
 /// The time is at most the product of the lengths.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (normal_pattern(pattern), normal(name).chars().collect());
+    let (pattern, name): (Vec<char>, Vec<char>) = (
+        normal_pattern(pattern).chars().collect(),
+        normal(name).chars().collect(),
+    );
     let (mut p, mut n) = (0, 0);
     let mut star = None;
     while n < name.len() {
@@ -86,7 +90,8 @@ fn in_set(set: &[char], letter: char) -> bool {
     }
 }
 
-fn normal_pattern(pattern: &str) -> Vec<char> {
+/// The pattern with `_` for `-`, but inside brackets, where `-` makes a range.
+pub(crate) fn normal_pattern(pattern: &str) -> String {
     let mut inside = false;
     let replace = |letter| {
         inside = (inside || letter == '[') && letter != ']';
@@ -107,7 +112,10 @@ mod tests {
         );
         assert_eq!(module_name("kernel/README"), None);
         assert_eq!(names("kernel/a.ko\nkernel/b-c.ko\n").collect::<Vec<_>>(), ["a", "b_c"]);
-        assert_eq!(builtin_aliases(b"ext4.alias=fs-ext4\0ext4.license=GPL\0"), ["fs-ext4"]);
+        assert_eq!(
+            builtin_aliases(b"ext4.alias=fs-ext4\0ext4.license=GPL\0"),
+            [("ext4".to_owned(), "fs-ext4".to_owned())]
+        );
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct ModuleInfo {
     pub softdeps: Vec<String>,
     /// Firmware files that it may ask for, below `lib/firmware`.
     pub firmware: Vec<String>,
+    /// The version of the kernel that it was built for, as `uname -r` says it.
+    pub kernel: Option<String>,
 }
 
 impl ModuleInfo {
@@ -45,6 +47,8 @@ impl ModuleInfo {
             }
             "softdep" => self.soft(value),
             "alias" => self.aliases.push(value.to_owned()),
+            // The version, then what else must agree: `6.12.0 SMP preempt mod_unload`.
+            "vermagic" => self.kernel = value.split_whitespace().next().map(str::to_owned),
             "firmware" => self.firmware.push(value.to_owned()),
             _ => {}
         }
@@ -83,6 +87,7 @@ mod tests {
             "alias=pci:v*",
             "firmware=a/b.bin",
             "name=x",
+            "vermagic=6.12.1-x SMP mod_unload ",
         ]);
         let info = ModuleInfo::parse(&bytes).unwrap();
         assert_eq!(info.depends, ["virtio_ring", "virtio"]);
@@ -90,6 +95,7 @@ mod tests {
         assert_eq!(info.after, ["yy"]);
         assert_eq!(info.aliases, ["pci:v*"]);
         assert_eq!(info.firmware, ["a/b.bin"]);
+        assert_eq!(info.kernel.as_deref(), Some("6.12.1-x"));
         assert!(ModuleInfo::parse(b"\x7fELF\x02\x01").is_err());
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use mos_kernel::{Kernel, Reason, SelectError};
+use mos_kernel::{Kernel, Library, Reason, SelectError};
 use mos_packages::{Apt, deb};
 use mos_tree::{Kind, Tree, directory};
 
@@ -190,4 +190,117 @@ fn real_kernel_tells_builtin_absent_and_why() {
     let bytes = selection.modules[net].content.read().unwrap();
     assert!(bytes.starts_with(b"\x7fELF"));
     assert!(bytes.ends_with(b"~Module signature appended~\n"));
+}
+
+/// The keys and values of an index, by walking all of its nodes, as kmod does to print it.
+fn walk(bytes: &[u8]) -> Vec<(String, BTreeSet<String>)> {
+    fn number(bytes: &[u8], at: usize) -> u32 {
+        u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap())
+    }
+    fn text(bytes: &[u8], at: usize) -> String {
+        let end = bytes[at..].iter().position(|byte| *byte == 0).unwrap();
+        String::from_utf8(bytes[at..at + end].to_vec()).unwrap()
+    }
+    fn node(bytes: &[u8], reference: u32, mut key: String, found: &mut Vec<(String, BTreeSet<String>)>) {
+        let mut at = (reference & 0x0FFF_FFFF) as usize;
+        if reference & 0x8000_0000 != 0 {
+            let prefix = text(bytes, at);
+            at += prefix.len() + 1;
+            key.push_str(&prefix);
+        }
+        let mut children = Vec::new();
+        if reference & 0x2000_0000 != 0 {
+            for letter in bytes[at]..=bytes[at + 1] {
+                let child = number(bytes, at + 2 + 4 * usize::from(letter - bytes[at]));
+                children.extend((child != 0).then(|| (child, format!("{key}{}", char::from(letter)))));
+            }
+            at += 2 + 4 * (usize::from(bytes[at + 1] - bytes[at]) + 1);
+        }
+        if reference & 0x4000_0000 != 0 {
+            let count = number(bytes, at);
+            at += 4;
+            let mut values = BTreeSet::new();
+            for _ in 0..count {
+                let value = text(bytes, at + 4);
+                at += 4 + value.len() + 1;
+                values.insert(value);
+            }
+            found.push((key, values));
+        }
+        for (child, key) in children {
+            node(bytes, child, key, found);
+        }
+    }
+    assert_eq!(number(bytes, 0), 0xB007_F457);
+    let mut found = Vec::new();
+    node(bytes, number(bytes, 8), String::new(), &mut found);
+    found.sort();
+    found
+}
+
+#[test]
+fn all_modules_have_the_indexes_that_depmod_makes() {
+    let Some(package) = kernel_tree() else { return };
+    if kmod_is_missing() {
+        return;
+    }
+    let spool = tempfile::tempdir().unwrap();
+    let library = Library::read(&package, None, spool.path()).unwrap();
+    let version = library.version().to_owned();
+    assert!(version.contains("-cloud-amd64"), "{version}");
+    let ours = library.tree().unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("lib/modules").join(&version);
+    std::fs::create_dir_all(&directory).unwrap();
+    directory::write(&ours, &directory, directory::Options::default()).unwrap();
+
+    // What modprobe says with our indexes, and then with those of depmod.
+    let names = [
+        "dummy",
+        "ext4",
+        "virtio_net",
+        "btrfs",
+        "dm_crypt",
+        "vfat",
+        "fs-xfs",
+        "virtio:d00000001v00001AF4",
+        "symbol:nft_register_expr",
+    ];
+    // Modules that do not need each other may come in any order.
+    let sorted = |mut paths: Vec<String>| {
+        paths.sort();
+        paths
+    };
+    let said = || names.map(|name| sorted(show_depends(root.path(), &version, name)));
+    let with_ours = said();
+    depmod(root.path(), &version);
+    assert_eq!(with_ours, said());
+
+    let theirs = |name: &str| std::fs::read(directory.join(name)).unwrap();
+    let content = |name: &str| match &ours.get(name).unwrap().kind {
+        Kind::File(content) => content.read().unwrap(),
+        other => panic!("{name}: {other:?}"),
+    };
+    let unordered = |text: Vec<u8>| dependencies(&String::from_utf8(text).unwrap());
+    assert_eq!(unordered(content("modules.dep")), unordered(theirs("modules.dep")));
+    for name in [
+        "modules.alias.bin",
+        "modules.symbols.bin",
+        "modules.builtin.bin",
+        "modules.builtin.alias.bin",
+    ] {
+        assert!(walk(&content(name)) == walk(&theirs(name)), "{name} differs");
+    }
+    let keys = |bytes: &[u8]| -> Vec<String> { walk(bytes).into_iter().map(|(key, _)| key).collect() };
+    assert_eq!(keys(&content("modules.dep.bin")), keys(&theirs("modules.dep.bin")));
+    for name in ["modules.alias", "modules.symbols", "modules.softdep"] {
+        let lines = |bytes: Vec<u8>| -> BTreeSet<String> {
+            let text = String::from_utf8(bytes).unwrap();
+            text.lines()
+                .filter(|line| !line.starts_with('#'))
+                .map(str::to_owned)
+                .collect()
+        };
+        assert_eq!(lines(content(name)), lines(theirs(name)), "{name}");
+    }
 }

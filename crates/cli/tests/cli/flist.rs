@@ -66,7 +66,7 @@ fn blob(here: &Path) -> std::path::PathBuf {
     found.remove(0)
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     if !root {
         eprintln!("SKIPPED: needs root");

@@ -11,6 +11,7 @@ mod config;
 mod flist;
 mod keys;
 mod lock;
+mod packers;
 mod program;
 mod publish;
 mod serve;

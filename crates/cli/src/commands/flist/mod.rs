@@ -12,10 +12,13 @@ mod ls;
 mod mount;
 mod open;
 mod pack;
+mod pack_firmware;
+mod pack_modules;
 mod pull;
 mod push;
 mod rfs;
 mod route;
+mod ship;
 mod stamps;
 mod unmount;
 mod unpack;
@@ -33,6 +36,8 @@ use crate::error::{CliError, Kind, Result};
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum FlistCommand {
     Pack(pack::PackArgs),
+    PackModules(pack_modules::PackModulesArgs),
+    PackFirmware(pack_firmware::PackFirmwareArgs),
     Unpack(unpack::UnpackArgs),
     Mount(mount::MountArgs),
     Unmount(unmount::UnmountArgs),
@@ -52,6 +57,8 @@ pub(crate) enum FlistCommand {
 pub(crate) fn run(context: &Context, command: &FlistCommand) -> Result<()> {
     match command {
         FlistCommand::Pack(args) => pack::run(context, args),
+        FlistCommand::PackModules(args) => pack_modules::run(context, args),
+        FlistCommand::PackFirmware(args) => pack_firmware::run(context, args),
         FlistCommand::Unpack(args) => unpack::run(context, args),
         FlistCommand::Mount(args) => mount::run(context, args),
         FlistCommand::Unmount(args) => unmount::run(context, args),

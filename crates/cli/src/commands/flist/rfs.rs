@@ -70,15 +70,7 @@ fn places(context: &Context, stores: &StoreArgs) -> Result<Places> {
             routes: None,
         });
     }
-    let folder = context.config().unwrap_or_else(|_| PathBuf::from("."));
-    if let Some(path) = CONFS.map(|name| folder.join(name)).iter().find(|path| path.is_file()) {
-        let text = std::fs::read_to_string(path).map_err(io(path))?;
-        let name = path.display().to_string();
-        let conf = Conf::parse(&name, &text).map_err(|error| CliError::problem(error.to_string()))?;
-        let target = conf.store().ok_or_else(|| {
-            CliError::problem(format!("{name}: no keys that may write"))
-                .with_hint("set S3_ACCESS_KEY and S3_SECRET_KEY in it")
-        })?;
+    if let Some((target, conf)) = conf(context)? {
         return Ok(Places {
             targets: vec![target],
             routes: Some(conf.route().into_iter().collect()),
@@ -88,6 +80,23 @@ fn places(context: &Context, stores: &StoreArgs) -> Result<Places> {
         targets: parse(&[stores.url(context)?])?,
         routes: None,
     })
+}
+
+/// The settings of an older builder, if there are any, and the store that they put content into.
+pub(crate) fn conf(context: &Context) -> Result<Option<(Route, Conf)>> {
+    let folder = context.config().unwrap_or_else(|_| PathBuf::from("."));
+    let paths = CONFS.map(|name| folder.join(name));
+    let Some(path) = paths.iter().find(|path| path.is_file()) else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(path).map_err(io(path))?;
+    let name = path.display().to_string();
+    let conf = Conf::parse(&name, &text).map_err(|error| CliError::problem(error.to_string()))?;
+    let target = conf.store().ok_or_else(|| {
+        CliError::problem(format!("{name}: no keys that may write"))
+            .with_hint("set S3_ACCESS_KEY and S3_SECRET_KEY in it")
+    })?;
+    Ok(Some((target, conf)))
 }
 
 /// Reads routes as they are typed.
