@@ -182,6 +182,8 @@ fn manual_has_a_page_for_every_verb() {
         mos-flist-inspect.1
         mos-flist-ls.1
         mos-flist-mount.1
+        mos-flist-pack-firmware.1
+        mos-flist-pack-modules.1
         mos-flist-pack.1
         mos-flist-pull.1
         mos-flist-push.1
