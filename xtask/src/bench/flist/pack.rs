@@ -30,7 +30,7 @@ const OTHERS: [(&str, &str, &str); 5] = [
     (
         "ostree, archive",
         "ostree",
-        "ostree init --repo=$2/r --mode=archive && ostree commit -q --repo=$2/r -b x $1",
+        "ostree init --repo=$2/r --mode=archive && ostree commit --repo=$2/r -b x $1",
     ),
     ("casync, zstd", "casync", CASYNC),
 ];
