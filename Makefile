@@ -5,13 +5,16 @@ SHELL := /bin/bash
 
 # Where rustup and `cargo install` put programs; not on every PATH.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
+# What only somebody who edits and debugs needs costs gigabytes: cargo by hand has both.
+export CARGO_INCREMENTAL ?= 0
+export CARGO_PROFILE_DEV_DEBUG ?= 0
 
 CARGO  ?= cargo
 PORT   ?= 8080
 FUZZ_SECONDS ?= 60
 MOS    := dist/bin/mos
 
-.PHONY: help run test build check unit system deny test-garage test-pjdfs fuzz deps-build deps-run deps-test bench clean
+.PHONY: help run test room build programs check unit deny test-garage test-pjdfs fuzz deps-build deps-run deps-test bench clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,19 +23,24 @@ run: deps-run build ## Build the quickstart system and boot it in QEMU until its
 	$(MOS) run --config examples/quickstart --env dev --output dist --forward $(PORT):8080 \
 	    --until ready --timeout 300 --get http://127.0.0.1:$(PORT)/ --timeline dist/boot-timeline.svg
 
-test: deps-test build check unit deny ## Everything that CI runs
+test: room deps-test programs check unit deny ## Everything that CI runs
 	@echo "make test: all passed"
+
+room:
+	@scripts/room.sh
 
 build: deps-build ## Build mos and the node's programs into dist/
 	$(CARGO) xtask build
+
+programs: deps-build ## Build the node's programs into dist/node
+	$(CARGO) xtask build node
 
 check: deps-build ## Formatting, lints, layering
 	@scripts/lint.sh
 	$(CARGO) xtask layers
 
-unit: deps-test build ## All tests: units, programs, whole nodes in QEMU
-	MOS_NODE_PROGRAMS=$(CURDIR)/dist/node $(CARGO) nextest run --workspace --locked --profile ci
-	$(CARGO) test --workspace --doc --locked --quiet
+unit: deps-test programs ## All tests: units, programs, whole nodes in QEMU
+	@scripts/unit.sh
 
 deny: deps-test ## Licences, duplicates, sources, advisories
 	scripts/deny.sh

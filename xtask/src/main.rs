@@ -9,7 +9,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
-  build     mos and the node's programs, into dist/bin and dist/node
+  build     mos and the node's programs, into dist/bin and dist/node;
+            `build node`: only the latter
   bench     measure what SPECIFICATION.md promises: `bench build`, `bench boot`,
             `bench flist`, or all of them
   layers    check that every crate uses only crates above it in ARCHITECTURE.md
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
         // Our side of `bench flist`, in a process of its own.
         Some("flist-pack") => bench::pack_once(&std::env::args_os().skip(2).map(Into::into).collect::<Vec<_>>()),
         Some("bench") => bench::run(std::env::args().nth(2).as_deref()),
-        Some("build") => build::run(),
+        Some("build") => build::run(std::env::args().nth(2).as_deref()),
         Some("layers") => layers::check(),
         Some("test-garage") => garage::test(),
         _ => {
