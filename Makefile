@@ -14,7 +14,7 @@ PORT   ?= 8080
 FUZZ_SECONDS ?= 60
 MOS    := dist/bin/mos
 
-.PHONY: help run test room build programs check unit deny test-garage test-pjdfs fuzz deps-build deps-run deps-test bench clean
+.PHONY: help run test room build programs check unit deny test-garage test-pjdfs fuzz peers deps-build deps-run deps-test bench clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,12 +48,11 @@ deny: deps-test ## Licences, duplicates, sources, advisories
 test-garage: deps-test ## Buckets, against a real Garage server (built from crates.io the first time: long)
 	$(CARGO) xtask test-garage
 
-test-pjdfs: deps-test ## A writable mount against pjdfstest, a test suite of POSIX file systems (from crates.io)
-	@pjdfstest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet --version 0.2.2 pjdfstest
+test-pjdfs: deps-test ## Only this: a writable mount against pjdfstest, a test suite of POSIX file systems
 	$(CARGO) nextest run --locked -p mos-mount --test pjdfstest --no-capture
 
 fuzz: deps-build ## Feed every parser with hostile bytes, FUZZ_SECONDS (60) for each of fuzz/targets
-	@cargo-fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-fuzz
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked --quiet cargo-fuzz
 	cd fuzz && $(CARGO) run --quiet --example seeds
 	for target in $$($(CARGO) fuzz list); do \
 	    $(CARGO) fuzz run -s none $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=20; done
@@ -61,8 +60,13 @@ fuzz: deps-build ## Feed every parser with hostile bytes, FUZZ_SECONDS (60) for 
 bench: build ## Measure what SPECIFICATION.md promises
 	$(CARGO) run --release --quiet --locked --package xtask -- bench
 
+bench-flist: export PATH := $(CURDIR)/target/peers/bin:$(PATH)
+bench-flist: peers
 bench-%: build ## One benchmark: bench-build, bench-boot, bench-flist
 	$(CARGO) run --release --quiet --locked --package xtask -- bench $*
+
+peers:
+	@scripts/peers.sh
 
 deps-build deps-run deps-test:
 	@scripts/deps.sh $(@:deps-%=%)

@@ -38,7 +38,14 @@ install_rust() {
 minor=$(rust_minor || true) # no rustc at all is no error yet
 [ "${minor:-0}" -ge "$minimum_rust" ] || install_rust "$minor"
 
+# A program from crates.io, when there is none yet: `tool PROGRAM [--version VERSION] CRATE`.
+tool() {
+    command -v "$1" >/dev/null && return
+    echo "deps: installing $1 from crates.io"
+    cargo install --locked --quiet "${@:2}"
+}
 if [ "$1" = test ]; then
-    cargo nextest --version >/dev/null 2>&1 || { echo "deps: installing cargo-nextest"; cargo install --locked --quiet cargo-nextest; }
-    cargo deny --version >/dev/null 2>&1 || { echo "deps: installing cargo-deny"; cargo install --locked --quiet cargo-deny; }
+    tool cargo-nextest cargo-nextest
+    tool cargo-deny cargo-deny
+    tool pjdfstest --version 0.2.2 pjdfstest
 fi

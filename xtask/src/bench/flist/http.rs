@@ -12,8 +12,10 @@ use mos_serve::Server;
 
 use super::super::{Row, median};
 use super::link::{LATENCY, Link, RATE};
-use super::mounted::{Mounted, Serves, Stage, drop_caches};
+use super::mounted::{Mounted, Serves, Stage, Way, drop_caches};
+use super::peers::Format;
 use super::row;
+use super::run::shell;
 use super::work::{files, read, start};
 
 /// Runs of each side.
@@ -43,15 +45,48 @@ pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, String> {
         with.push(moved.time);
         bytes = moved.bytes;
     }
+    let without = median(without);
     println!(
         "start of 300 files over HTTP, {} ms, {} Mbit/s: {:.0} ms without a list; with it {:.2} MB are moved",
         LATENCY.as_millis(),
         RATE * 8 / 1_000_000,
-        median(without),
+        without,
         bytes as f64 / 1e6,
     );
-    let times = (median(pure), median(with));
-    Ok(vec![row("HTTP: start with a list / pure transfer", times, "ms", 1.3)])
+    let mut rows = vec![row(
+        "HTTP: start with a list / pure transfer",
+        (median(pure), median(with)),
+        "ms",
+        1.3,
+    )];
+    match rfs(stage, &paths) {
+        Ok(Some(rfs)) => rows.push(row("HTTP: start without a list / rfs", (rfs, without), "ms", 0.2)),
+        Ok(None) => {}
+        Err(why) => println!("rfs over HTTP: left out: {why}"),
+    }
+    Ok(rows)
+}
+
+/// The same start by rfs, from the same distance; none when it is not here.
+fn rfs(stage: &Stage<'_>, paths: &[PathBuf]) -> Result<Option<f64>, String> {
+    if stage.present(&[Way::Rfs]).is_empty() {
+        return Ok(None);
+    }
+    let folder = stage.packed(Format::Rfs).ok_or("nothing to mount")?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let server = Server::bind(address, &folder.join("blobs"), Arc::new(|_| {})).map_err(|error| error.to_string())?;
+    let link = Link::to(server.address()).map_err(text)?;
+    let line = format!("$1 flist route $2 --set http://{}", link.address());
+    shell(&line, &[&stage.mos(), &folder.join("image")], &folder)?;
+    let mut times = Vec::new();
+    for _ in 0..RUNS {
+        drop_caches()?;
+        let begin = Instant::now();
+        let mounted = stage.mount(Way::Rfs)?;
+        read(&mounted.directory, paths)?;
+        times.push(begin.elapsed());
+    }
+    Ok(Some(median(times)))
 }
 
 /// The stage's store behind our own web server. A file of zeros lies beside the blobs, to be moved by itself.

@@ -4,6 +4,9 @@
 //! Our side of packing is this program again (`xtask flist-pack`), so that its memory is its own; it must be built with
 //! `--release`. Unpacking and mounting use `dist/bin/mos` and `dist/node/myfs` as they are shipped.
 //!
+//! The peers that `scripts/peers.sh` installs are in `target/peers/bin`, which `make bench-flist` puts on the `PATH`; one that
+//! is absent or fails is named, and never ends the bench.
+//!
 //! `MOS_BENCH_CORPUS=small` takes a fifth of the tree; `MOS_BENCH_ROWS=pack|unpack|read|http` only this group.
 
 mod corpus;
@@ -11,6 +14,7 @@ mod http;
 mod link;
 mod mounted;
 mod pack;
+mod peers;
 mod read;
 mod run;
 mod unpack;
@@ -28,22 +32,27 @@ pub(super) fn rows() -> Result<Vec<Row>, String> {
     println!("corpus: {}", corpus.describe()?);
     let wanted = std::env::var("MOS_BENCH_ROWS").ok();
     let wanted = |group: &str| wanted.as_deref().is_none_or(|wanted| wanted == group);
-    let mut rows = Vec::new();
-    if wanted("pack") {
-        rows.extend(pack::rows(&corpus)?);
-    }
-    let groups: [(&str, Group); 3] = [("unpack", unpack::rows), ("read", read::rows), ("http", http::rows)];
-    if !groups.iter().any(|(name, _)| wanted(name)) {
-        return Ok(rows);
+    let groups: [(&str, Group); 4] = [
+        ("pack", pack::rows),
+        ("unpack", unpack::rows),
+        ("read", read::rows),
+        ("http", http::rows),
+    ];
+    let mut groups = groups.iter().filter(|(name, _)| wanted(name)).peekable();
+    if groups.peek().is_none() {
+        return Ok(Vec::new());
     }
     let stage = mounted::Stage::make(&corpus)?;
-    for (_, group) in groups.iter().filter(|(name, _)| wanted(name)) {
+    let mut rows = Vec::new();
+    for (_, group) in groups {
         rows.extend(group(&stage)?);
     }
     Ok(rows)
 }
 
-/// Rows about a packed tree.
+const MEGABYTE: f64 = 1e6;
+
+/// Rows about a tree.
 type Group = fn(&mounted::Stage<'_>) -> Result<Vec<Row>, String>;
 
 fn row(name: &'static str, (peer, ours): (f64, f64), unit: &'static str, goal: f64) -> Row {

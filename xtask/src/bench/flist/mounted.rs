@@ -1,5 +1,6 @@
-//! One tree, mounted in each way that there is: ours by FUSE and by the kernel, the source itself, FUSE peers.
+//! One tree, mounted in each way that there is: ours by FUSE and by the kernel, the source itself, and the peers.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::corpus::Corpus;
+use super::peers::{Format, Packed};
 use super::run::{present, shell};
 
 /// How long a program has to mount.
@@ -23,65 +25,92 @@ pub(super) enum Way {
     Kernel,
     Erofsfuse,
     Squashfuse,
+    Nydusd,
+    Composefs,
+    Rfs,
 }
 
 impl Way {
-    /// Other programs that serve a packed tree through FUSE.
-    pub(super) const PEERS: [Self; 2] = [Self::Erofsfuse, Self::Squashfuse];
+    /// Other programs that serve a packed tree through FUSE, fast enough to read all of it.
+    pub(super) const FUSE_PEERS: [Self; 3] = [Self::Erofsfuse, Self::Squashfuse, Self::Nydusd];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Source => "source",
             Self::Fuse => "ours by FUSE",
             Self::Kernel => "ours by the kernel",
-            Self::Erofsfuse => "erofsfuse",
-            Self::Squashfuse => "squashfuse",
+            Self::Composefs => "composefs by the kernel",
+            peer => peer.peer().map_or("", |(program, _)| program),
         }
     }
 
-    /// The peers that are installed; the others are named.
-    pub(super) fn peers() -> Vec<Self> {
-        let mut peers = Self::PEERS.to_vec();
-        peers.retain(|peer| {
-            let there = present(peer.name());
-            if !there {
-                println!("absent: {}", peer.name());
-            }
-            there
-        });
-        peers
+    /// The program that mounts, and the format that it reads; none for the source and for ours.
+    fn peer(self) -> Option<(&'static str, Format)> {
+        match self {
+            Self::Source | Self::Fuse | Self::Kernel => None,
+            Self::Erofsfuse => Some(("erofsfuse", Format::Erofs)),
+            Self::Squashfuse => Some(("squashfuse", Format::Squashfs)),
+            Self::Nydusd => Some(("nydusd", Format::Nydus)),
+            Self::Composefs => Some(("mount.composefs", Format::Composefs)),
+            Self::Rfs => Some(("rfs", Format::Rfs)),
+        }
     }
 }
 
-/// The corpus, packed in every format.
+/// The corpus, packed by us, and in every format that is asked for.
 pub(super) struct Stage<'c> {
     pub(super) corpus: &'c Corpus,
     work: tempfile::TempDir,
     programs: PathBuf,
+    packed: Packed,
 }
 
 impl<'c> Stage<'c> {
-    /// Packs with `mos` as it is shipped, and makes the images and the archive of the peers that are installed.
+    /// Packs with `mos` as it is shipped.
     pub(super) fn make(corpus: &'c Corpus) -> Result<Self, String> {
         let work = tempfile::tempdir_in(&corpus.folder).map_err(|error| error.to_string())?;
         let programs = std::env::current_dir().map_err(|error| error.to_string())?.join("dist");
-        let stage = Self { corpus, work, programs };
-        let (old, place) = (corpus.old.as_path(), stage.work.path());
-        for name in ["mount", "cache"] {
+        let packed = Packed::below(&work.path().join("peers"));
+        let stage = Self {
+            corpus,
+            work,
+            programs,
+            packed,
+        };
+        for name in ["mount", "cache", "peers"] {
             fs::create_dir(stage.place(name)).map_err(|error| error.to_string())?;
         }
-        let mos = stage.mos();
+        let (mos, place) = (stage.mos(), stage.work.path());
         let pack = "$1 flist pack $2 -o $3/fl --store $3/store --cache $3/cache";
-        shell(pack, &[&mos, old, place], place)?;
-        shell("tar -C $1 -cf - . | zstd -q -3 -T2 -o $2/tar.zst", &[old, place], place)?;
-        if present("mksquashfs") {
-            let line = "mksquashfs $1 $2/squashfs -comp zstd -Xcompression-level 3 -quiet -no-progress";
-            shell(line, &[old, place], place)?;
-        }
-        if present("erofsfuse") && present("mkfs.erofs") {
-            shell("mkfs.erofs -zlz4hc $2/erofs $1", &[old, place], place)?;
-        }
+        shell(pack, &[&mos, &corpus.old, place], place)?;
         Ok(stage)
+    }
+
+    /// The folder of the tree in another format; none when its program is absent or fails.
+    pub(super) fn packed(&self, format: Format) -> Option<PathBuf> {
+        self.packed.folder(format, &self.corpus.old)
+    }
+
+    /// Those of the peers that are here and mount; why another does not is printed.
+    pub(super) fn present(&self, peers: &[Way]) -> Vec<Way> {
+        peers.iter().copied().filter(|peer| self.mounts(*peer)).collect()
+    }
+
+    fn mounts(&self, way: Way) -> bool {
+        let Some((program, format)) = way.peer() else {
+            return true;
+        };
+        if !present(program) {
+            println!("{}: absent, {program} is not installed", way.name());
+            return false;
+        }
+        let mounted = || match self.packed(format) {
+            Some(_) => self.mount(way).map(drop),
+            None => Err("nothing to mount".to_owned()),
+        };
+        mounted()
+            .inspect_err(|why| println!("{}: left out: {why}", way.name()))
+            .is_ok()
     }
 
     /// A name in the stage's folder, which is on the corpus's file system.
@@ -101,32 +130,55 @@ impl<'c> Stage<'c> {
     /// Mounts the tree, and comes back when it is there.
     pub(super) fn mount(&self, way: Way) -> Result<Mounted, String> {
         let directory = self.place("mount");
-        let image = |name: &str| {
-            let mut command = Command::new(way.name());
-            // In the foreground, so that its memory can be looked at.
-            command.arg("-f").arg(self.place(name)).arg(&directory);
-            command
-        };
         let mut command = match way {
-            Way::Source => {
-                let mut command = Command::new("mount");
-                command.arg("--bind").arg(&self.corpus.old).arg(&directory);
-                command
-            }
+            Way::Source => command("mount", [Path::new("--bind"), &self.corpus.old, &directory]),
             Way::Fuse => self.myfs(&self.store(), &["--how", "fuse"]),
             Way::Kernel => {
                 let mut command = self.myfs(&self.store(), &["--how", "kernel", "--prefetch-all", "--cache"]);
                 command.arg(self.place("cache"));
                 command
             }
-            Way::Erofsfuse => image("erofs"),
-            Way::Squashfuse => image("squashfs"),
+            peer => self.peer(peer, &directory)?,
         };
         let serves = match way {
-            Way::Source | Way::Kernel => Serves::Kernel,
-            Way::Fuse | Way::Erofsfuse | Way::Squashfuse => Serves::Program,
+            Way::Source | Way::Kernel | Way::Composefs => Serves::Kernel,
+            _ => Serves::Program,
         };
         Mounted::start(&mut command, serves, directory)
+    }
+
+    /// Another program that mounts here. One that serves by itself stays in the foreground, so that it can be waited for.
+    fn peer(&self, way: Way, directory: &Path) -> Result<Command, String> {
+        let (program, format) = way.peer().ok_or("no peer")?;
+        let folder = self.packed(format).ok_or("nothing to mount")?;
+        let image = folder.join("image");
+        let mut wanted = match way {
+            Way::Nydusd => {
+                let config = folder.join("nydusd.json");
+                fs::write(&config, nydusd(&folder.join("blobs"))).map_err(|error| error.to_string())?;
+                let mut command = command(program, [Path::new("--log-level"), Path::new("error")]);
+                command.arg("--config").arg(config).arg("--bootstrap").arg(&image);
+                command.arg("--mountpoint");
+                command
+            }
+            Way::Composefs => {
+                let mut basedir = OsString::from("basedir=");
+                basedir.push(folder.join("objects"));
+                command(program, [Path::new("-o"), Path::new(&basedir), &image])
+            }
+            Way::Rfs => {
+                // Each time with nothing in it.
+                let cache = self.place("rfs-cache");
+                let _ = fs::remove_dir_all(&cache);
+                command(
+                    program,
+                    [Path::new("mount"), Path::new("-m"), &image, Path::new("-c"), &cache],
+                )
+            }
+            _ => command(program, [Path::new("-f"), &image]),
+        };
+        wanted.arg(directory);
+        Ok(wanted)
     }
 
     /// Our program, with this store.
@@ -136,6 +188,26 @@ impl<'c> Stage<'c> {
         command.args(["--store", store]).args(options);
         command
     }
+}
+
+fn command<'p>(program: &str, arguments: impl IntoIterator<Item = &'p Path>) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments.into_iter().map(Path::as_os_str));
+    command
+}
+
+/// The settings of nydusd: blobs in a folder, no cache of its own.
+fn nydusd(blobs: &Path) -> String {
+    serde_json::json!({
+        "device": {
+            "backend": { "type": "localfs", "config": { "dir": blobs } },
+            "cache": { "type": "" },
+        },
+        "mode": "direct",
+        "digest_validate": false,
+        "iostats_files": false,
+    })
+    .to_string()
 }
 
 /// Who answers once a tree is mounted.

@@ -11,33 +11,11 @@ use mos_tree::directory::{self, Options};
 
 use super::super::{Row, alternate};
 use super::corpus::Corpus;
-use super::row;
-use super::run::{Measured, evict, present, program, shell, usage};
+use super::mounted::Stage;
+use super::peers::Format;
+use super::run::{Measured, evict, program, shell, usage};
+use super::{MEGABYTE, row};
 
-/// Other ways to store a tree: name, program, shell line with the tree as `$1` and the place to write to as `$2`.
-const OTHERS: [(&str, &str, &str); 5] = [
-    (
-        "squashfs, zstd -3",
-        "mksquashfs",
-        "mksquashfs $1 $2/x -comp zstd -Xcompression-level 3 -quiet -no-progress",
-    ),
-    ("erofs, lz4hc", "mkfs.erofs", "mkfs.erofs -zlz4hc $2/x $1"),
-    (
-        "restic",
-        "restic",
-        "export RESTIC_PASSWORD=x; restic init -q -r $2/r && restic backup -q --no-cache -r $2/r $1",
-    ),
-    (
-        "ostree, archive",
-        "ostree",
-        "ostree init --repo=$2/r --mode=archive && ostree commit --repo=$2/r -b x $1",
-    ),
-    ("casync, zstd", "casync", CASYNC),
-];
-const TAR: &str = "tar -C $1 -cf - . | zstd -q -3 -T2 -o $2/x.tar.zst";
-const CASYNC: &str = "casync make --compression=zstd --store=$2/s.castr $2/$(basename $1).caidx $1";
-
-const MEGABYTE: f64 = 1e6;
 /// The tree that the goals for metadata are set for.
 const ENTRIES: f64 = 21_600.0;
 
@@ -114,7 +92,7 @@ impl Bench<'_> {
     fn tar_cold(&self) -> Result<Measured, String> {
         evict(&self.corpus.old)?;
         let place = self.fresh("tar")?;
-        shell(TAR, &[&self.corpus.old, &place], &place)
+        shell(Format::Tar.line(), &[&self.corpus.old, &place], &place)
     }
 
     fn ours_cold(&self) -> Result<Measured, String> {
@@ -128,16 +106,22 @@ impl Bench<'_> {
     }
 }
 
-pub(super) fn rows(corpus: &Corpus) -> Result<Vec<Row>, String> {
+pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, String> {
+    let corpus = stage.corpus;
     let work = tempfile::tempdir_in(&corpus.folder).map_err(|error| error.to_string())?;
     let bench = Bench { corpus, work };
     let mut rows = first(&bench)?;
     rows.push(again(&bench)?);
-    match present("casync") {
-        true => rows.push(upgrade(&bench)?),
-        false => println!("absent: casync"),
+    if let Some(casync) = stage.packed(Format::Casync) {
+        match upgrade(&bench, &casync) {
+            Ok(row) => rows.push(row),
+            Err(why) => println!("casync, the second version: {why}"),
+        }
     }
-    others(&bench)?;
+    // The others are printed for their figures.
+    for format in Format::ALL {
+        stage.packed(format);
+    }
     Ok(rows)
 }
 
@@ -186,33 +170,15 @@ fn again(bench: &Bench<'_>) -> Result<Row, String> {
 }
 
 /// What the second version adds to the stores that hold the first.
-fn upgrade(bench: &Bench<'_>) -> Result<Row, String> {
-    let place = bench.fresh("casync")?;
-    shell(CASYNC, &[&bench.corpus.old, &place], &place)?;
-    let before = (bench.bytes("casync")?, bench.bytes("ours/store")?);
-    shell(CASYNC, &[&bench.corpus.new, &place], &place)?;
+fn upgrade(bench: &Bench<'_>, casync: &Path) -> Result<Row, String> {
+    let megabytes = |place: &Path| Ok::<_, String>(usage(place)?.0 as f64 / MEGABYTE);
+    let before = (megabytes(casync)?, bench.bytes("ours/store")?);
+    shell(Format::Casync.line(), &[&bench.corpus.new, casync], casync)?;
     bench.ours(&bench.corpus.new, "new.fl", Some("old.fl"))?;
     let after = (
-        bench.bytes("casync")?,
+        megabytes(casync)?,
         bench.bytes("ours/store")? + bench.bytes("ours/new.fl")?,
     );
     let added = (after.0 - before.0, after.1 - before.1);
     Ok(row("bytes added by an upgrade / casync", added, "MB", 0.92))
-}
-
-/// Prints what else there is, one run each; programs that are not installed are named.
-fn others(bench: &Bench<'_>) -> Result<(), String> {
-    for (name, program, line) in OTHERS {
-        if !present(program) {
-            println!("{name}: absent, {program} is not installed");
-            continue;
-        }
-        let place = bench.fresh("other")?;
-        let measured = shell(line, &[&bench.corpus.old, &place], &place)?;
-        let (bytes, objects) = usage(&place)?;
-        let (seconds, memory) = (measured.time.as_secs_f64(), measured.memory as f64 / MEGABYTE);
-        let megabytes = bytes as f64 / MEGABYTE;
-        println!("{name}: {seconds:.1} s, {memory:.0} MB of memory, {megabytes:.1} MB in {objects} files");
-    }
-    Ok(())
 }

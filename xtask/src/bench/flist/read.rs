@@ -18,11 +18,46 @@ struct Content {
     places: Vec<Place>,
 }
 
-/// A workload: what is done with a mount, and whether mounting counts.
-struct Load<'l> {
-    name: &'l str,
-    with_mount: bool,
-    run: &'l dyn Fn(&Mounted) -> Result<(), String>,
+/// What is done with a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Load {
+    /// The mounting counts, too.
+    MountAndWalk,
+    Walk,
+    Start,
+    All,
+    Random,
+}
+
+impl Load {
+    fn name(self) -> &'static str {
+        match self {
+            Self::MountAndWalk => "mount, walk and stat",
+            Self::Walk => "walk and stat",
+            Self::Start => "start of 300 files",
+            Self::All => "read all",
+            Self::Random => "random 4 KiB",
+        }
+    }
+
+    fn run(self, mounted: &Mounted, content: &Content) -> Result<(), String> {
+        let tree = &mounted.directory;
+        match self {
+            Self::MountAndWalk | Self::Walk => stat_all(tree),
+            Self::Start => read(tree, &content.start),
+            Self::All => read(tree, &content.all),
+            Self::Random => read_places(tree, &content.places),
+        }
+    }
+}
+
+/// A row: our way with a workload against one other, or the best of several that are there.
+struct Against<'l> {
+    name: &'static str,
+    ours: Way,
+    peers: &'l [Way],
+    goal: f64,
+    load: Load,
 }
 
 pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, String> {
@@ -36,98 +71,107 @@ pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, String> {
         places: places(&listed),
         all: listed.into_iter().map(|file| file.0).collect(),
     };
-    let peers = Way::peers();
-    let mut rows = fuse(stage, &content, &peers)?;
-    rows.extend(kernel(stage, &content)?);
+    let mut rows = vec![memory(stage, &content)?];
+    rows.extend(cold_caches(stage, &content)?);
     rows.extend(again(stage, &content)?);
     Ok(rows)
 }
 
-/// Ours by FUSE against the best of the others by FUSE.
-fn fuse(stage: &Stage<'_>, content: &Content, peers: &[Way]) -> Result<Vec<Row>, String> {
-    let loads = [
-        (
+fn cold_caches(stage: &Stage<'_>, content: &Content) -> Result<Vec<Row>, String> {
+    let fuse = stage.present(&Way::FUSE_PEERS);
+    // Where nydusd is missing, the best of the others stands in for it; the source for composefs.
+    let nydusd = match fuse.contains(&Way::Nydusd) {
+        true => vec![Way::Nydusd],
+        false => fuse.clone(),
+    };
+    let composefs = match stage.present(&[Way::Composefs]) {
+        none if none.is_empty() => vec![Way::Source],
+        composefs => composefs,
+    };
+    let against = |name, ours, load, peers, goal| {
+        let row = Against {
+            name,
+            ours,
+            peers,
+            goal,
+            load,
+        };
+        compare(stage, content, &row)
+    };
+    let source: &[Way] = &[Way::Source];
+    let rows = [
+        against(
             "FUSE: mount, walk and stat, cold / best peer",
-            Load {
-                name: "mount, walk and stat",
-                with_mount: true,
-                run: &|mounted| stat_all(&mounted.directory),
-            },
-        ),
-        (
+            Way::Fuse,
+            Load::MountAndWalk,
+            &fuse[..],
+            1.0,
+        )?,
+        against(
             "FUSE: start of 300 files, cold / best peer",
-            Load {
-                name: "start of 300 files",
-                with_mount: false,
-                run: &|mounted| read(&mounted.directory, &content.start),
-            },
-        ),
-        (
-            "FUSE: read all, cold / best peer",
-            Load {
-                name: "read all",
-                with_mount: false,
-                run: &|mounted| read(&mounted.directory, &content.all),
-            },
-        ),
-        (
-            "FUSE: 2,000 random 4 KiB, cold / best peer",
-            Load {
-                name: "random 4 KiB",
-                with_mount: false,
-                run: &|mounted| read_places(&mounted.directory, &content.places),
-            },
-        ),
+            Way::Fuse,
+            Load::Start,
+            &fuse,
+            1.0,
+        )?,
+        against("FUSE: read all, cold / nydusd", Way::Fuse, Load::All, &nydusd, 1.0)?,
+        against(
+            "FUSE: 2,000 random 4 KiB, cold / nydusd",
+            Way::Fuse,
+            Load::Random,
+            &nydusd,
+            1.0,
+        )?,
+        against(
+            "kernel: walk and stat, cold / source bind",
+            Way::Kernel,
+            Load::Walk,
+            source,
+            1.1,
+        )?,
+        against(
+            "kernel: start of 300 files, cold / composefs",
+            Way::Kernel,
+            Load::Start,
+            &composefs,
+            1.0,
+        )?,
+        against(
+            "kernel: read all, cold / source bind",
+            Way::Kernel,
+            Load::All,
+            source,
+            1.05,
+        )?,
+        against(
+            "kernel: 2,000 random 4 KiB, cold / composefs",
+            Way::Kernel,
+            Load::Random,
+            &composefs,
+            1.1,
+        )?,
     ];
-    let ways: Vec<Way> = [Way::Fuse].iter().chain(peers).copied().collect();
-    let mut rows = vec![memory(stage, content)?];
-    for (name, load) in loads {
-        let times = all(stage, &ways, &load)?;
-        match times[1..].iter().copied().reduce(f64::min) {
-            Some(best) => rows.push(row(name, (best, times[0]), "ms", 1.0)),
-            None => println!("no FUSE peer: nothing to compare `{}` with", load.name),
-        }
-    }
-    Ok(rows)
+    Ok(rows.into_iter().flatten().collect())
 }
 
-/// Ours by the kernel against the directory itself.
-fn kernel(stage: &Stage<'_>, content: &Content) -> Result<Vec<Row>, String> {
-    let loads: [(&'static str, f64, Load<'_>); 3] = [
-        (
-            "kernel: walk and stat, cold / source bind",
-            1.1,
-            Load {
-                name: "walk and stat",
-                with_mount: false,
-                run: &|mounted| stat_all(&mounted.directory),
-            },
-        ),
-        (
-            "kernel: start of 300 files, cold / source bind",
-            1.1,
-            Load {
-                name: "start of 300 files",
-                with_mount: false,
-                run: &|mounted| read(&mounted.directory, &content.start),
-            },
-        ),
-        (
-            "kernel: read all, cold / source bind",
-            1.05,
-            Load {
-                name: "read all",
-                with_mount: false,
-                run: &|mounted| read(&mounted.directory, &content.all),
-            },
-        ),
-    ];
-    let mut rows = Vec::new();
-    for (name, goal, load) in loads {
-        let times = all(stage, &[Way::Source, Way::Kernel], &load)?;
-        rows.push(row(name, (times[0], times[1]), "ms", goal));
+/// The row, and all times printed, because a row shows only two of them. No row when no peer is there.
+fn compare(stage: &Stage<'_>, content: &Content, wanted: &Against<'_>) -> Result<Option<Row>, String> {
+    let load = wanted.load;
+    let ways: Vec<Way> = [wanted.ours].iter().chain(wanted.peers).copied().collect();
+    let times = alternately(&ways, |way| cold(stage, content, way, load));
+    let shown = ways.iter().zip(&times).map(|(way, time)| match time {
+        Ok(time) => format!("{} {time:.0} ms", way.name()),
+        Err(why) => format!("{} failed ({why})", way.name()),
+    });
+    println!("{}: {}", load.name(), shown.collect::<Vec<_>>().join(", "));
+    let ours = times[0].clone()?;
+    match times[1..].iter().flatten().copied().reduce(f64::min) {
+        Some(best) => Ok(Some(row(wanted.name, (best, ours), "ms", wanted.goal))),
+        None => {
+            println!("{}: no peer", wanted.name);
+            Ok(None)
+        }
     }
-    Ok(rows)
 }
 
 /// Everything once more, while it is in the page cache.
@@ -144,9 +188,10 @@ fn again(stage: &Stage<'_>, content: &Content) -> Result<Vec<Row>, String> {
             read(&mounted.directory, &content.all)?;
             Ok(begin.elapsed())
         };
-        let times = alternately(&[Way::Source, way], warm)?;
+        let times = alternately(&[Way::Source, way], warm);
+        let [source, ours] = [times[0].clone()?, times[1].clone()?];
         // At 0.95 of the rate at least.
-        rows.push(row(name, (times[0], times[1]), "ms", 1.0 / 0.95));
+        rows.push(row(name, (source, ours), "ms", 1.0 / 0.95));
     }
     Ok(rows)
 }
@@ -165,36 +210,29 @@ fn memory(stage: &Stage<'_>, content: &Content) -> Result<Row, String> {
     ))
 }
 
-/// The medians of a workload with cold caches, in milliseconds, of several ways; printed, because a row shows only two.
-fn all(stage: &Stage<'_>, ways: &[Way], load: &Load<'_>) -> Result<Vec<f64>, String> {
-    let times = alternately(ways, |way| cold(stage, way, load))?;
-    let shown = ways
-        .iter()
-        .zip(&times)
-        .map(|(way, time)| format!("{} {time:.0} ms", way.name()));
-    println!("{}: {}", load.name, shown.collect::<Vec<_>>().join(", "));
-    Ok(times)
-}
-
-fn cold(stage: &Stage<'_>, way: Way, load: &Load<'_>) -> Result<Duration, String> {
+fn cold(stage: &Stage<'_>, content: &Content, way: Way, load: Load) -> Result<Duration, String> {
     drop_caches()?;
     let mut begin = Instant::now();
     let mounted = stage.mount(way)?;
-    if !load.with_mount {
+    if load != Load::MountAndWalk {
         drop_caches()?;
         begin = Instant::now();
     }
-    (load.run)(&mounted)?;
+    load.run(&mounted, content)?;
     Ok(begin.elapsed())
 }
 
-/// The medians of several ways that take turns.
-fn alternately(ways: &[Way], mut once: impl FnMut(Way) -> Result<Duration, String>) -> Result<Vec<f64>, String> {
-    let mut times = vec![Vec::new(); ways.len()];
+/// The median of each of several ways that take turns, in milliseconds, or why one failed: it is not tried again.
+fn alternately(ways: &[Way], mut once: impl FnMut(Way) -> Result<Duration, String>) -> Vec<Result<f64, String>> {
+    let mut times: Vec<Result<Vec<Duration>, String>> = vec![Ok(Vec::new()); ways.len()];
     for _ in 0..RUNS {
         for (way, times) in ways.iter().zip(&mut times) {
-            times.push(once(*way)?);
+            let Ok(done) = times else { continue };
+            match once(*way) {
+                Ok(time) => done.push(time),
+                Err(why) => *times = Err(why),
+            }
         }
     }
-    Ok(times.into_iter().map(median).collect())
+    times.into_iter().map(|times| times.map(median)).collect()
 }

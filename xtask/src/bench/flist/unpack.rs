@@ -6,27 +6,32 @@ use std::time::Duration;
 
 use super::super::{Row, alternate};
 use super::mounted::Stage;
+use super::peers::Format;
 use super::row;
-use super::run::{evict, present, shell};
+use super::run::{evict, shell};
 
 /// Shell lines: the packed tree is `$1`, the place to unpack to `$2`.
 const UNSQUASHFS: &str = "unsquashfs -q -n -d $2 $1";
 const TAR: &str = "mkdir $2 && zstd -q -d -c $1 | tar -C $2 -xf -";
 
 pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, String> {
+    let peers = [
+        ("unpack, synced / unsquashfs", UNSQUASHFS, Format::Squashfs),
+        ("unpack, synced / zstd -d and tar -x", TAR, Format::Tar),
+    ];
     let mut rows = Vec::new();
-    match present("unsquashfs") {
-        true => rows.push(against(stage, "unpack, synced / unsquashfs", UNSQUASHFS, "squashfs")?),
-        false => println!("absent: unsquashfs"),
+    for (name, line, format) in peers {
+        if let Some(folder) = stage.packed(format) {
+            rows.push(against(stage, name, line, &folder.join("image"))?);
+        }
     }
-    rows.push(against(stage, "unpack, synced / zstd -d and tar -x", TAR, "tar.zst")?);
     Ok(rows)
 }
 
-fn against(stage: &Stage<'_>, name: &'static str, line: &str, packed: &str) -> Result<Row, String> {
+fn against(stage: &Stage<'_>, name: &'static str, line: &str, packed: &Path) -> Result<Row, String> {
     let peer = || {
-        let (packed, target) = (stage.place(packed), stage.place("unpacked"));
-        once(line, &[&packed, &target], &packed, &target)
+        let target = stage.place("unpacked");
+        once(line, &[packed, &target], packed, &target)
     };
     let ours = || {
         let (store, target) = (stage.place("store"), stage.place("unpacked"));
