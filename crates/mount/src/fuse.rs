@@ -22,6 +22,7 @@ use fuser::{
 
 use crate::ahead::Ahead;
 use crate::content;
+use crate::given_up::GivenUp;
 use crate::index::{Index, Node, NodeId};
 use crate::objects::Objects;
 use crate::opened::{Opened, Served};
@@ -54,6 +55,8 @@ pub(crate) struct ImageFs {
     pub(crate) workers: Workers,
     /// Answer reads at once, because nothing they need is far away.
     pub(crate) at_once: bool,
+    /// What did not come in time.
+    pub(crate) given_up: Arc<GivenUp>,
     pub(crate) ahead: Ahead,
     /// Others than the one who mounts are let in.
     pub(crate) others: bool,
@@ -104,9 +107,18 @@ impl ImageFs {
         if self.at_once {
             return answer(reply, content.read(id, offset..end).as_deref());
         }
+        if self.given_up.has(id, &(offset..end)) {
+            return answer(reply, None);
+        }
+        let given_up = self.given_up.clone();
         self.workers.submit(
             Box::new(move || content.read(id, offset..end)),
-            Box::new(move |bytes| answer(reply, bytes)),
+            Box::new(move |bytes| {
+                if bytes.is_none() {
+                    given_up.note(id, offset..end);
+                }
+                answer(reply, bytes);
+            }),
         );
     }
 

@@ -23,7 +23,7 @@ const SOCKET: u32 = 0o140_000;
 const DIRECTORY_SIZE: u64 = 4096;
 
 /// An inode's place in the index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodeId(u32);
 
 impl NodeId {

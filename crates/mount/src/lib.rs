@@ -27,6 +27,7 @@ mod content;
 pub mod daemon;
 mod error;
 mod fuse;
+mod given_up;
 mod index;
 mod kernel;
 mod mounted;

@@ -143,6 +143,7 @@ impl Job<'_> {
             opened: Opened::default(),
             workers: Workers::new(self.options.wait),
             at_once: self.options.local_store,
+            given_up: Arc::default(),
             ahead: Ahead::default(),
             others: self.options.allow_other,
             trace: trace.transpose()?,

@@ -22,8 +22,8 @@ use rustix::process::Signal;
 
 /// What the mounts of these tests are told by `--wait`, in seconds.
 const WAIT: &str = "1";
-/// What one read may take: the kernel asks twice for a page that did not come, and the machine is busy.
-const BOUND: Duration = Duration::from_secs(5);
+/// What one file may take: two reads, the second of which waits, and the machine is busy.
+const BOUND: Duration = Duration::from_secs(4);
 /// When a store that fell silent is asked again at the latest (10 s), and some time for a busy machine.
 const RECOVERY: Duration = Duration::from_secs(15);
 /// Readers at the same time.

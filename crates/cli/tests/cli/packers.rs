@@ -395,4 +395,27 @@ fn a_node_mounts_both_flists_of_its_release_and_looks_at_its_devices_again() {
     // What is mounted is left alone.
     let again = String::from_utf8(run(&mut kernel_files(here, &node)).stdout).unwrap();
     assert_eq!(again.matches("mounted already").count(), 2, "{again}");
+    // A program that died leaves a mount of which the kernel still knows the names. It is replaced.
+    // (What is local as a whole has no program.)
+    let killed = kill_daemons(here);
+    assert!(killed > 0);
+    assert!(fs::read_dir(&places[1]).is_ok());
+    let anew = String::from_utf8(run(&mut kernel_files(here, &node)).stdout).unwrap();
+    assert_eq!(anew.matches("is mounted at").count(), killed, "{anew}");
+    assert_eq!(fs::read(places[1].join("wifi/one.bin")).unwrap(), [7; 5000]);
+}
+
+/// Kills what serves mounts below a folder, and says how many that were.
+fn kill_daemons(here: &Path) -> usize {
+    let mut killed = 0;
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let pid = process.file_name().to_string_lossy().into_owned();
+        if line.contains("\0mount\0") && line.contains(&here.display().to_string()) {
+            run(Command::new("kill").args(["-KILL", &pid]));
+            killed += 1;
+        }
+    }
+    killed
 }
