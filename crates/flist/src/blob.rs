@@ -13,6 +13,8 @@ use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::frame::Encoding;
+#[cfg(feature = "pack")]
+use crate::table::BlobIndex;
 
 /// Bytes of the footer: one small range request tells where the index is.
 pub const FOOTER_LENGTH: u64 = 64;
@@ -72,12 +74,24 @@ const _: () = assert!(size_of::<RawFooter>() as u64 == FOOTER_LENGTH);
 
 /// Reads the index at the end of a blob; says what is wrong with it.
 pub(crate) fn parse_index(blob: &[u8]) -> Result<Vec<IndexedFrame>, &'static str> {
-    let (body, footer) = RawFooter::ref_from_suffix(blob).map_err(|_| "too short for a footer")?;
+    parse_tail(blob, 0)
+}
+
+/// As [`parse_index`], of the end of a blob: `tail` begins at byte `at`, before the index or where it begins.
+pub(crate) fn parse_tail(tail: &[u8], at: u64) -> Result<Vec<IndexedFrame>, &'static str> {
+    let (body, footer) = RawFooter::ref_from_suffix(tail).map_err(|_| "too short for a footer")?;
     if footer.magic != MAGIC {
         return Err("no footer at its end");
     }
     let start = usize::try_from(footer.index.get()).map_err(|_| "an index beyond its end")?;
-    let index = body.get(start..).ok_or("an index beyond its end")?;
+    let index = footer
+        .index
+        .get()
+        .checked_sub(at)
+        .and_then(|skip| usize::try_from(skip).ok());
+    let index = index
+        .and_then(|skip| body.get(skip..))
+        .ok_or("an index beyond its end")?;
     if blake3::hash(index) != footer.digest {
         return Err("an index that does not match its digest");
     }
@@ -169,8 +183,8 @@ impl BlobWriter {
         self.bytes.len()
     }
 
-    /// The whole blob.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    /// The whole blob, and where its index is.
+    pub(crate) fn finish(mut self) -> (Vec<u8>, BlobIndex) {
         let start = self.bytes.len();
         for frame in &self.frames {
             let raw = RawFrame {
@@ -199,7 +213,11 @@ impl BlobWriter {
             digest: *blake3::hash(&self.bytes[start..]).as_bytes(),
         };
         self.bytes.extend_from_slice(footer.as_bytes());
-        self.bytes
+        let index = BlobIndex {
+            start: start as u64,
+            digest: Digest::of(&self.bytes[start..]),
+        };
+        (self.bytes, index)
     }
 }
 
@@ -224,7 +242,13 @@ mod tests {
             };
             writer.push(Encoding::Stored, text, text.len() as u32, &[chunk]);
         }
-        writer.finish()
+        let (blob, index) = writer.finish();
+        assert!(index.digest.matches(&blob[index.start as usize..]));
+        assert_eq!(
+            parse_tail(&blob[index.start as usize..], index.start),
+            parse_index(&blob)
+        );
+        blob
     }
 
     #[test]

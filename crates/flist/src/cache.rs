@@ -1,7 +1,9 @@
 //! Decoded frames that are kept for a while, each fetched and decoded once however many threads want it.
 //!
 //! A frame that was fetched along with another is kept as it came and decoded by whoever wants it first, or by a thread
-//! that would otherwise wait for another frame: one request brings work for every thread. What was used longest ago goes first when there is too much.
+//! that would otherwise wait for another frame: one request brings work for every thread. Of a frame that was read at one
+//! place only its beginning may be decoded; the rest is, when somebody wants it. What was used longest ago goes first
+//! when there is too much.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -31,13 +33,34 @@ enum Slot {
     Busy,
     /// Fetched along; when it was put here.
     Stored(u64, Arc<Vec<u8>>),
+    /// Its beginning is decoded, and the rest is still here as it came; when it was last used.
+    Begun(u64, Arc<Vec<u8>>, Arc<Vec<u8>>),
     /// Decoded; when it was last used.
     Plain(u64, Arc<Vec<u8>>),
 }
 
+impl Slot {
+    /// Bytes that it holds.
+    fn len(&self) -> usize {
+        match self {
+            Self::Busy => 0,
+            Self::Stored(_, bytes) | Self::Plain(_, bytes) => bytes.len(),
+            Self::Begun(_, stored, plain) => stored.len() + plain.len(),
+        }
+    }
+
+    /// When it was last used.
+    fn used(&mut self) -> Option<&mut u64> {
+        match self {
+            Self::Busy => None,
+            Self::Stored(used, _) | Self::Plain(used, _) | Self::Begun(used, ..) => Some(used),
+        }
+    }
+}
+
 /// What to do about a frame.
 pub(crate) enum Claim {
-    /// Use it.
+    /// Use it; it has as many bytes as were asked for.
     Plain(Arc<Vec<u8>>),
     /// Decode it. When it is another frame than the one that was asked for, ask again afterwards.
     Stored(Arc<Vec<u8>>, Ticket),
@@ -63,24 +86,38 @@ impl Cache {
         })
     }
 
-    /// Asks for a frame; decodes those behind it or waits while another thread brings it. `along` says which frames to fetch with it, given a
-    /// test for those that are here or on their way.
-    pub(crate) fn claim(self: &Arc<Self>, frame: u32, along: impl FnOnce(&dyn Fn(u32) -> bool) -> Vec<u32>) -> Claim {
+    /// Asks for the first `need` plain bytes of a frame; decodes frames behind it or waits while another thread brings it. `along` says which frames to fetch with it, given a test for those that are
+    /// here or on their way.
+    pub(crate) fn claim(
+        self: &Arc<Self>,
+        frame: u32,
+        need: usize,
+        along: impl FnOnce(&dyn Fn(u32) -> bool) -> Vec<u32>,
+    ) -> Claim {
         let mut state = self.lock();
         loop {
             match state.slots.get(&frame) {
                 Some(Slot::Busy) => {
                     let next = state.stored.range(frame..).next().copied();
-                    if let Some(next) = next {
-                        let stored = state.take(next);
+                    if let Some((next, stored)) = next.and_then(|next| Some((next, state.take_stored(next)?))) {
                         return Claim::Stored(stored, self.ticket(&mut state, next));
                     }
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
-                Some(Slot::Plain(..)) => return Claim::Plain(state.touch(frame)),
-                Some(Slot::Stored(..)) => {
-                    let stored = state.take(frame);
-                    return Claim::Stored(stored, self.ticket(&mut state, frame));
+                Some(Slot::Plain(_, plain)) => {
+                    let plain = plain.clone();
+                    state.touch(frame);
+                    return Claim::Plain(plain);
+                }
+                Some(Slot::Begun(_, _, plain)) if plain.len() >= need => {
+                    let plain = plain.clone();
+                    state.touch(frame);
+                    return Claim::Plain(plain);
+                }
+                Some(_) => {
+                    if let Some(stored) = state.take_stored(frame) {
+                        return Claim::Stored(stored, self.ticket(&mut state, frame));
+                    }
                 }
                 None => {
                     let more = along(&|other| other == frame || state.slots.contains_key(&other));
@@ -95,7 +132,7 @@ impl Cache {
     pub(crate) fn forget(&self, which: impl Fn(u32) -> bool) {
         let mut state = self.lock();
         let here: Vec<u32> = state.uses.values().copied().filter(|frame| which(*frame)).collect();
-        here.into_iter().for_each(|frame| drop(state.take(frame)));
+        here.into_iter().for_each(|frame| drop(state.remove(frame)));
     }
 
     fn ticket(self: &Arc<Self>, state: &mut State, frame: u32) -> Ticket {
@@ -121,20 +158,25 @@ impl Ticket {
 
     /// Hands in the plain bytes.
     pub(crate) fn plain(self, bytes: Arc<Vec<u8>>) {
-        self.fulfil(bytes, Slot::Plain);
+        self.fulfil(|now| Slot::Plain(now, bytes));
     }
 
     /// Hands in the bytes as they came, to be decoded by who wants them.
     pub(crate) fn stored(self, bytes: Vec<u8>) {
-        self.fulfil(Arc::new(bytes), Slot::Stored);
+        self.fulfil(|now| Slot::Stored(now, Arc::new(bytes)));
     }
 
-    fn fulfil(mut self, bytes: Arc<Vec<u8>>, slot: fn(u64, Arc<Vec<u8>>) -> Slot) {
+    /// Hands in the beginning of the plain bytes, and all as they came, to be decoded by who wants more.
+    pub(crate) fn begun(self, stored: Vec<u8>, plain: Arc<Vec<u8>>) {
+        self.fulfil(|now| Slot::Begun(now, Arc::new(stored), plain));
+    }
+
+    fn fulfil(mut self, slot: impl FnOnce(u64) -> Slot) {
         self.done = true;
         let mut state = self.cache.lock();
-        state.bytes += bytes.len();
         let now = state.tick(self.frame);
-        let slot = slot(now, bytes);
+        let slot = slot(now);
+        state.bytes += slot.len();
         if let Slot::Stored(..) = slot {
             state.stored.insert(self.frame);
         }
@@ -160,34 +202,42 @@ impl State {
         self.clock
     }
 
-    /// The plain bytes of a frame that is here, now used last.
-    fn touch(&mut self, frame: u32) -> Arc<Vec<u8>> {
-        let bytes = self.take(frame);
-        self.bytes += bytes.len();
+    /// Notes that a frame is used now.
+    fn touch(&mut self, frame: u32) {
+        let Some(before) = self.slots.get_mut(&frame).and_then(Slot::used).map(|used| *used) else {
+            return;
+        };
+        self.uses.remove(&before);
         let now = self.tick(frame);
-        self.slots.insert(frame, Slot::Plain(now, bytes.clone()));
-        bytes
+        if let Some(used) = self.slots.get_mut(&frame).and_then(Slot::used) {
+            *used = now;
+        }
     }
 
-    /// Takes a frame's bytes out; nothing when it has none.
-    fn take(&mut self, frame: u32) -> Arc<Vec<u8>> {
-        match self.slots.remove(&frame) {
-            Some(Slot::Stored(used, bytes) | Slot::Plain(used, bytes)) => {
-                self.uses.remove(&used);
-                self.stored.remove(&frame);
-                self.bytes -= bytes.len();
-                bytes
-            }
-            Some(Slot::Busy) | None => Arc::default(),
+    /// Takes a frame out as it came; none when it is not here, or not in this form any more.
+    fn take_stored(&mut self, frame: u32) -> Option<Arc<Vec<u8>>> {
+        match self.remove(frame)? {
+            Slot::Stored(_, stored) | Slot::Begun(_, stored, _) => Some(stored),
+            Slot::Plain(..) | Slot::Busy => None,
         }
+    }
+
+    fn remove(&mut self, frame: u32) -> Option<Slot> {
+        let mut slot = self.slots.remove(&frame)?;
+        if let Some(used) = slot.used() {
+            self.uses.remove(used);
+        }
+        self.stored.remove(&frame);
+        self.bytes -= slot.len();
+        Some(slot)
     }
 
     fn shrink(&mut self, limit: usize) {
         while self.bytes > limit && self.uses.len() > 1 {
-            let Some((_, oldest)) = self.uses.pop_first() else {
+            let Some(oldest) = self.uses.values().next().copied() else {
                 return;
             };
-            self.take(oldest);
+            self.remove(oldest);
         }
     }
 }
@@ -197,7 +247,7 @@ mod tests {
     use super::*;
 
     fn fetch(cache: &Arc<Cache>, frame: u32, more: &[u32]) -> Vec<Ticket> {
-        match cache.claim(frame, |_| more.to_vec()) {
+        match cache.claim(frame, 1, |_| more.to_vec()) {
             Claim::Fetch(tickets) => tickets,
             _ => panic!("frame {frame} is here"),
         }
@@ -211,9 +261,9 @@ mod tests {
                 ticket.plain(Arc::new(vec![0; 50]));
             }
             // Asked for again and again, so the others go.
-            assert!(matches!(cache.claim(0, |_| vec![]), Claim::Plain(_)));
+            assert!(matches!(cache.claim(0, 1, |_| vec![]), Claim::Plain(_)));
         }
-        assert!(matches!(cache.claim(2, |_| vec![]), Claim::Plain(_)));
+        assert!(matches!(cache.claim(2, 1, |_| vec![]), Claim::Plain(_)));
         assert_eq!(fetch(&cache, 1, &[]).len(), 1);
         assert_eq!(cache.lock().bytes, 100);
     }
@@ -226,7 +276,7 @@ mod tests {
         }
         let busy = fetch(&cache, 3, &[]);
         cache.forget(|frame| frame != 2);
-        assert!(matches!(cache.claim(2, |_| vec![]), Claim::Plain(_)));
+        assert!(matches!(cache.claim(2, 1, |_| vec![]), Claim::Plain(_)));
         assert_eq!(fetch(&cache, 1, &[]).len(), 1);
         assert_eq!((cache.lock().bytes, busy.len()), (10, 1));
     }
@@ -238,7 +288,7 @@ mod tests {
         drop(tickets.pop());
         tickets.pop().unwrap().stored(vec![8; 10]);
         tickets.pop().unwrap().plain(Arc::new(vec![7; 20]));
-        let Claim::Stored(bytes, ticket) = cache.claim(8, |_| vec![]) else {
+        let Claim::Stored(bytes, ticket) = cache.claim(8, 1, |_| vec![]) else {
             panic!("it is stored");
         };
         assert_eq!((bytes.len(), ticket.frame()), (10, 8));
@@ -253,15 +303,30 @@ mod tests {
         let mut tickets = fetch(&cache, 7, &[8, 9]);
         tickets.pop().unwrap().stored(vec![9; 10]);
         tickets.pop().unwrap().stored(vec![8; 10]);
-        let Claim::Stored(_, ticket) = cache.claim(7, |_| vec![]) else {
+        let Claim::Stored(_, ticket) = cache.claim(7, 1, |_| vec![]) else {
             panic!("there is something to decode");
         };
         assert_eq!(ticket.frame(), 8);
         ticket.plain(Arc::new(vec![8; 30]));
         tickets.pop().unwrap().plain(Arc::new(vec![7; 30]));
-        assert!(matches!(cache.claim(7, |_| vec![]), Claim::Plain(_)));
-        assert!(matches!(cache.claim(8, |_| vec![]), Claim::Plain(_)));
-        assert!(matches!(cache.claim(9, |_| vec![]), Claim::Stored(..)));
+        assert!(matches!(cache.claim(7, 1, |_| vec![]), Claim::Plain(_)));
+        assert!(matches!(cache.claim(8, 1, |_| vec![]), Claim::Plain(_)));
+        assert!(matches!(cache.claim(9, 1, |_| vec![]), Claim::Stored(..)));
+    }
+
+    #[test]
+    fn what_is_begun_serves_who_wants_no_more_and_is_decoded_for_who_does() {
+        let cache = Cache::new(100);
+        let ticket = fetch(&cache, 1, &[]).pop().unwrap();
+        ticket.begun(vec![9; 10], Arc::new(vec![1; 20]));
+        assert_eq!(cache.lock().bytes, 30);
+        assert!(matches!(cache.claim(1, 20, |_| vec![]), Claim::Plain(plain) if plain.len() == 20));
+        let Claim::Stored(stored, ticket) = cache.claim(1, 21, |_| vec![]) else {
+            panic!("there is more to decode");
+        };
+        assert_eq!((stored.len(), cache.lock().bytes), (10, 0));
+        ticket.plain(Arc::new(vec![1; 60]));
+        assert!(matches!(cache.claim(1, 21, |_| vec![]), Claim::Plain(plain) if plain.len() == 60));
     }
 
     #[test]
@@ -271,7 +336,7 @@ mod tests {
         std::thread::scope(|scope| {
             let others: Vec<_> = (0..4)
                 .map(|_| {
-                    scope.spawn(|| match cache.claim(1, |_| vec![]) {
+                    scope.spawn(|| match cache.claim(1, 1, |_| vec![]) {
                         Claim::Fetch(mut tickets) => {
                             tickets.pop().unwrap().plain(Arc::new(vec![1; 5]));
                             1

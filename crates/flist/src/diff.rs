@@ -4,9 +4,12 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
 
+use mos_store::Digest;
+
 use crate::error::{ReadError, show};
 use crate::flist::{Entry, EntryKind, Flist};
 use crate::image::Image;
+use crate::table::Chunk;
 
 /// Bytes of each of two files that are compared at a time.
 const WINDOW: u64 = 1 << 20;
@@ -94,14 +97,15 @@ pub fn diff(first: &dyn Image, second: &dyn Image) -> Result<Vec<Change>, ReadEr
 
 /// What `new` needs that `old` does not have. Pure: nothing is read.
 pub fn transfer(old: &Flist, new: &Flist) -> Transfer {
-    let chunks: HashSet<_> = old.tables.chunks.iter().map(|chunk| chunk.digest).collect();
+    let chunks: HashSet<_> = keys(old).collect();
     let blobs: HashSet<_> = old.blobs().iter().collect();
     let mut needed = Transfer {
         flist_bytes: new.as_bytes().len() as u64,
         ..Transfer::default()
     };
     let mut frames = HashSet::new();
-    for chunk in new.tables.chunks.iter().filter(|chunk| !chunks.contains(&chunk.digest)) {
+    let missing = new.tables.chunks.iter().zip(keys(new));
+    for (chunk, _) in missing.filter(|(_, key)| !chunks.contains(key)) {
         needed.chunks += 1;
         needed.chunk_bytes += u64::from(chunk.length);
         if frames.insert(chunk.frame) {
@@ -114,6 +118,14 @@ pub fn transfer(old: &Flist, new: &Flist) -> Transfer {
         needed.blob_bytes += blob.length;
     }
     needed
+}
+
+/// What tells chunks apart: the frame, by digest, and the place in it. A chunk that was packed a second time, into another
+/// frame, is another one here: it would travel.
+fn keys(flist: &Flist) -> impl Iterator<Item = (Digest, u32)> {
+    let tables = &flist.tables;
+    let key = |chunk: &Chunk| (tables.frames[chunk.frame as usize].digest, chunk.offset);
+    tables.chunks.iter().map(key)
 }
 
 /// The order of a walk: parents before children, siblings bytewise.

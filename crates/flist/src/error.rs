@@ -44,13 +44,13 @@ impl FlistError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Part {
-    /// A chunk of a blob.
-    #[error("chunk {chunk} in blob {blob}")]
-    Chunk {
+    /// A frame of a blob: the unit that is fetched.
+    #[error("the frame at byte {offset} of blob {blob}")]
+    Frame {
         /// The blob that holds it.
         blob: Digest,
-        /// The chunk.
-        chunk: Digest,
+        /// Where in the blob.
+        offset: u32,
     },
     /// A blob as a whole.
     #[error("blob {0}")]

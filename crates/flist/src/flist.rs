@@ -1,7 +1,5 @@
 //! A parsed flist: the tree's metadata, and where each file's content is.
 
-use std::ops::Range;
-
 use mos_store::Digest;
 use mos_tree::Metadata;
 
@@ -120,7 +118,8 @@ impl Flist {
         check_content(&image, &tables)?;
         let prefetch = header.range(Section::Prefetch);
         let prefetch = prefetch::parse(&bytes[prefetch.clone()], prefetch.start, |nid| {
-            tables.files.contains_key(&nid)
+            let inode = image.inodes.binary_search_by_key(&nid, |inode| inode.nid);
+            inode.is_ok_and(|inode| matches!(image.inodes[inode].kind, Kind::External { .. }))
         })?;
         Ok(Self {
             digest: Digest::of(&bytes),
@@ -207,22 +206,48 @@ impl Flist {
             inode: inode.nid,
             links: inode.links,
             metadata: &inode.metadata,
-            kind: entry_kind(&inode.kind),
+            kind: self.entry_kind(&inode.kind),
+        }
+    }
+
+    fn entry_kind<'f>(&self, kind: &'f Kind) -> EntryKind<'f> {
+        match kind {
+            Kind::Directory => EntryKind::Directory,
+            Kind::Inline { bytes, object } => EntryKind::File {
+                size: bytes.len() as u64,
+                object: Some(*object),
+            },
+            Kind::External { size, number } => EntryKind::File {
+                size: *size,
+                object: Some(self.tables.files[*number].object),
+            },
+            Kind::Symlink(target) => EntryKind::Symlink(target),
+            Kind::CharacterDevice { major, minor } => EntryKind::CharacterDevice {
+                major: *major,
+                minor: *minor,
+            },
+            Kind::BlockDevice { major, minor } => EntryKind::BlockDevice {
+                major: *major,
+                minor: *minor,
+            },
+            Kind::Fifo => EntryKind::Fifo,
+            Kind::Socket => EntryKind::Socket,
         }
     }
 
     /// Where the content of an inode is; `None` when it is not a file of this flist.
     pub(crate) fn place(&self, inode: u64) -> Option<Place<'_>> {
-        if let Some(range) = self.tables.files.get(&inode) {
-            return Some(Place::Chunks {
-                chunks: &self.tables.references[range.clone()],
-                starts: &self.starts[range.clone()],
-            });
-        }
         let inodes = &self.image.inodes;
         let inode = inodes.binary_search_by_key(&inode, |inode| inode.nid).ok()?;
         match &inodes[inode].kind {
             Kind::Inline { bytes, .. } => Some(Place::Inline(&self.bytes[bytes.clone()])),
+            Kind::External { number, .. } => {
+                let range = self.tables.files[*number].references.clone();
+                Some(Place::Chunks {
+                    chunks: &self.tables.references[range.clone()],
+                    starts: &self.starts[range],
+                })
+            }
             _ => None,
         }
     }
@@ -250,9 +275,9 @@ fn trim(mut path: &[u8]) -> &[u8] {
 /// Where each reference starts in its file.
 fn starts(tables: &Tables) -> Vec<u64> {
     let mut starts = vec![0; tables.references.len()];
-    for range in tables.files.values() {
+    for file in &tables.files {
         let mut start = 0;
-        for position in range.clone() {
+        for position in file.references.clone() {
             starts[position] = start;
             start += u64::from(tables.chunks[tables.references[position] as usize].length);
         }
@@ -260,47 +285,21 @@ fn starts(tables: &Tables) -> Vec<u64> {
     starts
 }
 
-fn entry_kind(kind: &Kind) -> EntryKind<'_> {
-    match kind {
-        Kind::Directory => EntryKind::Directory,
-        Kind::Inline { bytes, object } => EntryKind::File {
-            size: bytes.len() as u64,
-            object: Some(*object),
-        },
-        Kind::External { size, object } => EntryKind::File {
-            size: *size,
-            object: Some(*object),
-        },
-        Kind::Symlink(target) => EntryKind::Symlink(target),
-        Kind::CharacterDevice { major, minor } => EntryKind::CharacterDevice {
-            major: *major,
-            minor: *minor,
-        },
-        Kind::BlockDevice { major, minor } => EntryKind::BlockDevice {
-            major: *major,
-            minor: *minor,
-        },
-        Kind::Fifo => EntryKind::Fifo,
-        Kind::Socket => EntryKind::Socket,
-    }
-}
-
-/// Every file outside the image has its chunks, they add up to its size, and no chunks belong to anything else.
+/// Every file outside the image has its chunks, they add up to its size, and there are no others.
 fn check_content(image: &Image, tables: &Tables) -> Result<(), FlistError> {
     let wrong = |nid: u64, why: &str| FlistError::malformed("file map: inode", nid, why);
-    let mut files = 0;
+    let mut files = tables.files.iter();
     for inode in &image.inodes {
-        let references: Option<&Range<usize>> = tables.files.get(&inode.nid);
-        match (&inode.kind, references) {
-            (Kind::External { size, .. }, Some(range)) if tables.content_length(range) == *size => files += 1,
-            (Kind::External { .. }, _) => return Err(wrong(inode.nid, "chunks that are not its size")),
-            _ => {}
+        let Kind::External { size, .. } = inode.kind else {
+            continue;
+        };
+        if files.next().map(|file| tables.content_length(file)) != Some(size) {
+            return Err(wrong(inode.nid, "chunks that are not its size"));
         }
     }
-    if files == tables.files.len() {
-        Ok(())
-    } else {
-        Err(wrong(0, "chunks for something that is not a file"))
+    match files.next() {
+        None => Ok(()),
+        Some(_) => Err(wrong(0, "chunks for something that is not a file")),
     }
 }
 

@@ -1,5 +1,9 @@
 //! Frames: neighbouring chunks compressed together, the unit that is fetched.
 
+use std::cell::RefCell;
+
+use zstd::stream::raw::{Decoder, Operation as _};
+
 /// Most plain bytes in a frame. We pack up to 1.25 MiB; the room is for packers to come, the limit bounds what a hostile
 /// flist makes a reader allocate.
 pub(crate) const PLAIN_LIMIT: u32 = 4 << 20;
@@ -35,13 +39,50 @@ impl Encoding {
 
 /// The plain bytes of a frame, exactly `plain` of them; never allocates more. Says what is wrong with the bytes.
 pub(crate) fn decode(encoding: Encoding, stored: &[u8], plain: u32) -> Result<Vec<u8>, &'static str> {
-    const WRONG: &str = "the frame does not decompress to its length";
     let plain = plain.min(PLAIN_LIMIT) as usize;
     let bytes = match encoding {
         Encoding::Stored => stored.to_vec(),
         Encoding::Zstd => zstd::bulk::decompress(stored, plain).map_err(|_| WRONG)?,
     };
     if bytes.len() == plain { Ok(bytes) } else { Err(WRONG) }
+}
+
+/// The first `length` plain bytes of a frame, for the price of decoding little more than these. Whether the frame has the
+/// length it should have is not found out.
+pub(crate) fn decode_start(encoding: Encoding, stored: &[u8], length: u32) -> Result<Vec<u8>, &'static str> {
+    let length = length.min(PLAIN_LIMIT) as usize;
+    match encoding {
+        Encoding::Stored => stored.get(..length).map(<[u8]>::to_vec).ok_or(WRONG),
+        Encoding::Zstd => DECODER.with_borrow_mut(|decoder| start(decoder, stored, length)),
+    }
+}
+
+const WRONG: &str = "the frame does not decompress to its length";
+
+thread_local! {
+    /// Tables and a window are made once for a thread, not for each read of a page.
+    static DECODER: RefCell<Option<Decoder<'static>>> = const { RefCell::new(None) };
+}
+
+fn start(decoder: &mut Option<Decoder<'static>>, stored: &[u8], length: usize) -> Result<Vec<u8>, &'static str> {
+    let decoder = match decoder {
+        Some(decoder) => decoder,
+        None => decoder.insert(Decoder::new().map_err(|_| WRONG)?),
+    };
+    decoder.reinit().map_err(|_| WRONG)?;
+    let mut bytes = vec![0; length];
+    let (mut taken, mut given) = (0, 0);
+    while given < length {
+        let step = decoder
+            .run_on_buffers(&stored[taken..], &mut bytes[given..])
+            .map_err(|_| WRONG)?;
+        if step.bytes_read == 0 && step.bytes_written == 0 {
+            return Err(WRONG);
+        }
+        taken += step.bytes_read;
+        given += step.bytes_written;
+    }
+    Ok(bytes)
 }
 
 /// Compresses frames one after the other, with tables that are made once.
@@ -93,6 +134,31 @@ mod tests {
         assert_eq!(decode(encoding, &stored, 15_000).unwrap(), text);
         let noise: Vec<u8> = blake3::Hasher::new().finalize_xof().bytes(10_000);
         assert_eq!(encode(&noise), (Encoding::Stored, noise));
+    }
+
+    #[test]
+    fn the_start_of_a_frame_is_what_the_whole_begins_with() {
+        let text: Vec<u8> = (0..500_000_u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
+        let (encoding, stored) = encode(&text);
+        for length in [0, 1, 4096, 131_072, 131_073, 1_999_999, 2_000_000] {
+            assert_eq!(
+                decode_start(encoding, &stored, length).unwrap(),
+                text[..length as usize]
+            );
+            assert_eq!(
+                decode_start(Encoding::Stored, &text, length).unwrap(),
+                text[..length as usize]
+            );
+        }
+        assert!(decode_start(encoding, &stored, 2_000_001).is_err());
+        assert!(decode_start(Encoding::Stored, &text, 2_000_001).is_err());
+        assert!(decode_start(encoding, &stored[..stored.len() / 2], 2_000_000).is_err());
+        assert!(decode_start(encoding, b"abc", 1).is_err());
+        assert_eq!(
+            decode_start(encoding, &stored, 9).unwrap(),
+            text[..9],
+            "also after an error"
+        );
     }
 
     #[test]

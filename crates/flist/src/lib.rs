@@ -6,19 +6,19 @@
 //! blob     [frame][frame][frame]...[index][footer]      a frame is 256-1,024 KiB of neighbouring chunks, zstd
 //! ```
 //!
-//! * `mount -t erofs web.fl` lists the tree on any kernel; files that are not inline name a whole-file object in
-//!   overlay attributes, by fs-verity digest, as composefs does.
-//! * Files are cut by FastCDC into chunks named by BLAKE3-256. Frames and blobs end where a chunk's digest says so,
+//! * `mount -t erofs web.fl` lists the tree on any kernel. A table names the whole-file object of each file that is not
+//!   inline, by fs-verity digest; [`overlay_image`] says it in overlay attributes, as composefs does.
+//! * Files are cut by FastCDC into chunks, known by BLAKE3-256 in the blobs' indexes. Frames and blobs end where a chunk's digest says so,
 //!   never at fixed places: two trees that share a part pack that part into the same frames and blobs.
 //! * Same tree, same bytes, whatever the number of threads. The identity of an flist is the BLAKE3-256 of the file.
-//! * [`Flist::parse`] trusts nothing, [`Reader`] hands on no byte that its chunk's digest does not cover.
+//! * [`Flist::parse`] trusts nothing, [`Reader`] decompresses no byte that its frame's digest does not cover.
 //!
 //! [`pack`] makes flists (feature `pack`, on by default); a node goes without it. Packing writes blobs before the
 //! flist exists, so a crash leaves blobs that nobody names, never an flist whose blobs are missing.
 //!
 //! | module | charter |
 //! |---|---|
-//! | `header`, `table`, `erofs` | the structures of the file, both ways |
+//! | `header`, `table`, `varint`, `erofs` | the structures of the file, both ways |
 //! | `frame`, `blob` | compressed chunks and where they lie |
 //! | `flist` | a parsed file and its entries |
 //! | `image` | one interface over every format of images |
@@ -28,6 +28,7 @@
 //! | `diff` | what two images have different, and what has to travel |
 //! | `clone`, [`gc`] | blobs from store to store, and away from one |
 //! | `prefetch` | what to fetch first |
+//! | `overlay` | the image for the kernel's own way |
 //! | `verity` | fs-verity digests |
 
 mod blob;
@@ -44,6 +45,7 @@ pub mod gc;
 mod header;
 mod image;
 mod names;
+mod overlay;
 #[cfg(feature = "pack")]
 mod pack;
 mod parallel;
@@ -52,6 +54,7 @@ mod read;
 mod table;
 mod tree;
 mod unpack;
+mod varint;
 mod verify;
 mod verity;
 
@@ -62,6 +65,7 @@ pub use error::{FlistError, Part, ReadError, show};
 pub use flist::{Entry, EntryKind, Flist};
 pub use header::ChunkSizes;
 pub use image::{Advance, Image, Progress};
+pub use overlay::overlay_image;
 #[cfg(feature = "pack")]
 pub use pack::{Done, PackError, PackOptions, PackStats, Packed, Stamps, Trust, pack};
 #[cfg(feature = "pack")]

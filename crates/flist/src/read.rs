@@ -1,14 +1,13 @@
 //! The content of files, from a store that is not trusted.
 //!
 //! A chunk is one range request for its frame; frames that follow it in the blob and are wanted next come with the same
-//! request. Every chunk is checked against its digest before a byte of it is handed on. Decoded frames are kept, up to
-//! a bound: files of one directory share them. Threads that want the same frame wait for the one that brings it.
+//! request. Every frame is checked against its digest before it is decompressed. Decoded frames are kept, up to a bound:
+//! files of one directory share them. Who reads a few pages somewhere in a file gets the frame decoded no further than
+//! that. Threads that want the same frame wait for the one that brings it.
 
 use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
-
-use mos_store::Digest;
 
 use crate::cache::{Cache, Claim, Ticket};
 use crate::error::{Part, ReadError, show};
@@ -28,6 +27,17 @@ const AHEAD_BYTES: usize = CACHE_BYTES / 2;
 /// Bytes between two wanted frames that are fetched along, rather than asking twice: about what a store sends in the
 /// time of one more round trip.
 const GAP_BYTES: u64 = 128 << 10;
+
+/// Whoever reads no more than this many bytes, and not from the beginning of a file, is taken to read here and there.
+const SCATTERED_BYTES: u64 = 32 << 10;
+
+/// How much of a frame is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// As far as it is needed now.
+    Needed,
+    Whole,
+}
 
 /// Reads files of one flist from one store. May be shared between threads.
 pub struct Reader {
@@ -66,7 +76,7 @@ impl Image for Reader {
             Place::Chunks { chunks, .. } => chunks,
         };
         for position in 0..chunks.len() {
-            self.chunk(&chunks[position..], &file, |bytes| {
+            self.chunk(&chunks[position..], Extent::Whole, &file, |bytes| {
                 out.write_all(bytes).map_err(write_error)
             })?;
         }
@@ -84,8 +94,10 @@ impl Image for Reader {
         let first = starts.partition_point(|start| *start <= range.start).saturating_sub(1);
         // Only chunks of the range are fetched along.
         let last = starts.partition_point(|start| *start < range.end).max(first);
+        let scattered = range.start > 0 && range.end.saturating_sub(range.start) <= SCATTERED_BYTES;
+        let extent = if scattered { Extent::Needed } else { Extent::Whole };
         for position in first..last {
-            self.chunk(&chunks[position..last], &file, |bytes| {
+            self.chunk(&chunks[position..last], extent, &file, |bytes| {
                 out.extend_from_slice(&bytes[within(&range, starts[position], bytes.len() as u64)]);
                 Ok(())
             })?;
@@ -143,70 +155,70 @@ impl Reader {
     fn chunk(
         &self,
         chunks: &[u32],
+        extent: Extent,
         file: &dyn Fn() -> String,
         take: impl FnOnce(&[u8]) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         let chunk = self.flist.tables.chunks[chunks[0] as usize];
-        let fail = Failure {
+        let wanted = Wanted {
             flist: &self.flist,
             file,
             chunk,
+            extent,
         };
-        let plain = match self.verified(chunks, &fail) {
-            Err(ReadError::Tampered { .. }) if self.may_come_right(&fail) => self.verified(chunks, &fail)?,
+        let plain = match self.frame(chunks, &wanted) {
+            Err(ReadError::Tampered { .. }) if self.may_come_right(&wanted) => self.frame(chunks, &wanted)?,
             other => other?,
         };
-        take(&plain[fail.range()])
-    }
-
-    /// The frame of the first of these chunks, which has this chunk in its place.
-    fn verified(&self, chunks: &[u32], fail: &Failure<'_>) -> Result<Arc<Vec<u8>>, ReadError> {
-        let plain = self.frame(chunks, fail)?;
-        let bytes = plain.get(fail.range());
-        let bytes = bytes.ok_or_else(|| fail.tampered("the frame is too short"))?;
-        if !fail.chunk.digest.matches(bytes) {
-            return Err(fail.tampered("its digest is another"));
-        }
-        Ok(plain)
+        let bytes = plain.get(chunk.offset as usize..chunk.end() as usize);
+        take(bytes.ok_or_else(|| wanted.tampered(chunk.frame, "the frame is too short"))?)
     }
 
     /// Tells the store of wrong bytes. When it may have others, what came of that blob is forgotten: all of it came the
     /// same way.
-    fn may_come_right(&self, fail: &Failure<'_>) -> bool {
-        let others = self.store.report_bad(&fail.blob().blob_name());
+    fn may_come_right(&self, wanted: &Wanted<'_>) -> bool {
+        let blob = |frame: u32| self.flist.tables.frames[frame as usize].blob;
+        let bad = blob(wanted.chunk.frame);
+        let others = self
+            .store
+            .report_bad(&self.flist.blobs()[bad as usize].digest.blob_name());
         if others {
-            let blob = |frame: u32| self.flist.tables.frames[frame as usize].blob;
-            let bad = blob(fail.chunk.frame);
             self.cache.forget(|frame| blob(frame) == bad);
         }
         others
     }
 
-    /// The plain bytes of the frame of the first of these chunks; those of the next ones may be fetched along.
-    fn frame(&self, chunks: &[u32], fail: &Failure<'_>) -> Result<Arc<Vec<u8>>, ReadError> {
-        let first = fail.chunk.frame;
+    /// The plain bytes of the frame of the first of these chunks, so far that the chunk is among them; frames of the
+    /// next chunks may be fetched along.
+    fn frame(&self, chunks: &[u32], wanted: &Wanted<'_>) -> Result<Arc<Vec<u8>>, ReadError> {
+        let first = wanted.chunk.frame;
+        let need = wanted.chunk.end() as usize;
         loop {
-            match self.cache.claim(first, |here| self.along(chunks, first, here)) {
+            match self.cache.claim(first, need, |here| self.along(chunks, first, here)) {
                 Claim::Plain(plain) => return Ok(plain),
-                Claim::Fetch(tickets) => return self.fetch(tickets, fail),
-                Claim::Stored(stored, ticket) if ticket.frame() == first => return self.decode(&stored, ticket, fail),
+                Claim::Fetch(tickets) => return self.fetch(tickets, wanted),
+                Claim::Stored(stored, ticket) if ticket.frame() == first => {
+                    return self.decode(&stored, ticket, wanted);
+                }
                 // Work while waiting; one that cannot be decoded is reported for the file that needs it.
-                Claim::Stored(stored, ticket) => drop(self.decode(&stored, ticket, fail)),
+                Claim::Stored(stored, ticket) => drop(self.decode(&stored, ticket, wanted)),
             }
         }
     }
 
     /// Fetches frames of one blob with one request, decodes the first, and keeps the others for who wants them.
-    fn fetch(&self, tickets: Vec<Ticket>, fail: &Failure<'_>) -> Result<Arc<Vec<u8>>, ReadError> {
+    fn fetch(&self, tickets: Vec<Ticket>, wanted: &Wanted<'_>) -> Result<Arc<Vec<u8>>, ReadError> {
         let place = |index: u32| self.flist.tables.frames[index as usize];
-        let first = place(fail.chunk.frame);
+        let first = place(wanted.chunk.frame);
         let start = u64::from(first.offset);
         let end = tickets.last().map_or(start, |last| end(place(last.frame())));
         let name = self.flist.blobs()[first.blob as usize].digest.blob_name();
         let bytes = self.store.get_range(&name, start..end);
-        let bytes = bytes.map_err(|source| fail.store(source))?;
+        let mut bytes = bytes.map_err(|source| wanted.store(source))?;
         let mut tickets = tickets.into_iter();
-        let mine = tickets.next().ok_or_else(|| fail.tampered("no frame was asked for"))?;
+        let mine = tickets
+            .next()
+            .ok_or_else(|| wanted.tampered(wanted.chunk.frame, "no frame was asked for"))?;
         for ticket in tickets {
             let frame = place(ticket.frame());
             let at = (u64::from(frame.offset) - start) as usize;
@@ -215,17 +227,39 @@ impl Reader {
                 ticket.stored(stored.to_vec());
             }
         }
-        let stored = bytes.get(..first.stored as usize);
-        let stored = stored.ok_or_else(|| fail.tampered("the store gave fewer bytes than asked for"))?;
-        self.decode(stored, mine, fail)
+        bytes.truncate(first.stored as usize);
+        // A frame that is needed nearly to its end is as good as needed whole.
+        match wanted.extent == Extent::Needed && wanted.chunk.end() < first.plain / 4 * 3 {
+            true => self.begin(bytes, mine, wanted),
+            false => self.decode(&bytes, mine, wanted),
+        }
     }
 
-    fn decode(&self, stored: &[u8], ticket: Ticket, fail: &Failure<'_>) -> Result<Arc<Vec<u8>>, ReadError> {
-        let frame = self.flist.tables.frames[ticket.frame() as usize];
-        let plain = frame::decode(frame.encoding, stored, frame.plain).map_err(|why| fail.tampered(why))?;
-        let plain = Arc::new(plain);
+    /// Decodes a frame, if it is the one that was packed.
+    fn decode(&self, stored: &[u8], ticket: Ticket, wanted: &Wanted<'_>) -> Result<Arc<Vec<u8>>, ReadError> {
+        let frame = self.verified(stored, &ticket, wanted)?;
+        let plain = frame::decode(frame.encoding, stored, frame.plain);
+        let plain = Arc::new(plain.map_err(|why| wanted.tampered(ticket.frame(), why))?);
         ticket.plain(plain.clone());
         Ok(plain)
+    }
+
+    /// Decodes the beginning of a frame, up to the chunk that is wanted, if it is the one that was packed.
+    fn begin(&self, stored: Vec<u8>, ticket: Ticket, wanted: &Wanted<'_>) -> Result<Arc<Vec<u8>>, ReadError> {
+        let frame = self.verified(&stored, &ticket, wanted)?;
+        let plain = frame::decode_start(frame.encoding, &stored, wanted.chunk.end());
+        let plain = Arc::new(plain.map_err(|why| wanted.tampered(ticket.frame(), why))?);
+        ticket.begun(stored, plain.clone());
+        Ok(plain)
+    }
+
+    /// The frame that a ticket is for, when these are its bytes. Nothing else is ever decompressed.
+    fn verified(&self, stored: &[u8], ticket: &Ticket, wanted: &Wanted<'_>) -> Result<Frame, ReadError> {
+        let frame = self.flist.tables.frames[ticket.frame() as usize];
+        match frame.digest.matches(stored) {
+            true => Ok(frame),
+            false => Err(wanted.tampered(ticket.frame(), "its digest is another")),
+        }
     }
 
     /// Which frames to fetch along with `first`: those behind it in the same blob that are needed soon and not `here`.
@@ -289,40 +323,34 @@ impl Run {
     }
 }
 
-/// What was wanted, for errors.
-struct Failure<'r> {
+/// What is wanted, and of which file.
+struct Wanted<'r> {
     flist: &'r Flist,
     file: &'r dyn Fn() -> String,
     chunk: Chunk,
+    extent: Extent,
 }
 
-impl Failure<'_> {
-    /// Where the chunk lies in its frame.
-    fn range(&self) -> Range<usize> {
-        let start = self.chunk.offset as usize;
-        start..start + self.chunk.length as usize
-    }
-
-    fn blob(&self) -> Digest {
+impl Wanted<'_> {
+    fn tampered(&self, frame: u32, why: &'static str) -> ReadError {
         let tables = &self.flist.tables;
-        tables.blobs[tables.frames[self.chunk.frame as usize].blob as usize].digest
-    }
-
-    fn tampered(&self, why: &'static str) -> ReadError {
+        let frame = tables.frames[frame as usize];
         ReadError::Tampered {
             file: (self.file)(),
-            part: Part::Chunk {
-                blob: self.blob(),
-                chunk: self.chunk.digest,
+            part: Part::Frame {
+                blob: tables.blobs[frame.blob as usize].digest,
+                offset: frame.offset,
             },
             why,
         }
     }
 
     fn store(&self, source: mos_store::StoreError) -> ReadError {
+        let tables = &self.flist.tables;
+        let blob = tables.frames[self.chunk.frame as usize].blob;
         ReadError::Store {
             file: (self.file)(),
-            part: Part::Blob(self.blob()),
+            part: Part::Blob(tables.blobs[blob as usize].digest),
             source: source.into(),
         }
     }

@@ -1,16 +1,20 @@
 //! The tables behind the EROFS image: which chunks a file has, which frame of which blob holds each.
 //!
 //! ```text
-//! files   u32 number of files; per file: u64 nid, u32 first reference, u32 references; then u32 chunk indices
-//! chunks  per chunk: BLAKE3-256, u32 frame, u32 offset in the plain frame, u32 length
-//! frames  per frame: u32 blob, u32 encoding, u32 offset, u32 stored length, u32 plain length; sorted by place
-//! blobs   per blob: BLAKE3-256, u64 length
+//! chunks  u32 number of chunks; per chunk: its frame, its offset in the plain frame, its length
+//! frames  u32 number of frames; per frame: BLAKE3-256 of the stored bytes; then per frame: its blob, encoding,
+//!         offset, stored length, plain length; sorted by place
+//! blobs   per blob: BLAKE3-256, u64 length, u64 start of its index, BLAKE3-256 of everything from there on
+//! files   u32 number of files; per file: its fs-verity digest; then per file: how many chunks, and which
 //! ```
 //!
-//! A chunk names its frame and place itself (not by the order of chunks), because a frame that another flist packed may
-//! hold chunks that this one does not need. The frames have a table of their own: several chunks share one.
+//! Files are those whose content is not in the image, in the order of their inodes. Numbers without a size are
+//! [varints](crate::varint), most of them differences to what is expected: a chunk lies behind the one before, a file's
+//! chunks follow those of the last file. The digests are most of these tables, and each is there for one purpose: a
+//! *frame's*, so that nothing that was not packed is decompressed; a *file's*, which names its object; an *index's*, so that
+//! packing on top of this flist may believe what the blob says of its chunks. Chunks have theirs in the blob's index only.
 
-use std::collections::HashMap;
+use std::ops::Range;
 
 use mos_store::Digest;
 use zerocopy::byteorder::little_endian::{U32, U64};
@@ -19,6 +23,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::error::FlistError;
 use crate::frame::Encoding;
 use crate::header::{CHUNK_LIMIT, Header, Section};
+use crate::varint::Numbers;
+#[cfg(feature = "pack")]
+use crate::varint::{push, push_near};
+use crate::verity::ObjectDigest;
 
 /// A blob that an flist needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,16 +37,22 @@ pub struct BlobRef {
     pub length: u64,
 }
 
-/// A chunk and its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Chunk {
+/// Where a blob's index begins, and the digest of all that follows from there: index and footer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct BlobIndex {
+    pub(crate) start: u64,
     pub(crate) digest: Digest,
+}
+
+/// A chunk's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Chunk {
     pub(crate) frame: u32,
     pub(crate) offset: u32,
     pub(crate) length: u32,
 }
 
-/// A frame and its place.
+/// A frame, its place and the digest of its stored bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) blob: u32,
@@ -46,6 +60,16 @@ pub(crate) struct Frame {
     pub(crate) offset: u32,
     pub(crate) stored: u32,
     pub(crate) plain: u32,
+    pub(crate) digest: Digest,
+}
+
+/// A file whose content is in chunks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct File {
+    /// The fs-verity digest of its content.
+    pub(crate) object: ObjectDigest,
+    /// Which part of the references.
+    pub(crate) references: Range<usize>,
 }
 
 /// All tables, checked against each other.
@@ -54,29 +78,12 @@ pub(crate) struct Tables {
     pub(crate) chunks: Vec<Chunk>,
     pub(crate) frames: Vec<Frame>,
     pub(crate) blobs: Vec<BlobRef>,
-    /// By inode number: which part of `references`.
-    pub(crate) files: HashMap<u64, std::ops::Range<usize>>,
+    /// Of each blob.
+    pub(crate) indexes: Vec<BlobIndex>,
+    /// In the order of their inodes.
+    pub(crate) files: Vec<File>,
     /// Indices into `chunks`.
     pub(crate) references: Vec<u32>,
-}
-
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct RawChunk {
-    digest: [u8; 32],
-    frame: U32,
-    offset: U32,
-    length: U32,
-}
-
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct RawFrame {
-    blob: U32,
-    encoding: U32,
-    offset: U32,
-    stored: U32,
-    plain: U32,
 }
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -84,36 +91,47 @@ struct RawFrame {
 struct RawBlob {
     digest: [u8; 32],
     length: U64,
+    index: U64,
+    index_digest: [u8; 32],
 }
 
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct RawFile {
-    nid: U64,
-    first: U32,
-    count: U32,
+impl Chunk {
+    /// Where the next chunk is expected.
+    fn next(self) -> (u32, u32) {
+        (self.frame, self.end())
+    }
+
+    /// The first byte behind it in its plain frame.
+    pub(crate) fn end(self) -> u32 {
+        self.offset.saturating_add(self.length)
+    }
+}
+
+/// What is expected at a place: the number behind what went before, or zero at a new one.
+fn behind<K: PartialEq>(before: (K, u32), at: K) -> u32 {
+    if before.0 == at { before.1 } else { 0 }
 }
 
 impl Tables {
     /// Reads the tables of a file.
     pub(crate) fn parse(file: &[u8], header: &Header) -> Result<Self, FlistError> {
-        let blobs = rows::<RawBlob>(file, header, Section::Blobs, "blob table")?;
-        let blobs: Vec<BlobRef> = blobs.iter().map(blob).collect();
-        let frames = frames(file, header, &blobs)?;
-        let chunks = chunks(file, header, &frames)?;
-        let (files, references) = files(file, header, chunks.len())?;
+        let (blobs, indexes) = blobs(file, header)?;
+        let frames = frames(&mut Rows::new(file, header, Section::Frames, "frame table"), &blobs)?;
+        let chunks = chunks(&mut Rows::new(file, header, Section::Chunks, "chunk table"), &frames)?;
+        let (files, references) = files(&mut Rows::new(file, header, Section::Files, "file map"), chunks.len())?;
         Ok(Self {
             chunks,
             frames,
             blobs,
+            indexes,
             files,
             references,
         })
     }
 
-    /// The bytes of a file's content, as its chunks say; the range comes from `files`.
-    pub(crate) fn content_length(&self, references: &std::ops::Range<usize>) -> u64 {
-        let of_file = &self.references[references.clone()];
+    /// The bytes of a file's content, as its chunks say.
+    pub(crate) fn content_length(&self, file: &File) -> u64 {
+        let of_file = &self.references[file.references.clone()];
         of_file
             .iter()
             .map(|chunk| u64::from(self.chunks[*chunk as usize].length))
@@ -123,165 +141,242 @@ impl Tables {
     /// The sections behind the EROFS image, in order.
     #[cfg(feature = "pack")]
     pub(crate) fn encode(&self) -> [Vec<u8>; 5] {
-        let chunks = self.chunks.iter().map(|chunk| RawChunk {
-            digest: *chunk.digest.as_bytes(),
-            frame: U32::new(chunk.frame),
-            offset: U32::new(chunk.offset),
-            length: U32::new(chunk.length),
-        });
-        let frames = self.frames.iter().map(|frame| RawFrame {
-            blob: U32::new(frame.blob),
-            encoding: U32::new(frame.encoding as u32),
-            offset: U32::new(frame.offset),
-            stored: U32::new(frame.stored),
-            plain: U32::new(frame.plain),
-        });
-        let blobs = self.blobs.iter().map(|blob| RawBlob {
-            digest: *blob.digest.as_bytes(),
-            length: U64::new(blob.length),
-        });
         [
-            bytes(chunks),
-            bytes(frames),
-            bytes(blobs),
+            self.encode_chunks(),
+            self.encode_frames(),
+            self.encode_blobs(),
             self.encode_files(),
             Vec::new(),
         ]
     }
 
     #[cfg(feature = "pack")]
+    fn encode_chunks(&self) -> Vec<u8> {
+        let mut section = count(self.chunks.len());
+        let mut before = Chunk::default();
+        for chunk in &self.chunks {
+            push_near(&mut section, chunk.frame, before.frame);
+            push_near(&mut section, chunk.offset, behind(before.next(), chunk.frame));
+            push(&mut section, u64::from(chunk.length));
+            before = *chunk;
+        }
+        section
+    }
+
+    #[cfg(feature = "pack")]
+    fn encode_frames(&self) -> Vec<u8> {
+        let mut section = count(self.frames.len());
+        for frame in &self.frames {
+            section.extend_from_slice(frame.digest.as_bytes());
+        }
+        let mut before = (0, 0);
+        for frame in &self.frames {
+            push_near(&mut section, frame.blob, before.0);
+            push(&mut section, frame.encoding as u64);
+            push_near(&mut section, frame.offset, behind(before, frame.blob));
+            push(&mut section, u64::from(frame.stored));
+            push(&mut section, u64::from(frame.plain));
+            before = (frame.blob, frame.offset.saturating_add(frame.stored));
+        }
+        section
+    }
+
+    #[cfg(feature = "pack")]
+    fn encode_blobs(&self) -> Vec<u8> {
+        let rows = self.blobs.iter().zip(&self.indexes).map(|(blob, index)| RawBlob {
+            digest: *blob.digest.as_bytes(),
+            length: U64::new(blob.length),
+            index: U64::new(index.start),
+            index_digest: *index.digest.as_bytes(),
+        });
+        let mut section = Vec::new();
+        rows.for_each(|row| section.extend_from_slice(row.as_bytes()));
+        section
+    }
+
+    #[cfg(feature = "pack")]
     fn encode_files(&self) -> Vec<u8> {
-        let mut files: Vec<_> = self.files.iter().collect();
-        files.sort_unstable_by_key(|(nid, _)| **nid);
-        let number = |n: usize| U32::new(u32::try_from(n).expect("pack bounds the number of references"));
-        let mut section = number(files.len()).as_bytes().to_vec();
-        section.extend(bytes(files.into_iter().map(|(nid, range)| RawFile {
-            nid: U64::new(*nid),
-            first: number(range.start),
-            count: number(range.len()),
-        })));
-        section.extend(bytes(self.references.iter().map(|chunk| U32::new(*chunk))));
+        let mut section = count(self.files.len());
+        for file in &self.files {
+            section.extend_from_slice(file.object.as_bytes());
+        }
+        let mut expected = 0;
+        for file in &self.files {
+            push(&mut section, file.references.len() as u64);
+            for chunk in &self.references[file.references.clone()] {
+                push_near(&mut section, *chunk, expected);
+                expected = chunk.saturating_add(1);
+            }
+        }
         section
     }
 }
 
 #[cfg(feature = "pack")]
-fn bytes<T: IntoBytes + Immutable>(rows: impl Iterator<Item = T>) -> Vec<u8> {
-    let mut all = Vec::new();
-    for row in rows {
-        all.extend_from_slice(row.as_bytes());
-    }
-    all
+fn count(rows: usize) -> Vec<u8> {
+    let rows = u32::try_from(rows).expect("pack bounds the number of chunks, and there are no more frames or files");
+    rows.to_le_bytes().to_vec()
 }
 
-fn rows<'f, T: FromBytes + Immutable + KnownLayout + Unaligned>(
-    file: &'f [u8],
-    header: &Header,
-    section: Section,
+/// A section that begins with a number of rows.
+struct Rows<'f> {
+    section: &'f [u8],
+    at: usize,
     what: &'static str,
-) -> Result<&'f [T], FlistError> {
-    let range = header.range(section);
-    <[T]>::ref_from_bytes(&file[range.clone()])
-        .map_err(|_| FlistError::malformed(what, range.start, "not a whole number of rows"))
 }
 
-fn blob(raw: &RawBlob) -> BlobRef {
-    BlobRef {
-        digest: raw.digest.into(),
-        length: raw.length.get(),
+impl<'f> Rows<'f> {
+    fn new(file: &'f [u8], header: &Header, section: Section, what: &'static str) -> Self {
+        let range = header.range(section);
+        Self {
+            section: &file[range.clone()],
+            at: range.start,
+            what,
+        }
+    }
+
+    fn wrong(&self, why: &str) -> FlistError {
+        FlistError::malformed(self.what, self.at, why)
+    }
+
+    /// How many rows there are; each takes `least` bytes or more, so that work is bounded by the section's length.
+    fn count(&mut self, least: usize) -> Result<usize, FlistError> {
+        let (count, rest) = U32::ref_from_prefix(self.section).map_err(|_| self.wrong("no number of rows"))?;
+        self.section = rest;
+        let count = count.get() as usize;
+        let fits = count.checked_mul(least).is_some_and(|bytes| bytes <= rest.len());
+        fits.then_some(count)
+            .ok_or_else(|| self.wrong("fewer rows than it says"))
+    }
+
+    /// As many digests as there are rows.
+    fn digests(&mut self, count: usize) -> Result<&'f [[u8; 32]], FlistError> {
+        let (digests, rest) = <[[u8; 32]]>::ref_from_prefix_with_elems(self.section, count)
+            .map_err(|_| self.wrong("fewer digests than rows"))?;
+        self.section = rest;
+        Ok(digests)
+    }
+
+    /// The numbers, which is all that is left.
+    fn numbers(&self) -> Numbers<'f> {
+        Numbers(self.section)
+    }
+
+    /// Nothing may be left behind the last number.
+    fn end(&self, numbers: &Numbers<'_>) -> Result<(), FlistError> {
+        let end = numbers.0.is_empty();
+        end.then_some(()).ok_or_else(|| self.wrong("bytes behind the last row"))
     }
 }
 
-fn frames(file: &[u8], header: &Header, blobs: &[BlobRef]) -> Result<Vec<Frame>, FlistError> {
-    let raw = rows::<RawFrame>(file, header, Section::Frames, "frame table")?;
-    let mut frames = Vec::with_capacity(raw.len());
+fn blobs(file: &[u8], header: &Header) -> Result<(Vec<BlobRef>, Vec<BlobIndex>), FlistError> {
+    let range = header.range(Section::Blobs);
+    let wrong = |why| FlistError::malformed("blob table", range.start, why);
+    let rows = <[RawBlob]>::ref_from_bytes(&file[range.clone()]).map_err(|_| wrong("not a whole number of rows"))?;
+    if rows.iter().any(|row| row.index.get() > row.length.get()) {
+        return Err(wrong("an index beyond its blob"));
+    }
+    let blob = |row: &RawBlob| BlobRef {
+        digest: row.digest.into(),
+        length: row.length.get(),
+    };
+    let index = |row: &RawBlob| BlobIndex {
+        start: row.index.get(),
+        digest: row.index_digest.into(),
+    };
+    Ok((rows.iter().map(blob).collect(), rows.iter().map(index).collect()))
+}
+
+fn frames(rows: &mut Rows<'_>, blobs: &[BlobRef]) -> Result<Vec<Frame>, FlistError> {
+    let count = rows.count(32 + 5)?;
+    let digests = rows.digests(count)?;
+    let mut numbers = rows.numbers();
+    let mut frames = Vec::with_capacity(count);
     // Frames are sorted by place and do not overlap: nobody makes us fetch the same bytes twice.
     let mut before = (0, 0);
-    for (index, raw) in raw.iter().enumerate() {
-        let at = header.range(Section::Frames).start + index * size_of::<RawFrame>();
-        let wrong = |why: &str| FlistError::malformed("frame table", at, why);
-        let frame = Frame {
-            blob: raw.blob.get(),
-            encoding: Encoding::of_code(raw.encoding.get()).ok_or_else(|| wrong("an unknown encoding"))?,
-            offset: raw.offset.get(),
-            stored: raw.stored.get(),
-            plain: raw.plain.get(),
-        };
-        let blob = blobs
-            .get(frame.blob as usize)
-            .ok_or_else(|| wrong("a blob that is not in the table"))?;
+    for digest in digests {
+        let frame = frame(&mut numbers, before, *digest).ok_or_else(|| rows.wrong("an odd number, or encoding"))?;
+        let blob = blobs.get(frame.blob as usize);
+        let blob = blob.ok_or_else(|| rows.wrong("a blob that is not in the table"))?;
         let end = u64::from(frame.offset) + u64::from(frame.stored);
-        if end > blob.length || (frame.blob, u64::from(frame.offset)) < before {
-            return Err(wrong("a frame beyond its blob, or over another"));
+        if end > blob.length || (frame.blob, frame.offset) < before {
+            return Err(rows.wrong("a frame beyond its blob, or over another"));
         }
         if !frame.encoding.fits(frame.stored, frame.plain) {
-            return Err(wrong("a frame with impossible lengths"));
+            return Err(rows.wrong("a frame with impossible lengths"));
         }
-        before = (frame.blob, end);
+        before = (frame.blob, frame.offset.saturating_add(frame.stored));
         frames.push(frame);
     }
+    rows.end(&numbers)?;
     Ok(frames)
 }
 
-fn chunks(file: &[u8], header: &Header, frames: &[Frame]) -> Result<Vec<Chunk>, FlistError> {
-    let raw = rows::<RawChunk>(file, header, Section::Chunks, "chunk table")?;
-    let mut chunks = Vec::with_capacity(raw.len());
-    for (index, raw) in raw.iter().enumerate() {
-        let chunk = Chunk {
-            digest: raw.digest.into(),
-            frame: raw.frame.get(),
-            offset: raw.offset.get(),
-            length: raw.length.get(),
-        };
-        let frame = frames.get(chunk.frame as usize);
+/// The next frame; `before` is the blob of the last one and where it ends.
+fn frame(numbers: &mut Numbers<'_>, before: (u32, u32), digest: [u8; 32]) -> Option<Frame> {
+    let blob = numbers.near(before.0)?;
+    Some(Frame {
+        blob,
+        encoding: Encoding::of_code(numbers.number()?)?,
+        offset: numbers.near(behind(before, blob))?,
+        stored: numbers.number()?,
+        plain: numbers.number()?,
+        digest: digest.into(),
+    })
+}
+
+fn chunks(rows: &mut Rows<'_>, frames: &[Frame]) -> Result<Vec<Chunk>, FlistError> {
+    let count = rows.count(3)?;
+    let mut numbers = rows.numbers();
+    let mut chunks = Vec::with_capacity(count);
+    let mut before = Chunk::default();
+    for _ in 0..count {
+        let chunk = chunk(&mut numbers, before).ok_or_else(|| rows.wrong("an odd number"))?;
         let inside = |frame: &Frame| {
             chunk
                 .offset
                 .checked_add(chunk.length)
                 .is_some_and(|end| end <= frame.plain)
         };
-        if chunk.length == 0 || chunk.length > CHUNK_LIMIT || !frame.is_some_and(inside) {
-            let at = header.range(Section::Chunks).start + index * size_of::<RawChunk>();
-            return Err(FlistError::malformed(
-                "chunk table",
-                at,
-                "a chunk of impossible length, or outside its frame",
-            ));
+        if chunk.length == 0 || chunk.length > CHUNK_LIMIT || !frames.get(chunk.frame as usize).is_some_and(inside) {
+            return Err(rows.wrong("a chunk of impossible length, or outside its frame"));
         }
+        before = chunk;
         chunks.push(chunk);
     }
+    rows.end(&numbers)?;
     Ok(chunks)
 }
 
-type Files = (HashMap<u64, std::ops::Range<usize>>, Vec<u32>);
+fn chunk(numbers: &mut Numbers<'_>, before: Chunk) -> Option<Chunk> {
+    let frame = numbers.near(before.frame)?;
+    Some(Chunk {
+        frame,
+        offset: numbers.near(behind(before.next(), frame))?,
+        length: numbers.number()?,
+    })
+}
 
-fn files(file: &[u8], header: &Header, chunks: usize) -> Result<Files, FlistError> {
-    let range = header.range(Section::Files);
-    let wrong = |why: &str| FlistError::malformed("file map", range.start, why);
-    let (count, rest) = U32::ref_from_prefix(&file[range.clone()]).map_err(|_| wrong("no number of files"))?;
-    let (rows, rest) = <[RawFile]>::ref_from_prefix_with_elems(rest, count.get() as usize)
-        .map_err(|_| wrong("fewer files than it says"))?;
-    let references = <[U32]>::ref_from_bytes(rest).map_err(|_| wrong("half a reference at the end"))?;
-    let references: Vec<u32> = references.iter().map(|chunk| chunk.get()).collect();
-    if references.iter().any(|chunk| *chunk as usize >= chunks) {
-        return Err(wrong("a chunk that is not in the table"));
-    }
-    let mut files = HashMap::with_capacity(rows.len());
-    let mut next = 0;
-    for row in rows {
-        // Files take the references one after the other, so that work is bounded by the size of the map.
-        let end = next + row.count.get() as usize;
-        if row.first.get() as usize != next
-            || end > references.len()
-            || files.insert(row.nid.get(), next..end).is_some()
-        {
-            return Err(wrong("a file given twice, or references out of their place"));
+fn files(rows: &mut Rows<'_>, chunks: usize) -> Result<(Vec<File>, Vec<u32>), FlistError> {
+    let count = rows.count(32 + 2)?;
+    let objects = rows.digests(count)?;
+    let mut numbers = rows.numbers();
+    let mut files = Vec::with_capacity(count);
+    let mut references = Vec::new();
+    for object in objects {
+        let start = references.len();
+        let of_file = numbers.number().ok_or_else(|| rows.wrong("an odd number"))?;
+        for _ in 0..of_file {
+            // Each takes a byte of the section at least.
+            let expected = references.last().map_or(0, |last: &u32| last.saturating_add(1));
+            let chunk = numbers.near(expected).filter(|chunk| (*chunk as usize) < chunks);
+            references.push(chunk.ok_or_else(|| rows.wrong("a chunk that is not in the table"))?);
         }
-        next = end;
+        files.push(File {
+            object: (*object).into(),
+            references: start..references.len(),
+        });
     }
-    if next == references.len() {
-        Ok((files, references))
-    } else {
-        Err(wrong("references that belong to no file"))
-    }
+    rows.end(&numbers)?;
+    Ok((files, references))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use mos_tree::{Inode, InodeId, Kind, Tree, TreeError};
+use mos_tree::{Content, Inode, InodeId, Kind, Tree, TreeError};
 
 use crate::error::ReadError;
 use crate::flist::{Entry, EntryKind};
@@ -25,37 +25,43 @@ pub enum TreeReadError {
 /// # Errors
 /// [`TreeReadError`].
 pub fn to_tree(image: &dyn Image) -> Result<Tree, TreeReadError> {
+    let content = |entry: &Entry<'_>| -> Result<Content, TreeReadError> {
+        let mut bytes = Vec::new();
+        image.read_file(entry, &mut bytes)?;
+        Ok(bytes.into())
+    };
+    Ok(plant(image.entries(), content)?.0)
+}
+
+/// A tree of these entries; `content` gives that of each file. Also says which inode of the tree each inode of the image
+/// became.
+pub(crate) fn plant<'f, E: From<TreeError>>(
+    entries: impl Iterator<Item = Entry<'f>>,
+    content: impl Fn(&Entry<'f>) -> Result<Content, E>,
+) -> Result<(Tree, HashMap<u64, InodeId>), E> {
     let mut tree = Tree::default();
-    let mut linked: HashMap<u64, InodeId> = HashMap::new();
-    for entry in image.entries() {
-        if let Some(id) = linked.get(&entry.inode) {
+    let mut known: HashMap<u64, InodeId> = HashMap::new();
+    for entry in entries {
+        if let Some(id) = known.get(&entry.inode) {
             tree.link(&entry.path, *id)?;
             continue;
         }
         let inode = Inode {
             metadata: entry.metadata.clone(),
-            kind: kind(image, &entry)?,
+            kind: match entry.kind {
+                EntryKind::File { .. } => Kind::File(content(&entry)?),
+                EntryKind::Directory => Kind::Directory(Default::default()),
+                EntryKind::Symlink(target) => Kind::Symlink(target.to_vec()),
+                EntryKind::CharacterDevice { major, minor } => Kind::CharacterDevice { major, minor },
+                EntryKind::BlockDevice { major, minor } => Kind::BlockDevice { major, minor },
+                EntryKind::Fifo => Kind::Fifo,
+                EntryKind::Socket => Kind::Socket,
+            },
         };
         let id = tree.insert(&entry.path, inode)?;
         if !matches!(entry.kind, EntryKind::Directory) {
-            linked.insert(entry.inode, id);
+            known.insert(entry.inode, id);
         }
     }
-    Ok(tree)
-}
-
-fn kind(image: &dyn Image, entry: &Entry<'_>) -> Result<Kind, ReadError> {
-    Ok(match entry.kind {
-        EntryKind::Directory => Kind::Directory(Default::default()),
-        EntryKind::File { .. } => {
-            let mut bytes = Vec::new();
-            image.read_file(entry, &mut bytes)?;
-            Kind::File(bytes.into())
-        }
-        EntryKind::Symlink(target) => Kind::Symlink(target.to_vec()),
-        EntryKind::CharacterDevice { major, minor } => Kind::CharacterDevice { major, minor },
-        EntryKind::BlockDevice { major, minor } => Kind::BlockDevice { major, minor },
-        EntryKind::Fifo => Kind::Fifo,
-        EntryKind::Socket => Kind::Socket,
-    })
+    Ok((tree, known))
 }

@@ -143,39 +143,67 @@ impl Drop for Mounted {
     }
 }
 
+/// Mounts an image, or says why not.
+fn mount_image(image: &Path, place: &Path) -> Option<Mounted> {
+    let (from, to) = (image.to_str().unwrap(), place.to_str().unwrap());
+    let output = run("mount", &["-t", "erofs", "-o", "loop,ro", from, to])?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        eprintln!("not checked: no mount here: {why}");
+        return None;
+    }
+    Some(Mounted(place.to_owned()))
+}
+
 #[test]
 fn the_kernel_lists_the_same_tree() {
     let directory = tempfile::tempdir().unwrap();
     let path = write(directory.path(), &listed());
     let mount = directory.path().join("mount");
     std::fs::create_dir(&mount).unwrap();
-    let arguments = [
-        "-t",
-        "erofs",
-        "-o",
-        "loop,ro",
-        path.to_str().unwrap(),
-        mount.to_str().unwrap(),
-    ];
-    let Some(output) = run("mount", &arguments) else { return };
-    if !output.status.success() {
-        eprintln!(
-            "not checked: no mount here: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+    let Some(mounted) = mount_image(&path, &mount) else {
         return;
-    }
-    let mounted = Mounted(mount.clone());
+    };
     assert_same(&found(&mount), &expected(&listed()));
     assert_eq!(std::fs::read(mount.join("etc/host")).unwrap(), b"inline\n");
     assert_eq!(std::fs::metadata(mount.join("sizes/1000000")).unwrap().len(), 1_000_000);
+    let attributes = &listed().get("attributes").unwrap().metadata.xattrs.clone();
+    for (name, value) in attributes {
+        let name = String::from_utf8(name.clone()).unwrap();
+        assert_eq!(attribute(&mount.join("attributes"), &name), *value, "{name}");
+    }
+    // Whoever forgets that the content is elsewhere gets an error or a hole, by kernel, never bytes of the image.
+    if let Ok(bytes) = std::fs::read(mount.join("sizes/1000000")) {
+        assert_eq!(bytes, vec![0; 1_000_000]);
+    }
+    drop(mounted);
+}
+
+#[test]
+fn the_image_for_overlayfs_names_the_objects() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = mos_flist::overlay_image(&parsed(&packed(&listed(), &Memory::new()))).unwrap();
+    let path = directory.path().join("image");
+    std::fs::write(&path, &image).unwrap();
+    if let Some(output) = run("fsck.erofs", &["-d3", path.to_str().unwrap()]) {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+    let mount = directory.path().join("mount");
+    std::fs::create_dir(&mount).unwrap();
+    let Some(mounted) = mount_image(&path, &mount) else {
+        return;
+    };
+    assert_same(&found(&mount), &expected(&listed()));
     let object = tree_object(&listed(), "bin/tool");
     assert_eq!(
         attribute(&mount.join("bin/tool"), "trusted.overlay.redirect"),
         format!("/{}", object.path()).as_bytes()
     );
-    let attributes = &listed().get("attributes").unwrap().metadata.xattrs.clone();
-    for (name, value) in attributes {
+    assert_eq!(
+        attribute(&mount.join("bin/tool"), "trusted.overlay.metacopy")[4..],
+        *object.as_bytes()
+    );
+    for (name, value) in &listed().get("attributes").unwrap().metadata.xattrs {
         let name = String::from_utf8(name.clone())
             .unwrap()
             .replace("trusted.overlay.", "trusted.overlay.overlay.");

@@ -44,7 +44,7 @@ fn golden_digest_of_a_fixed_tree() {
     let packed = round_trip(&small());
     assert_eq!(
         packed.digest.to_string(),
-        "d724764fcb99aa6a0647e3ef16c4216e538be1d5a5a35f857b5371843f584670"
+        "19dd41163318d16c43a6e88e308b52030c1e8b777d664c12ab8e1043870c376c"
     );
 }
 

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! DIR  overlay, read-only, metacopy    <- upper/ when writable
-//!        lower     EROFS of cache/flists/<blake3>.fl     (redirects each file to its object)
+//!        lower     cache/flists/<blake3>.erofs     (redirects each file to its object)
 //!        data only cache/objects/
 //! ```
 //!
-//! The flist is copied to the cache first, so that what the kernel reads is what was checked, whoever writes to the
-//! original. No process stays. While the mount is there, the copy keeps its objects from being evicted, see [`pins`].
+//! The lower layer is made from the flist, see [`overlay_image`]; a copy of the flist lies beside it. What the kernel reads
+//! is what was checked, whoever writes to the original. No process stays. While the mount is there, the copy keeps its
+//! objects from being evicted, see [`pins`].
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -16,7 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use mos_flist::Flist;
+use mos_flist::{Flist, overlay_image};
 use mos_sys::durable;
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -72,8 +73,8 @@ pub(crate) fn mount(
         path: place.to_owned(),
         source: error,
     };
-    let copy = keep(flist, cache)?;
-    let names = erofs(&copy).map_err(failed)?;
+    let image = keep(flist, cache)?;
+    let names = erofs(&image).map_err(failed)?;
     // Overlayfs took lower layers without a place only from Linux 6.15 on, so they get one that nobody sees for long.
     let corner = Corner::make(cache).map_err(MountError::io("make a directory in", cache))?;
     corner.take(&names).map_err(failed)?;
@@ -104,7 +105,7 @@ pub(crate) fn pins(cache: &Path) -> HashSet<String> {
     let mounted = mounted_digits();
     for entry in fs::read_dir(cache.join(FLISTS)).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !mounted.contains(table::digits(&name)) {
+        if !name.ends_with(".fl") || !mounted.contains(table::digits(&name)) {
             continue;
         }
         let flist = fs::read(entry.path()).ok().and_then(|bytes| Flist::parse(bytes).ok());
@@ -125,21 +126,32 @@ fn mounted_digits() -> HashSet<String> {
     digits.collect()
 }
 
-/// A copy of the flist in the cache.
+/// A copy of the flist in the cache, and the image of it that the kernel takes, which this returns.
 fn keep(flist: &Flist, cache: &Path) -> Result<PathBuf, MountError> {
     let directory = cache.join(FLISTS);
     fs::create_dir_all(&directory).map_err(MountError::io("make", &directory))?;
     sweep(&directory);
-    let path = directory.join(format!("{}.fl", flist.digest()));
-    let same = fs::read(&path).is_ok_and(|bytes| bytes == flist.as_bytes());
+    let path = |kind: &str| directory.join(format!("{}.{kind}", flist.digest()));
+    // The flist first: an image that somebody mounts has one that pins its objects.
+    write_once(&path("fl"), flist.as_bytes())?;
+    let malformed = |error: mos_flist::FlistError| io::Error::new(io::ErrorKind::InvalidData, error);
+    let image = path("erofs");
+    let bytes = overlay_image(flist).map_err(|error| MountError::io("make", &image)(malformed(error)))?;
+    write_once(&image, &bytes)?;
+    Ok(image)
+}
+
+/// Writes a file durably, unless it is there with these bytes; then it is young again, see [`sweep`].
+fn write_once(path: &Path, bytes: &[u8]) -> Result<(), MountError> {
+    let same = fs::read(path).is_ok_and(|found| found == bytes);
     let young = same
-        && File::open(&path)
+        && File::open(path)
             .and_then(|file| file.set_modified(SystemTime::now()))
             .is_ok();
-    if !young {
-        durable::write(&path, flist.as_bytes(), MODE).map_err(MountError::io("write", &path))?;
+    if young {
+        return Ok(());
     }
-    Ok(path)
+    durable::write(path, bytes, MODE).map_err(MountError::io("write", path))
 }
 
 /// Removes copies that nothing is mounted from, but for young ones: somebody may be about to mount them.

@@ -1,15 +1,10 @@
 //! Directories: blocks of entries, each followed by its names, sorted bytewise across all blocks.
 
-use zerocopy::FromBytes as _;
-#[cfg(feature = "pack")]
-use zerocopy::{
-    IntoBytes as _,
-    byteorder::little_endian::{U16, U64},
-};
+use zerocopy::byteorder::little_endian::{U16, U64};
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use super::format::RawDirent;
+use super::format::{BLOCK, RawDirent};
 
-#[cfg(feature = "pack")]
 const ENTRY: usize = size_of::<RawDirent>();
 
 /// One name in a directory block.
@@ -21,9 +16,7 @@ pub(crate) struct Dirent<'a> {
 }
 
 /// The bytes of a directory with these entries, which must be sorted by name and include `.` and `..`.
-#[cfg(feature = "pack")]
 pub(crate) fn encode(entries: &[Dirent<'_>]) -> Vec<u8> {
-    use super::format::BLOCK;
     let mut bytes: Vec<u8> = Vec::new();
     let mut rest = entries;
     while !rest.is_empty() {
@@ -40,7 +33,6 @@ pub(crate) fn encode(entries: &[Dirent<'_>]) -> Vec<u8> {
     bytes
 }
 
-#[cfg(feature = "pack")]
 fn push_block(bytes: &mut Vec<u8>, block: &[Dirent<'_>]) {
     let mut name_offset = block.len() * ENTRY;
     for entry in block {

@@ -15,27 +15,22 @@ pub(crate) const BLOCK: usize = 1 << BLOCK_BITS;
 pub(crate) const SLOT: usize = 32;
 /// `EROFS_FEATURE_COMPAT_MTIME`: inode times are those of the last change.
 pub(crate) const COMPAT_MTIME: u32 = 2;
-/// `EROFS_FEATURE_INCOMPAT_CHUNKED_FILE`.
-pub(crate) const INCOMPAT_CHUNKED: u32 = 4;
 /// `EROFS_INODE_FLAT_PLAIN`: data in consecutive blocks.
 pub(crate) const FLAT_PLAIN: u16 = 0;
 /// `EROFS_INODE_FLAT_INLINE`: as plain, but the tail lies behind the inode.
 pub(crate) const FLAT_INLINE: u16 = 2;
-/// `EROFS_INODE_CHUNK_BASED`: block addresses behind the inode.
-pub(crate) const CHUNK_BASED: u16 = 4;
 /// Bit 0 of `i_format`: an extended inode.
 pub(crate) const EXTENDED: u16 = 1;
-/// Chunk index that stands for a hole (`EROFS_NULL_ADDR`).
+/// Block address of a file without data in the image (`EROFS_NULL_ADDR`): a hole to Linux 6.15 and later, beyond the
+/// device, so an error, to older ones.
 pub(crate) const NULL_ADDRESS: u32 = u32::MAX;
-/// Largest file: one hole of 2^(12+31) bytes, the most a chunk format can say.
+/// Largest file: far beyond what packs, far below where sums of sizes overflow.
 pub(crate) const FILE_LIMIT: u64 = 1 << 43;
 /// Longest tail behind an inode. It must not cross a block, and may have to start up to 31 bytes into one.
-#[cfg(feature = "pack")]
 pub(crate) const TAIL_LIMIT: usize = BLOCK - SLOT;
 /// Longest path in a tree, as everywhere in Linux (`PATH_MAX`). Also bounds what a hostile flist makes us build.
 pub(crate) const PATH_LIMIT: usize = 4096;
 /// Longest name (`EROFS_NAME_LEN`).
-#[cfg(feature = "pack")]
 pub(crate) const NAME_LIMIT: usize = 255;
 /// Longest target of a symbolic link: `PATH_MAX` without the closing zero.
 pub(crate) const TARGET_LIMIT: usize = 4095;
@@ -71,7 +66,7 @@ pub(crate) struct RawInode {
     pub(crate) mode: U16,
     pub(crate) reserved: U16,
     pub(crate) size: U64,
-    /// First data block, device number or chunk format, by layout and type.
+    /// First data block or device number, by type.
     pub(crate) address: U32,
     pub(crate) number: U32,
     pub(crate) uid: U32,
@@ -149,7 +144,6 @@ impl FileType {
     }
 
     /// The type bits of `st_mode`.
-    #[cfg(feature = "pack")]
     pub(crate) fn mode(self) -> u16 {
         self.row().2
     }
@@ -159,14 +153,7 @@ impl FileType {
     }
 }
 
-/// How many bits beyond a block one hole needs to cover a file of this size.
-pub(crate) fn chunk_format(size: u64) -> u32 {
-    let bits = u64::BITS - size.saturating_sub(1).leading_zeros();
-    bits.saturating_sub(u32::from(BLOCK_BITS))
-}
-
 /// Linux's 32-bit device number (`new_encode_dev`), or `None` when one half is too large for it.
-#[cfg(feature = "pack")]
 pub(crate) fn encode_device(major: u32, minor: u32) -> Option<u32> {
     let fits = major < 1 << 12 && minor < 1 << 20;
     fits.then_some((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
@@ -181,14 +168,6 @@ pub(crate) fn decode_device(device: u32) -> (u32, u32) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn one_hole_covers_the_file() {
-        for (size, format) in [(1, 0), (4096, 0), (4097, 1), (8192, 1), (8193, 2), (FILE_LIMIT, 31)] {
-            assert_eq!(chunk_format(size), format, "{size}");
-        }
-    }
-
-    #[cfg(feature = "pack")]
     #[test]
     fn device_numbers_come_back() {
         for pair in [(0, 0), (1, 3), (8, 255), (8, 256), (4095, (1 << 20) - 1)] {

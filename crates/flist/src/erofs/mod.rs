@@ -6,13 +6,11 @@
 //! * [`writer`]: a tree into an image.
 //!
 //! What we write: blocks of 4 KiB, extended inodes only (64-bit sizes, 32-bit owners, nanoseconds), attributes beside
-//! the inode, directories and links inline where they fit, small files always inline, larger files as one hole
-//! (chunk-based layout with a null address) with overlay attributes that name the object, as composefs does. The
-//! reader takes exactly this and refuses the rest of EROFS: less to get wrong with hostile input.
+//! the inode, directories and links inline where they fit, small files always inline, larger files with their size and a
+//! null address. The reader takes exactly this and refuses the rest of EROFS: less to get wrong with hostile input.
 
 pub(crate) mod directory;
 pub(crate) mod format;
 pub(crate) mod reader;
-#[cfg(feature = "pack")]
 pub(crate) mod writer;
 pub(crate) mod xattr;

@@ -11,9 +11,8 @@ use zerocopy::FromBytes as _;
 
 use super::directory::{Dirent, decode_block};
 use super::format::{
-    BLOCK, BLOCK_BITS, CHUNK_BASED, COMPAT_MTIME, EXTENDED, FILE_LIMIT, FLAT_INLINE, FLAT_PLAIN, FileType,
-    INCOMPAT_CHUNKED, MAGIC, NULL_ADDRESS, PATH_LIMIT, RawInode, SLOT, SUPER_OFFSET, SuperBlock, TARGET_LIMIT,
-    chunk_format, decode_device,
+    BLOCK, BLOCK_BITS, COMPAT_MTIME, EXTENDED, FILE_LIMIT, FLAT_INLINE, FLAT_PLAIN, FileType, MAGIC, NULL_ADDRESS,
+    PATH_LIMIT, RawInode, SLOT, SUPER_OFFSET, SuperBlock, TARGET_LIMIT, decode_device,
 };
 use super::xattr::{self, area_length};
 use crate::error::FlistError;
@@ -46,10 +45,10 @@ pub(crate) enum Kind {
         bytes: Range<usize>,
         object: ObjectDigest,
     },
-    /// A file whose content is in chunks.
+    /// A file whose content is in chunks: the n-th of these.
     External {
         size: u64,
-        object: ObjectDigest,
+        number: usize,
     },
     Symlink(Vec<u8>),
     CharacterDevice {
@@ -95,6 +94,8 @@ struct Reader<'a> {
     names_left: usize,
     /// Links each inode says it has, to be compared at the end; by index.
     said_links: Vec<u32>,
+    /// Files outside the image so far.
+    external: usize,
     out: Image,
     pending: Vec<Pending>,
 }
@@ -109,6 +110,7 @@ pub(crate) fn read(image: &[u8]) -> Result<Image, FlistError> {
         budget: image.len(),
         names_left: image.len() / size_of::<super::format::RawDirent>() + 1,
         said_links: Vec::new(),
+        external: 0,
         out: Image {
             inodes: Vec::new(),
             names: Vec::new(),
@@ -136,7 +138,7 @@ fn super_block(image: &[u8]) -> Result<&SuperBlock, FlistError> {
     if raw.magic.get() != MAGIC || raw.block_bits != BLOCK_BITS {
         return Err(wrong("not EROFS with blocks of 4 KiB"));
     }
-    if raw.feature_incompat.get() & !INCOMPAT_CHUNKED != 0 || raw.feature_compat.get() != COMPAT_MTIME {
+    if raw.feature_incompat.get() != 0 || raw.feature_compat.get() != COMPAT_MTIME {
         return Err(wrong("EROFS features that an flist does not use"));
     }
     if !image.len().is_multiple_of(BLOCK) || raw.blocks.get() as usize != image.len() / BLOCK {
@@ -200,12 +202,12 @@ impl<'a> Reader<'a> {
             .ok_or_else(|| wrong("attributes beyond the image"))?;
         let attributes = xattr::decode(attributes).map_err(wrong)?;
         self.claim(area.end - offset, offset)?;
-        let kind = self.kind(raw, file_type, attributes.object, area.end, name)?;
+        let kind = self.kind(raw, file_type, area.end, name)?;
         self.said_links.push(raw.links.get());
         self.out.inodes.push(Inode {
             nid: name.nid,
             links: 1,
-            metadata: metadata(raw, attributes.xattrs).ok_or_else(|| wrong("a time with too many nanoseconds"))?,
+            metadata: metadata(raw, attributes).ok_or_else(|| wrong("a time with too many nanoseconds"))?,
             kind,
         });
         Ok(index)
@@ -231,21 +233,10 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn kind(
-        &mut self,
-        raw: &RawInode,
-        file_type: FileType,
-        object: Option<ObjectDigest>,
-        tail: usize,
-        name: &Pending,
-    ) -> Result<Kind, FlistError> {
-        let chunked = raw.format.get() >> 1 == CHUNK_BASED;
-        if object.is_some() != chunked || (chunked && file_type != FileType::Regular) {
-            return Err(FlistError::malformed("inode", tail, "an object and data, or neither"));
-        }
+    fn kind(&mut self, raw: &RawInode, file_type: FileType, tail: usize, name: &Pending) -> Result<Kind, FlistError> {
         let (major, minor) = decode_device(raw.address.get());
         Ok(match file_type {
-            FileType::Regular => self.regular(raw, object, tail)?,
+            FileType::Regular => self.regular(raw, tail)?,
             FileType::Directory => self.directory(raw, tail, name)?,
             FileType::Symlink => Kind::Symlink(self.target(raw, tail)?),
             FileType::CharacterDevice => Kind::CharacterDevice { major, minor },
@@ -255,25 +246,27 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn regular(&mut self, raw: &RawInode, object: Option<ObjectDigest>, tail: usize) -> Result<Kind, FlistError> {
+    fn regular(&mut self, raw: &RawInode, tail: usize) -> Result<Kind, FlistError> {
         let wrong = |why: &str| FlistError::malformed("file", tail, why);
         let size = raw.size.get();
-        let Some(object) = object else {
-            let blocks = self.data(raw, tail)?;
-            let bytes = match blocks.as_slice() {
-                [] => tail..tail,
-                [one] => one.clone(),
-                _ => return Err(wrong("more than a block of data inside an flist")),
-            };
-            let object = ObjectDigest::of(&self.image[bytes.clone()]);
-            return Ok(Kind::Inline { bytes, object });
-        };
-        self.claim(4, tail)?;
-        let hole = self.image.get(tail..tail + 4) == Some(&NULL_ADDRESS.to_le_bytes());
-        if size == 0 || size > FILE_LIMIT || raw.address.get() != chunk_format(size) || !hole {
-            return Err(wrong("a file outside the flist that is not one hole"));
+        if raw.address.get() == NULL_ADDRESS {
+            if size == 0 || size > FILE_LIMIT || raw.format.get() >> 1 != FLAT_PLAIN {
+                return Err(wrong(
+                    "a file outside the flist that is empty, too large, or has data inside",
+                ));
+            }
+            let number = self.external;
+            self.external += 1;
+            return Ok(Kind::External { size, number });
         }
-        Ok(Kind::External { size, object })
+        let blocks = self.data(raw, tail)?;
+        let bytes = match blocks.as_slice() {
+            [] => tail..tail,
+            [one] => one.clone(),
+            _ => return Err(wrong("more than a block of data inside an flist")),
+        };
+        let object = ObjectDigest::of(&self.image[bytes.clone()]);
+        Ok(Kind::Inline { bytes, object })
     }
 
     fn target(&mut self, raw: &RawInode, tail: usize) -> Result<Vec<u8>, FlistError> {

@@ -6,19 +6,17 @@
 
 use std::collections::BTreeMap;
 
-use mos_tree::{InodeId, Kind, Stamp, Timestamp, Tree};
+use mos_tree::{InodeId, Kind, Timestamp, Tree};
 use zerocopy::IntoBytes as _;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
 use super::directory::{self, Dirent};
 use super::format::{
-    BLOCK, BLOCK_BITS, CHUNK_BASED, COMPAT_MTIME, EXTENDED, FILE_LIMIT, FLAT_INLINE, FLAT_PLAIN, FileType,
-    INCOMPAT_CHUNKED, MAGIC, NAME_LIMIT, NULL_ADDRESS, PATH_LIMIT, RawInode, SLOT, SUPER_OFFSET, SuperBlock,
-    TAIL_LIMIT, TARGET_LIMIT, chunk_format, encode_device,
+    BLOCK, BLOCK_BITS, COMPAT_MTIME, EXTENDED, FILE_LIMIT, FLAT_INLINE, FLAT_PLAIN, FileType, MAGIC, NAME_LIMIT,
+    NULL_ADDRESS, PATH_LIMIT, RawInode, SLOT, SUPER_OFFSET, SuperBlock, TAIL_LIMIT, TARGET_LIMIT, encode_device,
 };
-use super::xattr;
+use super::xattr::{self, Style};
 use crate::error::show;
-use crate::pack::PackError;
 use crate::verity::ObjectDigest;
 
 /// What a regular file becomes in the image.
@@ -26,18 +24,32 @@ use crate::verity::ObjectDigest;
 pub(crate) enum FileBody {
     /// Its bytes, at most [`TAIL_LIMIT`].
     Inline(Vec<u8>),
-    /// A hole of its size, and the object's name.
+    /// Its size, and the object's name.
     External { size: u64, object: ObjectDigest },
 }
 
-/// What was found in a regular file.
+/// A regular file in an image.
 #[derive(Debug)]
-pub(crate) struct PackedFile {
+pub(crate) struct ImageFile {
     pub(crate) body: FileBody,
-    /// What it was on the disk, where it was there.
-    pub(crate) stamp: Option<Stamp>,
     /// When its content was changed last, where that is not what the tree says.
     pub(crate) modified: Option<Timestamp>,
+}
+
+/// What an image cannot hold: a path, and why.
+#[derive(Debug)]
+pub(crate) struct Unfit {
+    pub(crate) path: Vec<u8>,
+    pub(crate) why: String,
+}
+
+impl Unfit {
+    fn new(path: &[u8], why: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            why: why.to_owned(),
+        }
+    }
 }
 
 /// An image, and the inode numbers in it.
@@ -64,13 +76,14 @@ struct Draft {
 enum Data {
     /// Bytes in the image; those of a directory are only counted until every inode has its number.
     Bytes(Vec<u8>),
-    Hole(u64),
+    /// Bytes of a file that are elsewhere, so many.
+    Outside(u64),
     Device(u32),
 }
 
 /// Makes the image of a tree. `files` says what becomes of each regular file.
-pub(crate) fn write(tree: &Tree, files: &BTreeMap<InodeId, PackedFile>) -> Result<Written, PackError> {
-    let mut drafts = describe(tree, files)?;
+pub(crate) fn write(tree: &Tree, files: &BTreeMap<InodeId, ImageFile>, style: Style) -> Result<Written, Unfit> {
+    let mut drafts = describe(tree, files, style)?;
     let length = lay_out(&mut drafts)?;
     let nids: BTreeMap<InodeId, u64> = drafts
         .iter()
@@ -88,7 +101,7 @@ pub(crate) fn write(tree: &Tree, files: &BTreeMap<InodeId, PackedFile>) -> Resul
     Ok(Written { image, nids })
 }
 
-fn describe(tree: &Tree, files: &BTreeMap<InodeId, PackedFile>) -> Result<Vec<Draft>, PackError> {
+fn describe(tree: &Tree, files: &BTreeMap<InodeId, ImageFile>, style: Style) -> Result<Vec<Draft>, Unfit> {
     let mut drafts: Vec<Draft> = Vec::new();
     let mut seen: BTreeMap<InodeId, usize> = BTreeMap::new();
     let mut parents: Vec<InodeId> = Vec::new();
@@ -113,7 +126,7 @@ fn describe(tree: &Tree, files: &BTreeMap<InodeId, PackedFile>) -> Result<Vec<Dr
             offset: 0,
             block: 0,
         };
-        fill(&mut draft, tree, files)?;
+        fill(&mut draft, tree, files, style)?;
         drafts.push(draft);
     }
     Ok(drafts)
@@ -127,10 +140,10 @@ fn depth(path: &[u8]) -> usize {
     path.split(|byte| *byte == b'/').count()
 }
 
-fn check_path(path: &[u8]) -> Result<(), PackError> {
+fn check_path(path: &[u8]) -> Result<(), Unfit> {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
     if path.len() > PATH_LIMIT || name.len() > NAME_LIMIT {
-        return Err(PackError::unfit(
+        return Err(Unfit::new(
             path,
             "its name has more than 255 bytes or its path more than 4,096",
         ));
@@ -139,9 +152,9 @@ fn check_path(path: &[u8]) -> Result<(), PackError> {
 }
 
 /// Attributes, data and links of an inode that was met for the first time.
-fn fill(draft: &mut Draft, tree: &Tree, files: &BTreeMap<InodeId, PackedFile>) -> Result<(), PackError> {
+fn fill(draft: &mut Draft, tree: &Tree, files: &BTreeMap<InodeId, ImageFile>, style: Style) -> Result<(), Unfit> {
     let inode = tree.inode(draft.id);
-    let unfit = |why: &str| PackError::unfit(&draft.path, why);
+    let unfit = |why: &str| Unfit::new(&draft.path, why);
     let mut object = None;
     draft.data = match &inode.kind {
         Kind::Directory(entries) => {
@@ -157,7 +170,7 @@ fn fill(draft: &mut Draft, tree: &Tree, files: &BTreeMap<InodeId, PackedFile>) -
             Some(FileBody::Inline(bytes)) => Data::Bytes(bytes.clone()),
             Some(FileBody::External { size, object: name }) if *size <= FILE_LIMIT => {
                 object = Some(*name);
-                Data::Hole(*size)
+                Data::Outside(*size)
             }
             _ => return Err(unfit("it is larger than 8 TiB")),
         },
@@ -179,7 +192,7 @@ fn fill(draft: &mut Draft, tree: &Tree, files: &BTreeMap<InodeId, PackedFile>) -
             "its mode has more than permission bits, or its time more than a second of nanoseconds",
         ));
     }
-    draft.xattrs = xattr::encode(&inode.metadata.xattrs, object)
+    draft.xattrs = xattr::encode(&inode.metadata.xattrs, object, style)
         .map_err(|name| unfit(&format!("EROFS cannot hold its extended attribute {}", show(&name))))?;
     match xattr::area_count(draft.xattrs.len()) {
         Some(_) => Ok(()),
@@ -222,12 +235,12 @@ fn directory_bytes(
 }
 
 /// Gives every inode its place; returns the length of the image.
-fn lay_out(drafts: &mut [Draft]) -> Result<usize, PackError> {
+fn lay_out(drafts: &mut [Draft]) -> Result<usize, Unfit> {
     let mut position = SUPER_OFFSET + size_of::<SuperBlock>();
     for draft in drafts.iter_mut() {
         position = position.next_multiple_of(SLOT);
         let head = size_of::<RawInode>() + draft.xattrs.len();
-        let tail = draft.data.behind();
+        let tail = draft.data.tail();
         let into_block = (position + head) % BLOCK;
         if into_block + tail > BLOCK {
             // A tail may not cross a block: start it (nearly) on the next one.
@@ -245,7 +258,7 @@ fn lay_out(drafts: &mut [Draft]) -> Result<usize, PackError> {
     // Block numbers are 32 bits wide; this many bytes of metadata are beyond what a machine holds.
     match u32::try_from(block) {
         Ok(_) => Ok(block * BLOCK),
-        Err(_) => Err(PackError::unfit(b"", "its metadata does not fit into EROFS (16 TiB)")),
+        Err(_) => Err(Unfit::new(b"", "its metadata does not fit into EROFS (16 TiB)")),
     }
 }
 
@@ -255,14 +268,6 @@ impl Data {
         match self {
             Self::Bytes(bytes) if bytes.len() % BLOCK <= TAIL_LIMIT => bytes.len() % BLOCK,
             _ => 0,
-        }
-    }
-
-    /// All bytes behind the inode: the tail, or the address of a hole.
-    fn behind(&self) -> usize {
-        match self {
-            Self::Hole(_) => size_of::<U32>(),
-            other => other.tail(),
         }
     }
 
@@ -276,7 +281,6 @@ impl Data {
 
     fn layout(&self) -> u16 {
         match self {
-            Self::Hole(_) => CHUNK_BASED,
             other if other.tail() > 0 => FLAT_INLINE,
             _ => FLAT_PLAIN,
         }
@@ -285,16 +289,15 @@ impl Data {
     fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Hole(size) => *size,
+            Self::Outside(size) => *size,
             Self::Device(_) => 0,
         }
     }
 }
 
-fn super_block(drafts: &[Draft], length: usize) -> Result<SuperBlock, PackError> {
-    let chunked = drafts.iter().any(|draft| matches!(draft.data, Data::Hole(_)));
+fn super_block(drafts: &[Draft], length: usize) -> Result<SuperBlock, Unfit> {
     let root = drafts.first().map_or(0, |root| root.offset / SLOT);
-    let root = u16::try_from(root).map_err(|_| PackError::unfit(b"", "its root has too many attributes"))?;
+    let root = u16::try_from(root).map_err(|_| Unfit::new(b"", "its root has too many attributes"))?;
     Ok(SuperBlock {
         magic: U32::new(MAGIC),
         checksum: U32::ZERO,
@@ -310,7 +313,7 @@ fn super_block(drafts: &[Draft], length: usize) -> Result<SuperBlock, PackError>
         xattr_block: U32::ZERO,
         uuid: [0; 16],
         volume_name: [0; 16],
-        feature_incompat: U32::new(if chunked { INCOMPAT_CHUNKED } else { 0 }),
+        feature_incompat: U32::ZERO,
         unused: [0; 44],
     })
 }
@@ -345,15 +348,14 @@ fn write_inode(image: &mut [u8], tree: &Tree, draft: &Draft, modified: Option<Ti
             put(image, draft.block * BLOCK, blocks);
             put(image, behind, tail);
         }
-        Data::Hole(_) => put(image, behind, &NULL_ADDRESS.to_le_bytes()),
-        Data::Device(_) => {}
+        Data::Outside(_) | Data::Device(_) => {}
     }
 }
 
 fn address(draft: &Draft) -> u32 {
     match &draft.data {
         Data::Bytes(_) => u32::try_from(draft.block).expect("lay_out checked the number of blocks"),
-        Data::Hole(size) => chunk_format(*size),
+        Data::Outside(_) => NULL_ADDRESS,
         Data::Device(device) => *device,
     }
 }

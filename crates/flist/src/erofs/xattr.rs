@@ -1,14 +1,15 @@
-//! Extended attributes beside an inode, and the overlay attributes that name an object.
+//! Extended attributes beside an inode.
 //!
-//! A large file carries `trusted.overlay.metacopy` (with the fs-verity digest, `struct ovl_metacopy`) and
-//! `trusted.overlay.redirect` (its path in the directory of objects). A tree's own `trusted.overlay.*` attributes are
-//! kept as `trusted.overlay.overlay.*`, which overlayfs (Linux 6.7) and composefs read as the plain ones again.
+//! An flist has a tree's attributes as they are. An image that overlayfs takes for a lower layer ([`Style::Overlay`])
+//! also names each large file's object, in `trusted.overlay.metacopy` (with the fs-verity digest, `struct
+//! ovl_metacopy`) and `trusted.overlay.redirect` (its path in the directory of objects), as composefs does; a tree's
+//! own `trusted.overlay.*` attributes are then `trusted.overlay.overlay.*`, which overlayfs (Linux 6.7) shows as the
+//! plain ones.
 
 use std::collections::BTreeMap;
 
-use zerocopy::FromBytes as _;
-#[cfg(feature = "pack")]
-use zerocopy::{IntoBytes as _, byteorder::little_endian::U16};
+use zerocopy::byteorder::little_endian::U16;
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::format::{XattrEntry, XattrHeader};
 use crate::verity::ObjectDigest;
@@ -32,11 +33,14 @@ const ESCAPED: &[u8] = b"trusted.overlay.overlay.";
 /// `struct ovl_metacopy` before the digest: version 0, 36 bytes, no flags, `FS_VERITY_HASH_ALG_SHA256`.
 const METACOPY_HEAD: [u8; 4] = [0, 36, 0, 1];
 
-/// What stands beside an inode.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Decoded {
-    pub(crate) xattrs: Xattrs,
-    pub(crate) object: Option<ObjectDigest>,
+/// Who reads an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Everybody: it is the beginning of an flist.
+    #[cfg(feature = "pack")]
+    Flist,
+    /// Overlayfs, on this machine.
+    Overlay,
 }
 
 /// Bytes that `xattr_count` of an inode stands for (`erofs_xattr_ibody_size`).
@@ -48,7 +52,6 @@ pub(crate) fn area_length(count: u16) -> usize {
 }
 
 /// The `xattr_count` of an area made by [`encode`], or `None` when it is too large for one inode.
-#[cfg(feature = "pack")]
 pub(crate) fn area_count(length: usize) -> Option<u16> {
     match length {
         0 => Some(0),
@@ -56,29 +59,30 @@ pub(crate) fn area_count(length: usize) -> Option<u16> {
     }
 }
 
-/// The area beside an inode, or the name of the attribute that EROFS cannot hold.
-#[cfg(feature = "pack")]
-pub(crate) fn encode(xattrs: &Xattrs, object: Option<ObjectDigest>) -> Result<Vec<u8>, Vec<u8>> {
+/// The area beside an inode, or the name of the attribute that EROFS cannot hold. `object` is that of a file outside
+/// the image.
+pub(crate) fn encode(xattrs: &Xattrs, object: Option<ObjectDigest>, style: Style) -> Result<Vec<u8>, Vec<u8>> {
+    let overlay = style == Style::Overlay;
+    let object = object.filter(|_| overlay);
     if xattrs.is_empty() && object.is_none() {
         return Ok(Vec::new());
     }
     let mut area = vec![0; size_of::<XattrHeader>()];
     for (name, value) in xattrs {
         let escaped = match name.strip_prefix(OVERLAY) {
-            Some(rest) => [ESCAPED, rest].concat(),
-            None => name.clone(),
+            Some(rest) if overlay => [ESCAPED, rest].concat(),
+            _ => name.clone(),
         };
         push(&mut area, &escaped, value).ok_or_else(|| name.clone())?;
     }
     if let Some(object) = object {
         let metacopy = [&METACOPY_HEAD[..], object.as_bytes()].concat();
         push(&mut area, METACOPY, &metacopy).ok_or(METACOPY)?;
-        push(&mut area, REDIRECT, redirect(object).as_bytes()).ok_or(REDIRECT)?;
+        push(&mut area, REDIRECT, format!("/{}", object.path()).as_bytes()).ok_or(REDIRECT)?;
     }
     Ok(area)
 }
 
-#[cfg(feature = "pack")]
 fn push(area: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Option<()> {
     let (prefix, rest) = PREFIXES.iter().find_map(|(index, prefix)| {
         let rest = name.strip_prefix(*prefix)?;
@@ -99,32 +103,24 @@ fn push(area: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Reads an area; says what is wrong with it.
-pub(crate) fn decode(area: &[u8]) -> Result<Decoded, &'static str> {
-    let mut decoded = Decoded::default();
+/// Reads an area of an flist; says what is wrong with it.
+pub(crate) fn decode(area: &[u8]) -> Result<Xattrs, &'static str> {
+    let mut xattrs = Xattrs::new();
     if area.is_empty() {
-        return Ok(decoded);
+        return Ok(xattrs);
     }
     let (header, mut rest) = XattrHeader::ref_from_prefix(area).map_err(|_| "attributes too short")?;
     if header.shared_count != 0 {
         return Err("shared attributes, which an flist does not have");
     }
-    let mut redirected = None;
     while !rest.is_empty() {
         let (name, value, behind) = split_entry(rest)?;
         rest = behind;
-        match name.as_slice() {
-            METACOPY => decoded.object = Some(metacopy(value)?),
-            REDIRECT => redirected = Some(value),
-            _ => insert(&mut decoded.xattrs, name, value)?,
+        if xattrs.insert(name, value.to_vec()).is_some() {
+            return Err("an attribute given twice");
         }
     }
-    let expected = decoded.object.map(redirect);
-    if redirected == expected.as_ref().map(String::as_bytes) {
-        Ok(decoded)
-    } else {
-        Err("overlay attributes that name two objects")
-    }
+    Ok(xattrs)
 }
 
 /// Full name, value, and what lies behind.
@@ -144,31 +140,6 @@ fn split_entry(area: &[u8]) -> Result<Split<'_>, &'static str> {
         return Err("an attribute with a bad name");
     }
     Ok(([prefix, suffix].concat(), value, behind))
-}
-
-fn insert(xattrs: &mut Xattrs, name: Vec<u8>, value: &[u8]) -> Result<(), &'static str> {
-    let name = match name.strip_prefix(ESCAPED) {
-        Some(rest) => [OVERLAY, rest].concat(),
-        None if name.starts_with(OVERLAY) => return Err("an overlay attribute that is not escaped"),
-        None => name,
-    };
-    match xattrs.insert(name, value.to_vec()) {
-        None => Ok(()),
-        Some(_) => Err("an attribute given twice"),
-    }
-}
-
-fn metacopy(value: &[u8]) -> Result<ObjectDigest, &'static str> {
-    let digest = value
-        .strip_prefix(&METACOPY_HEAD)
-        .and_then(|digest| <[u8; 32]>::try_from(digest).ok());
-    digest
-        .map(ObjectDigest::from)
-        .ok_or("an overlay.metacopy without a SHA-256 digest")
-}
-
-fn redirect(object: ObjectDigest) -> String {
-    format!("/{}", object.path())
 }
 
 #[cfg(test)]
@@ -191,27 +162,39 @@ mod tests {
     }
 
     #[test]
-    fn attributes_come_back_and_the_object_is_apart() {
+    fn attributes_come_back() {
         let object = Some(ObjectDigest::of(b"x"));
-        let area = encode(&some(), object).unwrap();
+        let area = encode(&some(), object, Style::Flist).unwrap();
         assert_eq!(area_length(area_count(area.len()).unwrap()), area.len());
-        assert_eq!(decode(&area).unwrap(), Decoded { xattrs: some(), object });
-        assert_eq!(decode(&encode(&some(), None).unwrap()).unwrap().object, None);
+        assert_eq!(decode(&area).unwrap(), some());
+        assert_eq!(encode(&Xattrs::new(), object, Style::Flist).unwrap(), []);
+    }
+
+    #[test]
+    fn for_overlayfs_the_object_is_named_and_own_overlay_attributes_are_escaped() {
+        let object = ObjectDigest::of(b"x");
+        let area = encode(&some(), Some(object), Style::Overlay).unwrap();
+        let read = decode(&area).unwrap();
+        assert_eq!(read[REDIRECT], format!("/{}", object.path()).into_bytes());
+        assert_eq!(read[METACOPY][4..], *object.as_bytes());
+        assert_eq!(read[&b"trusted.overlay.overlay.redirect"[..]], b"/etc");
+        assert_eq!(read[&b"trusted.overlay.overlay.overlay.x"[..]], b"");
+        assert_eq!(read.len(), some().len() + 2);
     }
 
     #[test]
     fn names_that_erofs_cannot_hold_are_named() {
         for name in [&b"system.nfs4_acl"[..], b"user.", b"odd", b"user.a\0b"] {
             let xattrs = Xattrs::from([(name.to_vec(), Vec::new())]);
-            assert_eq!(encode(&xattrs, None), Err(name.to_vec()));
+            assert_eq!(encode(&xattrs, None, Style::Flist), Err(name.to_vec()));
         }
     }
 
     #[test]
-    fn an_object_cannot_be_named_twice() {
-        let mut area = encode(&Xattrs::new(), Some(ObjectDigest::of(b"x"))).unwrap();
-        let last = area.len() - 1;
-        area[last] ^= 1;
-        assert!(decode(&area).is_err());
+    fn an_attribute_cannot_be_given_twice() {
+        let mut area = encode(&some(), None, Style::Flist).unwrap();
+        let again = area[size_of::<XattrHeader>()..].to_vec();
+        area.extend_from_slice(&again);
+        assert_eq!(decode(&area), Err("an attribute given twice"));
     }
 }

@@ -13,6 +13,7 @@
 
 mod buffers;
 mod cutter;
+mod known;
 mod pipeline;
 mod readers;
 mod tables;
@@ -24,19 +25,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use mos_store::{Digest, StoreError, Write};
-use mos_tree::{Content, InodeId, Kind, Timestamp, Tree};
+use mos_tree::{Content, InodeId, Kind, Stamp, Timestamp, Tree};
 
 use crate::erofs::format::TAIL_LIMIT;
-use crate::erofs::writer::{self, FileBody, PackedFile};
+use crate::erofs::writer::{self, FileBody, ImageFile, Unfit};
+use crate::erofs::xattr::Style;
 use crate::error::show;
 use crate::flist::Flist;
 use crate::header::{self, ChunkSizes};
 use crate::image::Advance;
 use crate::table::BlobRef;
 use cutter::Piece;
+use known::Known;
 use pipeline::{Assembled, Put, Shared};
 use readers::{Job, Pieces, Readers};
-use tables::{Builder, Draft, Known};
+use tables::{Builder, Draft};
 use unchanged::{Finder, Unchanged};
 pub use unchanged::{Stamps, Trust};
 
@@ -47,8 +50,9 @@ pub struct PackOptions {
     pub compression_level: i32,
     /// Threads that read, and threads that compress; the result does not depend on it. As many as there are processors by default.
     pub threads: usize,
-    /// Files of up to this many bytes lie in the flist itself (at most 4,064 do). 1,024 by default: naming an object
-    /// costs an flist about 250 bytes, and a small file that is in it needs no request.
+    /// Files of up to this many bytes lie in the flist itself (at most 4,064 do). 256 by default: such a file needs no
+    /// request and no object, and naming one costs an flist about 40 bytes; larger ones are smaller in a frame, where
+    /// they are compressed with their neighbours.
     pub inline_limit: usize,
     /// The sizes to cut with.
     pub chunk_sizes: ChunkSizes,
@@ -98,7 +102,7 @@ impl Default for PackOptions {
         Self {
             compression_level: 3,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
-            inline_limit: 1024,
+            inline_limit: 256,
             chunk_sizes: ChunkSizes::default(),
             bases: Vec::new(),
             trust: Trust::Nothing,
@@ -186,6 +190,12 @@ pub enum PackError {
     Store(#[from] StoreError),
 }
 
+impl From<Unfit> for PackError {
+    fn from(unfit: Unfit) -> Self {
+        Self::unfit(&unfit.path, &unfit.why)
+    }
+}
+
 impl PackError {
     fn read(path: &[u8], source: std::io::Error) -> Self {
         Self::Read {
@@ -213,17 +223,16 @@ pub fn pack(tree: &Tree, store: &dyn Write, options: &PackOptions) -> Result<Pac
     let begin = SystemTime::now();
     let known = Known::of_bases(&options.bases, store)?;
     let (files, draft, assembled) = read_and_compress(tree, store, options, known)?;
-    let written = writer::write(tree, &files)?;
     let mut stats = PackStats::default();
     count_files(&files, &mut stats);
+    let (images, stamps) = split(files);
+    let written = writer::write(tree, &images, Style::Flist)?;
     count_blobs(&assembled.put, &mut stats);
     draft.count(&mut stats);
-    let tables = draft.into_tables(assembled, &written.nids)?;
+    let tables = draft.into_tables(assembled, &images)?;
     let flist = header::assemble(written.image, tables.encode(), options.chunk_sizes);
     let digest = Digest::of(&flist);
-    let stamps = files
-        .iter()
-        .filter_map(|(id, file)| Some((written.nids[id], file.stamp?)));
+    let stamps = stamps.into_iter().map(|(id, stamp)| (written.nids[&id], stamp));
     Ok(Packed {
         digest,
         stamps: Stamps::new(digest, begin, stamps),
@@ -233,7 +242,25 @@ pub fn pack(tree: &Tree, store: &dyn Write, options: &PackOptions) -> Result<Pac
     })
 }
 
+/// What was found in a regular file.
+#[derive(Debug)]
+struct PackedFile {
+    image: ImageFile,
+    /// What it was on the disk, where it was there.
+    stamp: Option<Stamp>,
+}
+
 type Files = BTreeMap<InodeId, PackedFile>;
+
+/// What goes into the image, and what the files were on the disk.
+fn split(files: Files) -> (BTreeMap<InodeId, ImageFile>, Vec<(InodeId, Stamp)>) {
+    let mut stamps = Vec::new();
+    let images = files.into_iter().map(|(id, file)| {
+        stamps.extend(file.stamp.map(|stamp| (id, stamp)));
+        (id, file.image)
+    });
+    (images.collect(), stamps)
+}
 
 /// All of the content: read, cut, compressed, stored.
 fn read_and_compress<'t>(
@@ -268,7 +295,7 @@ struct Source<'t> {
     path: Vec<u8>,
     content: &'t Content,
     mtime: Timestamp,
-    unchanged: Option<Unchanged<'t>>,
+    unchanged: Option<Unchanged>,
 }
 
 /// Every regular file once, in the order of paths.
@@ -315,36 +342,33 @@ fn take_files(
             None => take_file(&mut pieces, builder, done)?,
         };
         done.file();
-        if matches!(file.body, FileBody::Inline(_)) {
+        if matches!(file.image.body, FileBody::Inline(_)) {
             builder.forget_file();
         }
         let before = source.content.stamp();
         // Whoever gave the file another time than it has on the disk means that one.
         let own_time = before.is_some_and(|stamp| stamp.modified == source.mtime);
-        let modified = file.modified.filter(|_| own_time);
+        let image = ImageFile {
+            modified: file.image.modified.filter(|_| own_time),
+            ..file.image
+        };
         let stamp = file.stamp.or(before);
-        files.insert(
-            source.id,
-            PackedFile {
-                stamp,
-                modified,
-                ..file
-            },
-        );
+        files.insert(source.id, PackedFile { image, stamp });
     }
     Ok(files)
 }
 
-fn take_unchanged(unchanged: Unchanged<'_>, builder: &mut Builder<'_>) -> Result<PackedFile, PackError> {
-    for chunk in unchanged.chunks {
-        let chunk = unchanged.base.tables.chunks[*chunk as usize];
-        builder.known_chunk(chunk.digest, chunk.length)?;
+fn take_unchanged(unchanged: Unchanged, builder: &mut Builder<'_>) -> Result<PackedFile, PackError> {
+    for (digest, length) in unchanged.chunks {
+        builder.known_chunk(digest, length)?;
     }
     builder.count_unchanged();
     Ok(PackedFile {
-        body: unchanged.body,
+        image: ImageFile {
+            body: unchanged.body,
+            modified: None,
+        },
         stamp: None,
-        modified: None,
     })
 }
 
@@ -369,9 +393,11 @@ fn take_file(pieces: &mut Pieces<'_>, builder: &mut Builder<'_>, done: &Done) ->
                     done.bytes(bytes.len() as u64);
                 }
                 return Ok(PackedFile {
-                    body,
+                    image: ImageFile {
+                        body,
+                        modified: found.map(|stamp| stamp.modified),
+                    },
                     stamp: found,
-                    modified: found.map(|stamp| stamp.modified),
                 });
             }
         }
@@ -381,7 +407,7 @@ fn take_file(pieces: &mut Pieces<'_>, builder: &mut Builder<'_>, done: &Done) ->
 fn count_files(files: &Files, stats: &mut PackStats) {
     for file in files.values() {
         stats.files += 1;
-        match &file.body {
+        match &file.image.body {
             FileBody::Inline(bytes) => {
                 stats.inline_files += 1;
                 stats.content_bytes += bytes.len() as u64;
@@ -393,7 +419,7 @@ fn count_files(files: &Files, stats: &mut PackStats) {
 
 fn count_blobs(put: &Put, stats: &mut PackStats) {
     stats.new_blobs = put.blobs.len() as u64;
-    stats.new_blob_bytes = put.blobs.iter().map(|blob| blob.length).sum();
+    stats.new_blob_bytes = put.blobs.iter().map(|(blob, _)| blob.length).sum();
     stats.put_blobs = put.missing_blobs;
     stats.put_bytes = put.missing_bytes;
 }

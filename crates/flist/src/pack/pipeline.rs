@@ -14,7 +14,7 @@ use super::buffers::Buffers;
 use super::{PackError, PackOptions};
 use crate::blob::{BlobWriter, IndexedChunk};
 use crate::frame::{Compressor, Encoding};
-use crate::table::{BlobRef, Frame};
+use crate::table::{BlobIndex, BlobRef, Frame};
 
 /// A blob may end once it has this many bytes, when the digest of its last chunk says so.
 const BLOB_MIN: usize = 8 << 20;
@@ -34,9 +34,12 @@ struct StoredFrame {
     encoding: Encoding,
     stored: Vec<u8>,
     plain: u32,
+    digest: Digest,
     chunks: Vec<IndexedChunk>,
 }
 
+/// A blob that is ready to be put, and where its index is.
+type Finished = (Vec<u8>, BlobIndex);
 type Reply = std::io::Result<StoredFrame>;
 type Job = (PlainFrame, SyncSender<Reply>);
 
@@ -72,7 +75,7 @@ pub(super) struct Assembled {
 /// The blobs made, in their order, and which of them the store did not have.
 #[derive(Debug, Default)]
 pub(super) struct Put {
-    pub(super) blobs: Vec<BlobRef>,
+    pub(super) blobs: Vec<(BlobRef, BlobIndex)>,
     pub(super) missing_blobs: u64,
     pub(super) missing_bytes: u64,
 }
@@ -147,6 +150,7 @@ fn compress(jobs: &Mutex<Receiver<Job>>, level: i32, shared: &Shared) {
         shared.frames.give(frame.bytes);
         let stored = encoding.map(|encoding| StoredFrame {
             encoding,
+            digest: Digest::of(&stored),
             stored,
             plain,
             chunks: frame.chunks,
@@ -158,7 +162,7 @@ fn compress(jobs: &Mutex<Receiver<Job>>, level: i32, shared: &Shared) {
 
 fn assemble(
     answers: Receiver<Receiver<Reply>>,
-    blobs: SyncSender<Vec<u8>>,
+    blobs: SyncSender<Finished>,
     shared: &Shared,
 ) -> Result<Vec<Frame>, PackError> {
     let stopped = |_| PackError::Compress(std::io::Error::other("the thread that stores blobs stopped"));
@@ -197,13 +201,14 @@ fn push(blob: &mut BlobWriter, number: u32, frame: &StoredFrame) -> Frame {
         offset,
         stored: u32::try_from(frame.stored.len()).expect("a frame has less than 2 MiB"),
         plain: frame.plain,
+        digest: frame.digest,
     }
 }
 
 /// Stores finished blobs that the store does not have.
-fn put(blobs: Receiver<Vec<u8>>, store: &dyn Write, shared: &Shared) -> Result<Put, PackError> {
+fn put(blobs: Receiver<Finished>, store: &dyn Write, shared: &Shared) -> Result<Put, PackError> {
     let mut put = Put::default();
-    for bytes in blobs {
+    for (bytes, index) in blobs {
         let blob = BlobRef {
             digest: Digest::of(&bytes),
             length: bytes.len() as u64,
@@ -214,7 +219,7 @@ fn put(blobs: Receiver<Vec<u8>>, store: &dyn Write, shared: &Shared) -> Result<P
             put.missing_blobs += 1;
             put.missing_bytes += blob.length;
         }
-        put.blobs.push(blob);
+        put.blobs.push((blob, index));
         shared.blobs.give(bytes);
     }
     Ok(put)

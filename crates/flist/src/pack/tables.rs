@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use mos_store::{Digest, Read};
+use mos_store::Digest;
 use mos_tree::InodeId;
 
+use super::known::Known;
 use super::pipeline::{Assembled, Frames, PlainFrame};
 use super::{PackError, PackStats};
 use crate::blob::IndexedChunk;
+use crate::erofs::writer::{FileBody, ImageFile};
 use crate::flist::Flist;
-use crate::table::{BlobRef, Chunk, Frame, Tables};
+use crate::table::{BlobIndex, BlobRef, Chunk, File, Frame, Tables};
 
 /// A frame may end once it has this many plain bytes, when the last chunk's digest says so.
 ///
@@ -32,53 +34,6 @@ enum FrameId {
     New(u32),
 }
 
-/// Chunks that need not be packed.
-pub(super) struct Known {
-    bases: Vec<Arc<Flist>>,
-    chunks: HashMap<Digest, (usize, u32)>,
-}
-
-impl Known {
-    /// The chunks of the bases whose blobs the store still has, whole.
-    pub(super) fn of_bases(bases: &[Arc<Flist>], store: &dyn Read) -> Result<Self, PackError> {
-        let mut present: HashMap<BlobRef, bool> = HashMap::new();
-        let mut chunks = HashMap::new();
-        for (base, flist) in bases.iter().enumerate() {
-            for blob in flist.blobs() {
-                if !present.contains_key(blob) {
-                    let there = store.length(&blob.digest.blob_name())? == Some(blob.length);
-                    present.insert(*blob, there);
-                }
-            }
-            let tables = &flist.tables;
-            for (index, chunk) in (0_u32..).zip(&tables.chunks) {
-                let blob = tables.frames[chunk.frame as usize].blob;
-                if present[&tables.blobs[blob as usize]] {
-                    chunks.entry(chunk.digest).or_insert((base, index));
-                }
-            }
-        }
-        Ok(Self {
-            bases: bases.to_vec(),
-            chunks,
-        })
-    }
-}
-
-impl Known {
-    /// Which base has a chunk, and where.
-    fn find(&self, digest: Digest, length: u32) -> Option<(usize, Chunk)> {
-        let (base, index) = *self.chunks.get(&digest)?;
-        let chunk = self.bases[base].tables.chunks[index as usize];
-        (chunk.length == length).then_some((base, chunk))
-    }
-
-    /// True for a chunk that the store still has.
-    pub(super) fn has(&self, chunk: &Chunk) -> bool {
-        self.find(chunk.digest, chunk.length).is_some()
-    }
-}
-
 /// Takes chunks one after the other.
 pub(super) struct Builder<'s> {
     known: Known,
@@ -92,7 +47,7 @@ pub(super) struct Builder<'s> {
 /// What is known about the content before the blobs are.
 pub(super) struct Draft {
     bases: Vec<Arc<Flist>>,
-    chunks: Vec<(Digest, FrameId, u32, u32)>,
+    chunks: Vec<(FrameId, u32, u32)>,
     new_frames: u32,
     files: Vec<(InodeId, usize)>,
     references: Vec<u32>,
@@ -101,7 +56,7 @@ pub(super) struct Draft {
 
 impl<'s> Builder<'s> {
     pub(super) fn new(known: Known, frames: Frames<'s>) -> Self {
-        let bases = known.bases.clone();
+        let bases = known.bases().to_vec();
         Self {
             known,
             open: frames.empty(),
@@ -144,7 +99,7 @@ impl<'s> Builder<'s> {
         }
         let offset = u32::try_from(self.open.bytes.len()).expect("a frame has less than 2 MiB");
         let frame = FrameId::New(self.draft.new_frames);
-        self.draft.chunks.push((digest, frame, offset, length));
+        self.draft.chunks.push((frame, offset, length));
         self.draft.stats.new_chunks += 1;
         self.draft.stats.new_bytes += u64::from(length);
         self.open.bytes.extend_from_slice(bytes);
@@ -171,7 +126,7 @@ impl<'s> Builder<'s> {
             return Ok(false);
         };
         let frame = FrameId::Base { base, frame: old.frame };
-        self.draft.chunks.push((digest, frame, old.offset, length));
+        self.draft.chunks.push((frame, old.offset, length));
         Ok(true)
     }
 
@@ -206,70 +161,70 @@ impl Draft {
         stats.new_bytes = self.stats.new_bytes;
     }
 
-    /// The tables, now that the blobs and the inode numbers are known. Blobs are in the order of their
-    /// digests.
-    pub(super) fn into_tables(self, assembled: Assembled, nids: &BTreeMap<InodeId, u64>) -> Result<Tables, PackError> {
-        let (blobs, frames, places) = self.frames(assembled)?;
-        let chunks = self.chunks.iter().map(|(digest, frame, offset, length)| Chunk {
-            digest: *digest,
+    /// The tables, now that the blobs are known. Blobs are in the order of their digests; `images` says what each
+    /// file's object is.
+    pub(super) fn into_tables(
+        self,
+        assembled: Assembled,
+        images: &BTreeMap<InodeId, ImageFile>,
+    ) -> Result<Tables, PackError> {
+        let (mut tables, places) = self.places(assembled);
+        let chunks = self.chunks.iter().map(|(frame, offset, length)| Chunk {
             frame: places[frame],
             offset: *offset,
             length: *length,
         });
-        let ends = self
-            .files
-            .iter()
-            .skip(1)
-            .map(|file| file.1)
-            .chain([self.references.len()]);
+        tables.chunks = chunks.collect();
+        let ends = self.files.iter().skip(1).map(|file| file.1);
+        let ends = ends.chain([self.references.len()]);
         // References follow each other in the order of the files, which is the order of inode numbers.
-        let files = self
-            .files
-            .iter()
-            .zip(ends)
-            .map(|((id, start), end)| (nids[id], *start..end));
-        Ok(Tables {
-            chunks: chunks.collect(),
-            frames,
-            blobs,
-            files: files.collect(),
-            references: self.references,
-        })
+        for ((id, start), end) in self.files.iter().zip(ends) {
+            let FileBody::External { object, .. } = images[id].body else {
+                return Err(PackError::unfit(b"", "a file has chunks and lies in the flist as well"));
+            };
+            tables.files.push(File {
+                object,
+                references: *start..end,
+            });
+        }
+        tables.references = self.references;
+        Ok(tables)
     }
 
     /// Blobs, frames sorted by place, and where each frame of the draft ended up.
-    #[allow(clippy::type_complexity, reason = "three parts of one table, taken apart at once")]
-    fn frames(&self, assembled: Assembled) -> Result<(Vec<BlobRef>, Vec<Frame>, HashMap<FrameId, u32>), PackError> {
-        let used: HashSet<FrameId> = self.chunks.iter().map(|chunk| chunk.1).collect();
+    fn places(&self, assembled: Assembled) -> (Tables, HashMap<FrameId, u32>) {
+        let used: HashSet<FrameId> = self.chunks.iter().map(|chunk| chunk.0).collect();
         let old = used.into_iter().filter_map(|id| match id {
             FrameId::Base { base, frame } => {
                 let tables = &self.bases[base].tables;
                 let frame = tables.frames[frame as usize];
-                Some((tables.blobs[frame.blob as usize], frame, id))
+                let blob = frame.blob as usize;
+                Some((tables.blobs[blob], tables.indexes[blob], frame, id))
             }
             FrameId::New(_) => None,
         });
         let new = (0_u32..).zip(&assembled.frames);
-        let new = new.map(|(n, frame)| (assembled.put.blobs[frame.blob as usize], *frame, FrameId::New(n)));
-        let mut all: Vec<(BlobRef, Frame, FrameId)> = old.chain(new).collect();
-        all.sort_unstable_by_key(|(blob, frame, _)| (*blob, frame.offset));
-        let mut blobs: Vec<BlobRef> = Vec::new();
-        let mut frames: Vec<Frame> = Vec::new();
+        let new = new.map(|(n, frame)| {
+            let (blob, index) = assembled.put.blobs[frame.blob as usize];
+            (blob, index, *frame, FrameId::New(n))
+        });
+        let mut all: Vec<(BlobRef, BlobIndex, Frame, FrameId)> = old.chain(new).collect();
+        all.sort_unstable_by_key(|(blob, _, frame, _)| (*blob, frame.offset));
+        let mut tables = Tables::default();
         let mut places = HashMap::new();
-        for (blob, mut frame, id) in all {
-            if blobs.last() != Some(&blob) {
-                blobs.push(blob);
+        for (blob, index, mut frame, id) in all {
+            if tables.blobs.last() != Some(&blob) {
+                tables.blobs.push(blob);
+                tables.indexes.push(index);
             }
-            frame.blob = u32::try_from(blobs.len() - 1).expect("there are at most as many blobs as frames");
+            frame.blob = u32::try_from(tables.blobs.len() - 1).expect("there are at most as many blobs as frames");
             // Two bases may name the same frame, and a new blob may be one that a base has.
-            if frames.last() != Some(&frame) {
-                frames.push(frame);
+            if tables.frames.last() != Some(&frame) {
+                tables.frames.push(frame);
             }
-            places.insert(
-                id,
-                u32::try_from(frames.len() - 1).expect("there are at most as many frames as chunks"),
-            );
+            let place = u32::try_from(tables.frames.len() - 1).expect("there are at most as many frames as chunks");
+            places.insert(id, place);
         }
-        Ok((blobs, frames, places))
+        (tables, places)
     }
 }

@@ -20,7 +20,7 @@ use zerocopy::byteorder::little_endian::{I64, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::PackOptions;
-use super::tables::Known;
+use super::known::Known;
 use crate::erofs::writer::FileBody;
 use crate::error::FlistError;
 use crate::flist::{EntryKind, Flist, Place};
@@ -144,18 +144,18 @@ fn stamp(raw: &RawStamp) -> Stamp {
 
 /// A file that need not be read.
 #[derive(Debug)]
-pub(super) struct Unchanged<'b> {
+pub(super) struct Unchanged {
     pub(super) body: FileBody,
-    /// Its chunks in the base.
-    pub(super) base: &'b Flist,
-    pub(super) chunks: &'b [u32],
+    /// Digests and lengths of its chunks, which are known.
+    pub(super) chunks: Vec<(Digest, u32)>,
 }
 
 /// Finds what is unchanged.
 #[derive(Debug)]
 pub(super) struct Finder<'o> {
     options: &'o PackOptions,
-    base: Option<&'o Flist>,
+    /// And which of the bases it is.
+    base: Option<(usize, &'o Flist)>,
 }
 
 impl<'o> Finder<'o> {
@@ -163,20 +163,20 @@ impl<'o> Finder<'o> {
         let bases = &options.bases;
         let base = match &options.trust {
             Trust::Nothing => None,
-            Trust::Times => bases.first(),
-            Trust::Stamps(stamps) => bases.iter().find(|base| base.digest() == stamps.flist),
+            Trust::Times => Some(0),
+            Trust::Stamps(stamps) => bases.iter().position(|base| base.digest() == stamps.flist),
         };
-        // With other sizes, reading would give other chunks.
-        let base = base.filter(|base| base.chunk_sizes() == options.chunk_sizes);
+        let base = base.and_then(|number| Some((number, bases.get(number)?.as_ref())));
         Self {
             options,
-            base: base.map(Arc::as_ref),
+            // With other sizes, reading would give other chunks.
+            base: base.filter(|(_, base)| base.chunk_sizes() == options.chunk_sizes),
         }
     }
 
     /// The file of the base at this path, if it is the same.
-    pub(super) fn find(&self, path: &[u8], content: &Content, known: &Known) -> Option<Unchanged<'o>> {
-        let base = self.base?;
+    pub(super) fn find(&self, path: &[u8], content: &Content, known: &Known) -> Option<Unchanged> {
+        let (number, base) = self.base?;
         // The stamp of an archive says nothing about one file in it.
         let stamp = content.stamp().filter(|stamp| stamp.size == content.len())?;
         let entry = base.find(path)?;
@@ -197,10 +197,12 @@ impl<'o> Finder<'o> {
             }
             _ => return None,
         };
-        let whole = chunks
-            .iter()
-            .all(|chunk| known.has(&base.tables.chunks[*chunk as usize]));
-        (same && size == stamp.size && whole).then_some(Unchanged { body, base, chunks })
+        if !same || size != stamp.size {
+            return None;
+        }
+        let chunks = chunks.iter().map(|chunk| known.digest(number, *chunk));
+        let chunks = chunks.collect::<Option<_>>()?;
+        Some(Unchanged { body, chunks })
     }
 }
 

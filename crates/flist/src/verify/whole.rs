@@ -95,7 +95,7 @@ impl Whole {
 
     /// A blob that is kept, or is looked at now. One that was dropped, or cannot be had as a whole, is `None`.
     fn blob(&self, number: u32) -> Option<Arc<Vec<u8>>> {
-        let ticket = match self.blobs.claim(number, |_| Vec::new()) {
+        let ticket = match self.blobs.claim(number, 0, |_| Vec::new()) {
             Claim::Plain(bytes) => return Some(bytes),
             // Blobs are kept as they are; none waits to be decoded.
             Claim::Stored(..) => return None,
