@@ -57,7 +57,7 @@ fn a_store_that_goes_away_is_an_error_in_time_and_no_more_when_it_is_back() {
 }
 
 #[test]
-fn a_damaged_blob_is_one_line_in_the_log_and_an_error_for_its_files_only() {
+fn a_damaged_frame_is_an_error_and_a_line_in_the_log_for_the_files_in_it_and_no_others() {
     if !alone() {
         return;
     }
@@ -77,18 +77,19 @@ fn a_damaged_blob_is_one_line_in_the_log_and_an_error_for_its_files_only() {
             Err(error) => error.raw_os_error() == Some(5),
         })
         .collect();
-    assert_eq!(failed.len(), 1, "{failed:?}");
+    // A frame of random bytes ends after four chunks of 64 KiB or a few more: one file, or two that are neighbours.
+    assert!((1..=3).contains(&failed.len()), "{failed:?}");
     let log = setting.log();
     let lines: Vec<&str> = log
         .lines()
         .filter(|line| line.contains("is not what the flist names"))
         .collect();
-    assert_eq!(lines.len(), 1, "{log}");
+    assert_eq!(lines.len(), failed.len(), "{log}");
     let digest = blob.file_name().unwrap().to_string_lossy().into_owned();
-    assert!(
-        lines[0].contains(&name(failed[0])) && lines[0].contains(&digest),
-        "{log}"
-    );
+    for file in &failed {
+        let told = |line: &&str| line.contains(&name(*file)) && line.contains(&digest);
+        assert!(lines.iter().any(told), "{log}");
+    }
     assert!(fs::read(setting.file(failed[0])).is_err());
 }
 

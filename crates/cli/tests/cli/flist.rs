@@ -457,7 +457,7 @@ fn damaged_store_is_a_trust_failure() {
     fs::write(&blob, &bytes).unwrap();
     expect![[r#"
         blob [HEX] does not match its digest: damaged or tampered with; push it again
-        usr/bin/tool: chunk [HEX] in blob [HEX] is not what the flist names (its digest is another): the store is damaged or was tampered with
+        usr/bin/tool: the frame at byte 0 of blob [HEX] is not what the flist names (its digest is another): the store is damaged or was tampered with
         ! error: web.fl: 2 problems
         [exit 3]
     "#]].assert_eq(&says(here, "verify web.fl --store store"));
@@ -466,12 +466,12 @@ fn damaged_store_is_a_trust_failure() {
     "#]]
     .assert_eq(&says(here, "verify --quick web.fl --store store"));
     expect![[r#"
-        ! error: usr/bin/tool: chunk [HEX] in blob [HEX] is not what the flist names (its digest is another): the store is damaged or was tampered with
+        ! error: usr/bin/tool: the frame at byte 0 of blob [HEX] is not what the flist names (its digest is another): the store is damaged or was tampered with
         [exit 3]
     "#]].assert_eq(&says(here, "unpack web.fl copy --store store"));
     assert!(!here.join("copy/usr/bin/tool").exists());
     expect![[r#"
-        ! error: usr/bin/tool: chunk [HEX] in blob [HEX] is not what the flist names (its digest is another): the store is damaged or was tampered with
+        ! error: usr/bin/tool: the frame at byte 0 of blob [HEX] is not what the flist names (its digest is another): the store is damaged or was tampered with
         [exit 3]
     "#]].assert_eq(&says(here, "cat web.fl usr/bin/tool --store store"));
     fs::remove_file(&blob).unwrap();
