@@ -543,7 +543,7 @@ fn paths_that_are_not_there() {
     "#]]
     .assert_eq(&says(here, "pack nothing -o new.fl --store store"));
     expect![[r#"
-        ! error: web.fl: cannot read the tar archive: numeric field did not have utf-8 text: �\u{12}\n:��e( when getting cksum for MOSFLIST\u{2}
+        ! error: web.fl: cannot read the tar archive: numeric field did not have utf-8 text: �\u{1d}�F�~�\u{8} when getting cksum for MOSFLIST\u{2}
         !  hint: a source is a folder or an uncompressed tar archive
         [exit 1]
     "#]]
