@@ -31,6 +31,19 @@ impl Compression {
             .unwrap_or((name, Self::None))
     }
 
+    /// What a file's first bytes say that it is compressed with (RFC 1952, the .xz format's "Stream Header", RFC 8878).
+    pub fn of_content(head: &[u8]) -> Self {
+        let magics: [(&[u8], Self); 3] = [
+            (b"\x1f\x8b", Self::Gzip),
+            (b"\xfd7zXZ\0", Self::Xz),
+            (b"\x28\xb5\x2f\xfd", Self::Zstd),
+        ];
+        magics
+            .into_iter()
+            .find_map(|(magic, compression)| head.starts_with(magic).then_some(compression))
+            .unwrap_or(Self::None)
+    }
+
     /// A reader of the plain bytes. Memory is bounded; the length of what it gives is for the caller to bound.
     ///
     /// # Errors
@@ -102,6 +115,7 @@ mod tests {
             let Some(packed) = compressed(program, &bytes) else {
                 continue;
             };
+            assert_eq!(Compression::of_content(&packed), compression);
             assert_eq!(compression.decompress(&packed[..], 1000).unwrap(), bytes, "{program}");
             assert!(compression.decompress(&packed[..], 999).is_err(), "{program}");
             assert!(

@@ -4,12 +4,9 @@
 //! (OCI image specification 1.1, "Image Layer Filesystem Changeset", "Whiteouts"). Both say nothing about the files of
 //! their own layer, wherever in the archive they stand.
 
-use std::fs::File;
 use std::path::Path;
 
-use tar::Archive;
-
-use crate::tarball::{TarError, add_file};
+use crate::tarball::{TarError, add_file, each_path};
 use crate::{Kind, Name, Tree, TreeError};
 
 /// What the name of a whiteout begins with.
@@ -24,24 +21,27 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// # Errors
 /// [`TarError`], as for [`crate::tarball::read_file`]; the tree is then of no use.
 pub fn apply(tree: &mut Tree, path: &Path) -> Result<(), TarError> {
-    let mut archive = Archive::new(File::open(path)?);
-    for entry in archive.entries_with_seek()? {
-        let path = entry?.path_bytes().into_owned();
-        if let (parent, Some(hidden)) = split(&path) {
-            hide(tree, parent, hidden)?;
-        }
-    }
-    add_file(tree, path, |path| split(path).1.is_none())
+    each_path(path, |path| match split(path) {
+        (parent, Some(hidden)) => Ok(hide(tree, parent, hidden)?),
+        _ => Ok(()),
+    })?;
+    add_file(tree, path, |path| !is_reserved(path))
 }
 
-/// The directory of a path, and the name when it is a whiteout's.
+/// The directory of a path, and the name when it is a whiteout's. Slashes at the end do not count.
 fn split(path: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let slash = path.iter().rposition(|byte| *byte == b'/');
-    let (parent, name) = match slash {
+    let length = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+    let path = &path[..length];
+    let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (&b""[..], path),
     };
     (parent, name.starts_with(WHITEOUT).then_some(name))
+}
+
+/// True for a whiteout, and for what lies below a name that only whiteouts may have.
+fn is_reserved(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').any(|name| name.starts_with(WHITEOUT))
 }
 
 fn hide(tree: &mut Tree, parent: &[u8], name: &[u8]) -> Result<(), TreeError> {
@@ -66,6 +66,8 @@ fn hide(tree: &mut Tree, parent: &[u8], name: &[u8]) -> Result<(), TreeError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn layer(directory: &Path, names: &[&str]) -> std::path::PathBuf {
@@ -109,14 +111,40 @@ mod tests {
             ".wh.c",
             "c",
             ".wh.absent",
-            ".wh..wh.plnk",
+            ".wh..wh.plnk/",
+            ".wh..wh.plnk/1.2",
             "x/.wh.y",
+            ".wh.d/",
         ];
         apply(&mut tree, &layer(directory.path(), &upper)).unwrap();
-        assert_eq!(paths(&tree), ["a", "a/two", "b", "b/new", "c", "d"]);
+        assert_eq!(paths(&tree), ["a", "a/two", "b", "b/new", "c"]);
         // Directories that a layer does not name keep what they are.
         assert_eq!(tree.get("a").unwrap().metadata.uid, 9);
-        assert_eq!(tree.get("c").unwrap().metadata.uid, 8);
+        assert_eq!(tree.get("c").unwrap().metadata.uid, 10);
+    }
+
+    #[test]
+    fn a_link_may_lead_to_a_file_of_a_layer_below() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut tree = Tree::default();
+        apply(&mut tree, &layer(directory.path(), &["a", "b"])).unwrap();
+        let path = directory.path().join("upper.tar");
+        let mut builder = tar::Builder::new(File::create(&path).unwrap());
+        for (name, target) in [("c", "a"), ("d", "c")] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Link);
+            header.set_size(0);
+            builder.append_link(&mut header, name, target).unwrap();
+        }
+        builder.finish().unwrap();
+        drop(builder);
+        apply(&mut tree, &path).unwrap();
+        assert_eq!(paths(&tree), ["a", "b", "c", "d"]);
+        assert!(tree.find("a") == tree.find("c") && tree.find("a") == tree.find("d"));
+        // A layer that hides or replaces one name leaves the others.
+        apply(&mut tree, &layer(directory.path(), &["a", "x", ".wh.c"])).unwrap();
+        assert_eq!(paths(&tree), ["a", "b", "d", "x"]);
+        assert_eq!(tree.get("d").unwrap().metadata.uid, 2);
     }
 
     #[test]

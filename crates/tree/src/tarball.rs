@@ -2,12 +2,14 @@
 //!
 //! Ustar, GNU and pax archives, as the `tar` crate reads them: long names, hard links, devices, extended attributes
 //! (`SCHILY.xattr.` records). A leading `/` or `./` does not count; a name with `..`, or one below a symbolic link, is
-//! refused: a package that needs either is broken or hostile.
+//! refused: a package that needs either is broken or hostile. Sparse files are refused too.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tar::{Archive, EntryType};
@@ -20,6 +22,16 @@ const PAX_XATTR: &str = "SCHILY.xattr.";
 const PAX_MTIME: &[u8] = b"mtime";
 /// How GNU tar's records of sparse files begin: content and even the name are not what the entry says.
 const PAX_SPARSE: &[u8] = b"GNU.sparse.";
+/// Longest path of an entry in bytes: what Linux lets a program name at once (`PATH_MAX`). Each `/` may make a directory.
+const MAX_PATH: usize = 4096;
+/// How much of such a path is shown, in bytes.
+const MAX_SHOWN: usize = 100;
+/// Most entries of an archive, and most files of a tree made of archives. Each takes about 250 bytes of memory and may
+/// take next to nothing in a compressed archive.
+const MAX_ENTRIES: usize = 1 << 23;
+/// Most bytes of an archive on disk that are read before an entry's content: its header, long names and pax records.
+/// The archive/tar package of Go takes 1 MiB for each of these.
+const MAX_HEADERS: u64 = 4 << 20;
 
 /// Why an archive could not become a tree.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +58,18 @@ pub enum TarError {
         path: String,
         /// The type as a character.
         entry_type: char,
+    },
+    /// More entries than an honest archive has.
+    #[error("tar archive: {path}: more than {MAX_ENTRIES} entries")]
+    TooMany {
+        /// The entry that went over the limit.
+        path: String,
+    },
+    /// A path that no program could open.
+    #[error("tar archive: {start}…: the path is longer than {MAX_PATH} bytes")]
+    LongPath {
+        /// How it begins.
+        start: String,
     },
     /// More content than the caller allowed.
     #[error("tar archive: {path}: more than {limit} bytes of content in all")]
@@ -95,12 +119,13 @@ pub(crate) fn add_file(tree: &mut Tree, path: &Path, wanted: impl Fn(&[u8]) -> b
     let file = File::open(path)?;
     let path = Arc::new(path.to_owned());
     let stamp = Stamp::of(&file.metadata()?);
-    let content = |entry: &mut tar::Entry<'_, File>| {
+    let content = |entry: &mut tar::Entry<'_, Headers>| {
         let (offset, length) = (entry.raw_file_position(), entry.size());
-        let sparse = entry.header().entry_type() == EntryType::GNUSparse;
-        if sparse || offset.checked_add(length).is_none_or(|last| last > stamp.size) {
-            let problem = if sparse { "sparse" } else { "cut off" };
-            let text = format!("{}: the file is {problem}", shown(&entry.path_bytes()));
+        if entry.header().entry_type() == EntryType::GNUSparse {
+            return Err(sparse(&shown(&entry.path_bytes())).into());
+        }
+        if offset.checked_add(length).is_none_or(|last| last > stamp.size) {
+            let text = format!("{}: the file is cut off", shown(&entry.path_bytes()));
             return Err(TarError::Read(invalid(text)));
         }
         Ok(Content::Range {
@@ -110,7 +135,57 @@ pub(crate) fn add_file(tree: &mut Tree, path: &Path, wanted: impl Fn(&[u8]) -> b
             stamp: Some(stamp),
         })
     };
-    add(tree, Archive::new(file).entries_with_seek()?, wanted, content)
+    on_disk(file, |entries| add(tree, entries, wanted, content))
+}
+
+/// Hands the path of each entry of an archive on disk on.
+pub(crate) fn each_path(path: &Path, mut take: impl FnMut(&[u8]) -> Result<(), TarError>) -> Result<(), TarError> {
+    on_disk(File::open(path)?, |entries| {
+        for entry in entries {
+            take(&entry?.path_bytes())?;
+        }
+        Ok(())
+    })
+}
+
+/// Goes through the entries of an archive on disk, whose headers may not take more than [`MAX_HEADERS`].
+fn on_disk(
+    file: File,
+    work: impl FnOnce(&mut dyn Iterator<Item = io::Result<tar::Entry<'_, Headers>>>) -> Result<(), TarError>,
+) -> Result<(), TarError> {
+    let left = Rc::new(Cell::new(MAX_HEADERS));
+    let mut archive = Archive::new(Headers {
+        file,
+        left: left.clone(),
+    });
+    work(&mut archive.entries_with_seek()?.inspect(|_| left.set(MAX_HEADERS)))
+}
+
+/// An archive on disk of which only headers are read: content is passed over. The `tar` crate takes long names and pax
+/// records into memory whatever their length.
+struct Headers {
+    file: File,
+    /// Bytes that may be read before the next entry.
+    left: Rc<Cell<u64>>,
+}
+
+impl Read for Headers {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        let left = self.left.get().checked_sub(count as u64);
+        self.left.set(left.ok_or_else(|| {
+            invalid(format!(
+                "an entry with more than {MAX_HEADERS} bytes of names and attributes"
+            ))
+        })?);
+        Ok(count)
+    }
+}
+
+impl Seek for Headers {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
 }
 
 fn build<R: Read>(
@@ -122,15 +197,16 @@ fn build<R: Read>(
     Ok(tree)
 }
 
-fn add<R: Read>(
+fn add<'a, R: Read + 'a>(
     tree: &mut Tree,
-    entries: tar::Entries<'_, R>,
+    entries: impl Iterator<Item = io::Result<tar::Entry<'a, R>>>,
     wanted: impl Fn(&[u8]) -> bool,
     mut content: impl FnMut(&mut tar::Entry<'_, R>) -> Result<Content, TarError>,
 ) -> Result<(), TarError> {
-    for entry in entries {
+    for (count, entry) in entries.enumerate() {
         let mut entry = entry?;
         let path = entry.path_bytes().into_owned();
+        check(&path, count.max(tree.inode_count()))?;
         match entry.header().entry_type() {
             _ if !wanted(&path) => {}
             EntryType::Link => link(tree, &path, &entry)?,
@@ -144,6 +220,17 @@ fn add<R: Read>(
         }
     }
     Ok(())
+}
+
+fn check(path: &[u8], count: usize) -> Result<(), TarError> {
+    if path.len() > MAX_PATH {
+        let start = shown(&path[..MAX_SHOWN]);
+        return Err(TarError::LongPath { start });
+    }
+    match count < MAX_ENTRIES {
+        true => Ok(()),
+        false => Err(TarError::TooMany { path: shown(path) }),
+    }
 }
 
 fn link<R: Read>(tree: &mut Tree, path: &[u8], entry: &tar::Entry<'_, R>) -> Result<(), TarError> {
@@ -194,7 +281,7 @@ fn metadata<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Metadata, TarError
                 let wrong = || invalid(format!("{path}: the time `{}` is none", shown(value).escape_debug()));
                 mtime = Some(pax_time(value).ok_or_else(wrong)?);
             } else if key.starts_with(PAX_SPARSE) {
-                return Err(invalid(format!("{path}: the file is sparse")).into());
+                return Err(sparse(&path).into());
             } else if let Some(name) = key.strip_prefix(PAX_XATTR.as_bytes()) {
                 xattrs.insert(name.to_vec(), value.to_vec());
             }
@@ -203,7 +290,8 @@ fn metadata<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Metadata, TarError
     let header = entry.header();
     let whole_seconds = || -> io::Result<Timestamp> {
         Ok(Timestamp {
-            seconds: i64::try_from(header.mtime()?).unwrap_or(i64::MAX),
+            // A time before 1970, as GNU tar writes it, comes as the two's complement.
+            seconds: header.mtime()?.cast_signed(),
             nanoseconds: 0,
         })
     };
@@ -259,6 +347,10 @@ fn owner(field: &[u8], value: io::Result<u64>, what: &str) -> io::Result<u32> {
 fn number(value: u64, what: &str) -> io::Result<u32> {
     let text = format!("the {what} {value} does not fit in 32 bits");
     u32::try_from(value).map_err(|_| invalid(text))
+}
+
+fn sparse(path: &str) -> io::Error {
+    invalid(format!("{path}: the file is sparse; make the archive without --sparse"))
 }
 
 fn invalid(text: String) -> io::Error {
@@ -335,6 +427,94 @@ mod tests {
         assert!(matches!(read(&large[..], 9), Err(TarError::TooLarge { limit: 9, .. })));
         assert!(read(&large[..], 10).is_ok());
         assert!(read(&large[..700], 10).is_err());
+    }
+
+    #[test]
+    fn headers_cannot_fill_the_memory() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let long = |entry_type: EntryType, length: u64| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(entry_type);
+            header.set_size(length);
+            header.set_cksum();
+            let mut builder = tar::Builder::new(file.reopen().unwrap());
+            builder.append(&header, io::repeat(b'n').take(length)).unwrap();
+            builder.finish().unwrap();
+            read_file(file.path()).unwrap_err().to_string()
+        };
+        for entry_type in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+            let error = long(entry_type, MAX_HEADERS + 1);
+            assert!(error.contains("more than 4194304 bytes of names"), "{error}");
+        }
+    }
+
+    #[test]
+    fn paths_and_entries_have_a_limit() {
+        assert!(check(&[b'/'; MAX_PATH], MAX_ENTRIES - 1).is_ok());
+        let error = check(&[b'a'; MAX_PATH + 1], 0).unwrap_err().to_string();
+        assert!(error.len() < 200 && error.contains("longer than 4096 bytes"), "{error}");
+        assert!(matches!(check(b"a", MAX_ENTRIES), Err(TarError::TooMany { .. })));
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        let deep = "a/".repeat(2100);
+        builder.append_data(&mut header, deep, io::empty()).unwrap();
+        let bytes = builder.into_inner().unwrap();
+        assert!(matches!(read(&bytes[..], 0), Err(TarError::LongPath { .. })));
+    }
+
+    #[test]
+    fn agrees_with_tar_about_owners_devices_and_times() {
+        let host = tempfile::tempdir().unwrap();
+        let at = |name: &str| host.path().join(name);
+        std::fs::create_dir(at("tree")).unwrap();
+        let system = |program: &str, arguments: &[&str]| {
+            let mut command = Command::new(program);
+            command
+                .args(arguments)
+                .current_dir(host.path())
+                .status()
+                .is_ok_and(|status| status.success())
+        };
+        std::fs::write(at("tree/old"), "x").unwrap();
+        assert!(system(
+            "touch",
+            &["-d", "1960-01-02 03:04:05.123456789 UTC", "tree/old"]
+        ));
+        let root =
+            system("mknod", &["tree/null", "c", "1", "3"]) && system("mknod", &["tree/disk", "b", "259", "70000"]);
+        if !root {
+            eprintln!("SKIPPED in part: devices need root");
+        }
+        assert!(system("mkfifo", &["tree/pipe"]));
+        for format in ["--format=gnu", "--format=pax"] {
+            let owner = ["--owner=:3000000000", "--group=:4294967294"];
+            assert!(system(
+                "tar",
+                &["-C", "tree", owner[0], owner[1], format, "-cf", "archive.tar", "."]
+            ));
+            let tree = read_file(&at("archive.tar")).unwrap();
+            let old = &tree.get("old").unwrap().metadata;
+            assert_eq!((old.uid, old.gid), (3_000_000_000, 4_294_967_294), "{format}");
+            let nanoseconds = if format == "--format=pax" { 123_456_789 } else { 0 };
+            let expected = Timestamp {
+                seconds: -315_521_755,
+                nanoseconds,
+            };
+            assert_eq!(old.mtime, expected, "{format}");
+            assert_eq!(tree.get("pipe").unwrap().kind, Kind::Fifo);
+            if root {
+                assert_eq!(
+                    tree.get("null").unwrap().kind,
+                    Kind::CharacterDevice { major: 1, minor: 3 }
+                );
+                let disk = Kind::BlockDevice {
+                    major: 259,
+                    minor: 70_000,
+                };
+                assert_eq!(tree.get("disk").unwrap().kind, disk, "{format}");
+            }
+        }
     }
 
     #[test]

@@ -163,6 +163,11 @@ impl Tree {
         }
     }
 
+    /// How many inodes were ever made, those included that no name stands for any more: what the tree takes in memory.
+    pub fn inode_count(&self) -> usize {
+        self.inodes.len()
+    }
+
     /// The inode with this id.
     ///
     /// # Panics

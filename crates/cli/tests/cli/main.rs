@@ -9,6 +9,7 @@ mod build;
 mod channel;
 mod config;
 mod flist;
+mod images;
 mod keys;
 mod lock;
 mod packers;

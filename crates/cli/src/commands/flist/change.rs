@@ -5,7 +5,7 @@ use mos_tree::{Timestamp, Tree};
 use crate::error::{CliError, Result};
 
 /// Options that change the tree before it is packed.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct ChangeArgs {
     /// Leave out what matches: `*` and `?` stay within a name, `**` does not; a pattern without `/` matches names anywhere. May
     /// be repeated
@@ -36,8 +36,7 @@ impl ChangeArgs {
                 (metadata.uid, metadata.gid) = (uid, gid);
             }
         }
-        let excluded = |path: &[u8]| self.exclude.iter().any(|glob| excludes(glob.as_bytes(), path));
-        for (path, _) in found.iter().filter(|(path, _)| !path.is_empty() && excluded(path)) {
+        for (path, _) in found.iter().filter(|(path, _)| !path.is_empty() && self.excludes(path)) {
             // What lay in a directory that is gone by now is gone with it.
             if tree.find(path).is_some() {
                 tree.remove(path)
@@ -45,6 +44,11 @@ impl ChangeArgs {
             }
         }
         Ok(())
+    }
+
+    /// Whether a path is to be left out.
+    pub(crate) fn excludes(&self, path: &[u8]) -> bool {
+        self.exclude.iter().any(|glob| excludes(glob.as_bytes(), path))
     }
 }
 

@@ -19,6 +19,7 @@ mod push;
 mod rfs;
 mod route;
 mod ship;
+mod source;
 mod stamps;
 mod unmount;
 mod unpack;

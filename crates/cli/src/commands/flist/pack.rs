@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 
 use mos_flist::{PackError, PackOptions, pack};
 use mos_store::Digest;
-use mos_tree::{Kind, Tree, directory, tarball};
+use mos_tree::{Kind, Tree};
 use serde::Serialize;
 
-use super::open::{open_version_2, show, store_failed};
-use super::{change, rfs, stamps};
+use super::open::{open_version_2, store_failed};
+use super::{change, rfs, source, stamps};
 use crate::context::Context;
 use crate::error::{CliError, Result, io, system};
 use crate::stores::StoreArgs;
 use crate::{output, ui};
 
-/// Pack a folder or a tar archive: an flist, and its content as blobs in a store
+/// Pack a folder, a tar archive or a container image: an flist, and its content as blobs in a store
 ///
 /// The same tree gives the same flist, bit for bit. Blobs go to the store first and the flist is written last, so an flist
 /// whose content is missing never exists. With --base only what the older flist does not have travels.
@@ -23,11 +23,16 @@ use crate::{output, ui};
 /// Examples: mos flist pack rootfs -o web.fl --store /srv/store; mos flist pack rootfs.tar -o web.fl --base old.fl --store
 /// s3://host/bucket
 ///
-/// Exit codes: 0 fine, 1 the source or the disk failed, 4 the source or the store cannot be found or reached.
+/// Exit codes: 0 fine, 1 the source or the disk failed, 3 an image is not what its digests say, 4 the source or the store cannot
+/// be found or reached.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PackArgs {
-    /// A folder or an uncompressed tar archive
+    /// A folder, a tar archive (also .gz, .xz, .zst), or a folder with an OCI image layout (`skopeo copy … oci:FOLDER`), whose
+    /// layers become one tree
     source: PathBuf,
+
+    #[command(flatten)]
+    image: source::ImageArgs,
 
     /// Where the flist is written
     #[arg(long, short, value_name = "F")]
@@ -103,10 +108,20 @@ pub(crate) struct Job<'j> {
 }
 
 pub(crate) fn run(context: &Context, args: &PackArgs) -> Result<()> {
-    let mut tree = read_source(&args.source)?;
-    args.change.apply(&mut tree)?;
+    let room = || {
+        let cache = context.cache()?;
+        std::fs::create_dir_all(&cache).map_err(io(&cache)).map(|()| cache)
+    };
+    let reader = source::Reader {
+        change: &args.change,
+        image: &args.image,
+        room: &room,
+    };
+    let mut source = reader.read(&args.source)?;
+    args.change.apply(&mut source.tree)?;
+    let tree = &source.tree;
     let job = Job {
-        tree: &tree,
+        tree,
         store: &args.store,
         output: &args.output,
         format: args.format,
@@ -115,7 +130,7 @@ pub(crate) fn run(context: &Context, args: &PackArgs) -> Result<()> {
     };
     let text = format!("packing {}", args.source.display());
     let work = match args.format {
-        FormatName::Mos => context.ui.transfer(text, Some(content_length(&tree))),
+        FormatName::Mos => context.ui.transfer(text, Some(content_length(tree))),
         FormatName::Rfs => context.ui.work(text),
     };
     let done = job.options.done.clone();
@@ -194,24 +209,6 @@ fn options(context: &Context, args: &PackArgs) -> Result<PackOptions> {
         options.trust = stamps::of(context, base.digest());
     }
     Ok(options)
-}
-
-/// Owners and attributes are those of the source; who runs this must be able to read them.
-fn read_source(source: &Path) -> Result<Tree> {
-    let found = std::fs::metadata(source).map_err(io(source))?;
-    if found.is_dir() {
-        let options = directory::Options {
-            owners: true,
-            xattrs: true,
-        };
-        return directory::read(source, options).map_err(|error| system(error.kind(), error.to_string()));
-    }
-    tarball::read_file(source).map_err(|error| {
-        // The message may repeat bytes of the file.
-        let error = show(error.to_string().as_bytes());
-        CliError::problem(format!("{}: {error}", source.display()))
-            .with_hint("a source is a folder or an uncompressed tar archive")
-    })
 }
 
 fn pack_error(error: PackError) -> CliError {
