@@ -73,7 +73,7 @@ pub enum LayoutError {
         /// How many fit.
         count: usize,
         /// What was looked for.
-        wanted: Choice,
+        wanted: String,
         /// What there is.
         found: String,
     },
@@ -217,7 +217,7 @@ impl Collector<'_> {
         for descriptor in index.manifests {
             // What says where an image came from is kept beside it as one of no platform.
             let platform = descriptor.platform.as_ref();
-            if !platform.is_some_and(|platform| platform.os == "unknown") {
+            if platform.is_none_or(|platform| platform.os != "unknown") {
                 self.document(path, &descriptor, name, depth)?;
             }
         }
@@ -281,7 +281,7 @@ fn choose(folder: &Path, images: Vec<Image>, choice: &Choice) -> Result<Image, L
         last => Err(LayoutError::Choice {
             path: folder.to_owned(),
             count: fit.len() + usize::from(last.is_some()),
-            wanted,
+            wanted: wanted.to_string(),
             found: found.into_iter().collect::<Vec<_>>().join(", "),
         }),
     }

@@ -62,7 +62,7 @@ fn image_gives_the_flist_of_what_umoci_unpacks() {
     let here = folder.path();
     let expected = pack(here, "rootfs", "rootfs.fl");
     let found = pack(here, "image --image latest", "image.fl");
-    assert_eq!(says(here, "diff rootfs.fl image.fl"), "");
+    assert_eq!(says(here, "diff rootfs.fl image.fl"), "! No difference.\n");
     assert!(found == expected, "attributes, times or hard links differ");
     for compression in ["zstd", "gzip"] {
         let mut skopeo = Command::new("skopeo");
@@ -91,16 +91,19 @@ fn images_that_cannot_be_packed_are_named() {
         ! error: image: 2 images are linux/amd64; there are: linux/amd64 `base`, linux/amd64 `latest`
         !  hint: choose one with --platform OS/ARCH or --image NAME
         [exit 4]
-    "#]].assert_eq(&says("image"));
+    "#]]
+    .assert_eq(&says("image"));
     expect![[r#"
         ! error: image: 0 images are plan9/mips; there are: linux/amd64 `base`, linux/amd64 `latest`
         !  hint: choose one with --platform OS/ARCH or --image NAME
         [exit 4]
-    "#]].assert_eq(&says("image --platform plan9/mips"));
+    "#]]
+    .assert_eq(&says("image --platform plan9/mips"));
     expect![[r#"
         ! error: rootfs is no container image: --platform and --image mean nothing for it
         [exit 2]
-    "#]].assert_eq(&says("rootfs --image latest"));
+    "#]]
+    .assert_eq(&says("rootfs --image latest"));
     let layer = layer(here);
     let bytes = fs::read(&layer).unwrap();
     let mut damaged = bytes.clone();

@@ -198,7 +198,10 @@ fn damaged(path: &Path, room: &Path, error: &io::Error) -> CliError {
     let text = format!("{}: cannot decompress it: {error}", path.display());
     let failed = system(error.kind(), text);
     match error.kind() {
-        io::ErrorKind::StorageFull => failed.with_hint(format!("what is decompressed goes to {}, which must have room", room.display())),
+        io::ErrorKind::StorageFull => failed.with_hint(format!(
+            "what is decompressed goes to {}, which must have room",
+            room.display()
+        )),
         _ => failed,
     }
 }
