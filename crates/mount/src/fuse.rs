@@ -100,7 +100,11 @@ impl ImageFs {
             return reply.data(&[]);
         }
         if let Some(Served::Object(file)) = self.opened.read(id, end - offset) {
-            return answer(reply, read_object(&file, offset, end).as_deref());
+            match read_object(&file, offset, end) {
+                Some(bytes) => return reply.data(&bytes),
+                // A damaged disk, or damaged content that fs-verity does not let through; the store has it.
+                None => self.discard(id),
+            }
         }
         let content = self.content.clone();
         self.go_ahead(id);
@@ -154,6 +158,12 @@ impl ImageFs {
             return Served::Passthrough(Arc::new(backing));
         }
         Served::Object(Arc::new(file))
+    }
+
+    fn discard(&self, id: NodeId) {
+        if let (Some(digest), Some(objects)) = (self.index().object(id), &self.objects) {
+            objects.discard(&digest);
+        }
     }
 
     fn xattr(&self, ino: INodeNo, name: &[u8]) -> Result<&[u8], Errno> {

@@ -59,10 +59,11 @@ impl Upper {
     }
 }
 
-/// Mounts an flist whose content is all in `objects`.
+/// Mounts an flist whose content is all in `objects`; `protected` when all of it has fs-verity.
 pub(crate) fn mount(
     flist: &Flist,
     objects: &Objects,
+    protected: bool,
     cache: &Path,
     place: &Path,
     source: &str,
@@ -81,6 +82,7 @@ pub(crate) fn mount(
     let layers = Layers {
         lower: &corner.path,
         data: Some(objects.root()),
+        protected,
         upper,
     };
     let mount = layers.mount(source).map_err(failed)?;
@@ -93,6 +95,7 @@ pub(crate) fn make_writable(place: &Path, source: &str, upper: &Upper) -> Result
     let layers = Layers {
         lower: place,
         data: None,
+        protected: false,
         upper: Some(upper),
     };
     let mounted = layers.mount(source).and_then(|mount| attach(&mount, place));
@@ -199,6 +202,8 @@ struct Layers<'a> {
     lower: &'a Path,
     /// Where whole files are found by the redirects of the lower layer.
     data: Option<&'a Path>,
+    /// All content has fs-verity.
+    protected: bool,
     upper: Option<&'a Upper>,
 }
 
@@ -213,6 +218,10 @@ impl Layers<'_> {
             set("datadir+", data)?;
             fsconfig_set_string(&context, "metacopy", "on")?;
             fsconfig_set_string(&context, "redirect_dir", "on")?;
+        }
+        if self.protected {
+            // Each object must have the digest that the flist names. Linux has it since 6.6; content was checked anyway.
+            let _ = fsconfig_set_string(&context, "verity", "on");
         }
         let mut flags = MountAttrFlags::empty();
         match self.upper {

@@ -15,7 +15,7 @@ use crate::error::MountError;
 use crate::fuse::ImageFs;
 use crate::index::{Index, NodeId};
 use crate::kernel::{self, Upper};
-use crate::objects::Objects;
+use crate::objects::{Here, Objects};
 use crate::opened::Opened;
 use crate::options::{MountOptions, Prefetch, Source};
 use crate::prefetch::{self, Shelf};
@@ -60,6 +60,9 @@ pub fn mount(source: Source, directory: &Path, options: &MountOptions) -> Result
     let content = Arc::new(Content::new(source, index, options.log.clone()));
     let shelf = shelf(options)?;
     let files = external(&content);
+    if let (true, Some(shelf)) = (options.check, &shelf) {
+        prefetch::check(&content, shelf, &files);
+    }
     if let (Prefetch::All, Some(shelf)) = (&options.prefetch, &shelf) {
         prefetch::fetch(&content, shelf, &files, &AtomicBool::new(false))
             .map_err(|(_, error)| copy_error(error, shelf))?;
@@ -79,15 +82,21 @@ pub fn mount(source: Source, directory: &Path, options: &MountOptions) -> Result
         upper,
         root: rustix::process::geteuid().is_root(),
     };
+    let local = job.local(&files);
     let facts = Facts {
         root: job.root,
         erofs: job.content.source.flist.is_some(),
         cache: job.shelf.is_some(),
         whiteout: whiteout.is_some(),
-        missing: job.missing(&files),
+        missing: files.len() - local.len(),
     };
     let (kernel, why) = choose(options.how, facts)?;
-    if kernel { job.by_kernel(why) } else { job.by_fuse(why) }
+    let protected = local.iter().all(|here| here.protected);
+    if kernel {
+        job.by_kernel(why, protected)
+    } else {
+        job.by_fuse(why)
+    }
 }
 
 struct Job<'a> {
@@ -100,17 +109,16 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn missing(&self, files: &[NodeId]) -> usize {
-        let Some(shelf) = &self.shelf else { return files.len() };
+    /// What is known of those of the files that are local.
+    fn local(&self, files: &[NodeId]) -> Vec<Here> {
+        let Some(shelf) = &self.shelf else { return Vec::new() };
         let index = &self.content.index;
-        let here = |id: &&NodeId| {
-            let object = index.object(**id);
-            object.is_some_and(|object| shelf.objects.has(&object, index.node(**id).size))
-        };
-        files.len() - files.iter().filter(here).count()
+        let look = |id: &NodeId| shelf.objects.look(&index.object(*id)?, index.node(*id).size);
+        files.iter().filter_map(look).collect()
     }
 
-    fn by_kernel(self, why: String) -> Result<Mounted, MountError> {
+    /// `protected`: fs-verity is on for all content.
+    fn by_kernel(self, why: String, protected: bool) -> Result<Mounted, MountError> {
         let (Some(flist), Some(shelf)) = (&self.content.source.flist, &self.shelf) else {
             return Err(MountError::place(&self.place, "no flist or no cache"));
         };
@@ -118,6 +126,7 @@ impl Job<'_> {
         kernel::mount(
             flist,
             &shelf.objects,
+            protected,
             &shelf.cache,
             &self.place,
             &source,

@@ -3,15 +3,20 @@
 //! A file gets its name only after its bytes were checked and are on the disk, so a crash leaves files that are right
 //! and temporary ones, which are swept. One of another length than it should have is doubtful and removed when it is
 //! met. The directory may be shared with `mos-update`, and between mounts.
+//!
+//! Where the file system has fs-verity the kernel checks every page of an object that it reads from the disk, and nobody
+//! can write to one. What turns out to be damaged is removed, and fetched again when it is wanted.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mos_flist::{ObjectDigest, VerityHasher};
 use mos_sys::durable;
+use mos_sys::verity::Verity;
 
 /// Permission bits of an object, as `mos-update` gives them.
 const MODE: u32 = 0o644;
@@ -24,6 +29,14 @@ const UNFINISHED: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone)]
 pub(crate) struct Objects {
     root: PathBuf,
+    verity: Arc<Verity>,
+}
+
+/// What is known of an object that is here in its full length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Here {
+    /// The kernel checks what it reads of it.
+    pub(crate) protected: bool,
 }
 
 /// An object that is written but not yet named.
@@ -44,7 +57,10 @@ impl Objects {
                 sweep(&shelf)?;
             }
         }
-        Ok(Self { root })
+        Ok(Self {
+            root,
+            verity: Arc::default(),
+        })
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -70,7 +86,32 @@ impl Objects {
 
     /// True when the object is here in its full length.
     pub(crate) fn has(&self, digest: &ObjectDigest, size: u64) -> bool {
-        fs::symlink_metadata(self.path(digest)).is_ok_and(|found| found.is_file() && found.len() == size)
+        self.look(digest, size).is_some()
+    }
+
+    /// What is known of an object, when it is here in its full length.
+    pub(crate) fn look(&self, digest: &ObjectDigest, size: u64) -> Option<Here> {
+        use rustix::fs::{AtFlags, CWD, FileType, StatxAttributes, StatxFlags, statx};
+        let wanted = StatxFlags::TYPE | StatxFlags::SIZE;
+        let found = statx(CWD, self.path(digest), AtFlags::SYMLINK_NOFOLLOW, wanted).ok()?;
+        let file = FileType::from_raw_mode(found.stx_mode.into()).is_file();
+        (file && found.stx_size == size).then_some(Here {
+            protected: found.stx_attributes.contains(StatxAttributes::VERITY),
+        })
+    }
+
+    /// Removes an object that turned out to be damaged.
+    pub(crate) fn discard(&self, digest: &ObjectDigest) {
+        // Somebody else may have seen it as well.
+        let _ = fs::remove_file(self.path(digest));
+    }
+
+    /// Reads an object from its beginning to its end, and discards it when it is not what its name says.
+    pub(crate) fn check(&self, digest: &ObjectDigest, size: u64) {
+        let right = |mut file| ObjectDigest::of_reader(&mut file).is_ok_and(|found| found == *digest);
+        if self.get(digest, size).is_some_and(|file| !right(file)) {
+            self.discard(digest);
+        }
     }
 
     /// Writes an object under a temporary name and checks it. What `fill` writes must have this digest.
@@ -98,7 +139,14 @@ impl Objects {
             return Err(io::Error::new(io::ErrorKind::InvalidData, why).into());
         }
         file.set_permissions(fs::Permissions::from_mode(MODE))?;
-        Ok(written)
+        drop(file);
+        match self.verity.protect(&written.temporary)? {
+            Some(found) if found != *digest.as_bytes() => {
+                let why = format!("{digest} is not what was written");
+                Err(io::Error::new(io::ErrorKind::InvalidData, why).into())
+            }
+            _ => Ok(written),
+        }
     }
 
     /// Gives one object its name, durably.
@@ -259,6 +307,13 @@ mod tests {
             .set_len(3)
             .unwrap();
         assert!(objects.get(&digest, 5).is_none() && !objects.path(&digest).exists());
+        let other = put(&objects, b"other");
+        objects.check(&other, 5);
+        assert!(objects.has(&other, 5));
+        objects.discard(&other);
+        fs::write(objects.path(&other), b"wrong").unwrap();
+        objects.check(&other, 5);
+        assert!(!objects.has(&other, 5));
         let mut batch = vec![
             objects
                 .write::<io::Error>(&digest, |out| out.write_all(b"whole"))

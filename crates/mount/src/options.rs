@@ -61,6 +61,8 @@ pub struct MountOptions {
     /// Bytes that whole files may take in the cache. What was used longest ago goes first; files of a running mount
     /// by the kernel stay.
     pub cache_bytes: u64,
+    /// Read all that the cache has of this image before it is used, and discard what is damaged.
+    pub check: bool,
     /// The store is on a local disk: reads need no thread of their own, because none waits for a network.
     pub local_store: bool,
     /// How long a read waits for the store before it fails with `EIO`.
@@ -94,6 +96,7 @@ impl Default for MountOptions {
             how: How::Auto,
             cache: None,
             cache_bytes: CACHE_BYTES,
+            check: false,
             local_store: false,
             wait: WAIT,
             threads: cores.clamp(2, THREADS),

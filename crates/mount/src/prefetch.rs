@@ -30,6 +30,21 @@ impl Shelf {
     }
 }
 
+/// Discards the objects of these files that are damaged.
+pub(crate) fn check(content: &Content, shelf: &Shelf, files: &[NodeId]) {
+    let next = AtomicUsize::new(0);
+    let run = || {
+        while let Some(id) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Some(object) = content.index.object(*id) {
+                shelf.objects.check(&object, content.index.node(*id).size);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        (0..THREADS.min(files.len())).for_each(|_| drop(scope.spawn(run)));
+    });
+}
+
 /// Makes these files objects, in this order as far as several threads go; stops at the first error, or when told to.
 pub(crate) fn fetch(
     content: &Content,

@@ -64,6 +64,7 @@ fn option(options: &mut MountOptions, name: &str, parser: &mut lexopt::Parser) -
         "--wait" => options.wait = Duration::from_secs(parser.value()?.parse()?),
         "--threads" => options.threads = parser.value()?.parse()?,
         "--writable" => options.writable = Some(parser.value()?.into()),
+        "--check-cache" => options.check = true,
         "--trace-to" => options.trace_to = Some(parser.value()?.into()),
         "--private" => options.allow_other = false,
         "--allow-other" => options.allow_other = true,

@@ -16,6 +16,7 @@ Usage: myfs mount FLIST DIR --store URL [options]
 Options: -s, --store URL      where the content is: dir:///path, http://host/path
          -c, --cache DIR      keep content here: parts of blobs, and whole files, which the kernel then reads by itself
              --cache-size N   bytes of either (K, M, G, T), default 10G
+             --check-cache    read what is kept of FLIST first, and fetch again what is damaged
              --how WAY        auto (default), fuse, or kernel: EROFS and overlay, when all content is local
              --prefetch LIST  fetch the files that LIST names ahead
              --prefetch-all   fetch everything before mounting

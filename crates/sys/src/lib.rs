@@ -13,3 +13,4 @@ pub mod signals;
 pub mod socket;
 pub mod space;
 pub mod spawn;
+pub mod verity;

@@ -8,7 +8,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use mos_flist::ObjectDigest;
 use mos_sys::durable;
+use mos_sys::verity::Verity;
 
 use crate::{Step, UpdateError};
 
@@ -40,6 +42,7 @@ pub struct Operation<'a> {
 
 pub(crate) struct Disk<'a> {
     pub(crate) observer: &'a mut dyn Observer,
+    pub(crate) verity: &'a Verity,
 }
 
 impl Disk<'_> {
@@ -84,6 +87,25 @@ impl Disk<'_> {
             file.set_permissions(Permissions::from_mode(mode(executable)))
         });
         failed.map_or_else(|| written.map_err(UpdateError::io("write", path)), Err)
+    }
+
+    /// Has the kernel check what it reads of an object from now on (fs-verity), where the file system can.
+    pub(crate) fn protect(&mut self, object: &Path, digest: &ObjectDigest) -> Result<(), UpdateError> {
+        if self.verity.is_lacking() {
+            return Ok(());
+        }
+        self.run("protect", object, || Ok(()))?;
+        let protected = self.verity.protect(object);
+        match protected.map_err(UpdateError::io("protect", object))? {
+            Some(found) if found != *digest.as_bytes() => {
+                let why = "its fs-verity digest is another than its name";
+                let wrong = io::Error::new(io::ErrorKind::InvalidData, why);
+                // So that it is fetched again.
+                self.remove_file(object)?;
+                Err(UpdateError::io("protect", object)(wrong))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Gives an object another name; copies it where that is impossible.

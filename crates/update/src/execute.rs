@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use mos_flist::{ReadError, VerityHasher};
+use mos_sys::verity::Verity;
 
 use crate::disk::{Disk, Observer};
 use crate::{Fetch, Layout, Lock, PLACES, Plan, Step, UpdateError, Wanted, installed};
@@ -35,10 +36,12 @@ pub struct Job<'a> {
 /// [`UpdateError`]; errors after the switch concern only the removal of old things.
 pub fn execute(_lock: &Lock, job: &Job<'_>, plan: &Plan, observer: &mut dyn Observer) -> Result<(), UpdateError> {
     let total = plan.steps.len();
+    let verity = Verity::default();
     for (number, step) in plan.steps.iter().enumerate() {
         observer.step(step, number + 1, total);
         let disk = Disk {
             observer: &mut *observer,
+            verity: &verity,
         };
         Run {
             job,
@@ -55,7 +58,11 @@ pub fn execute(_lock: &Lock, job: &Job<'_>, plan: &Plan, observer: &mut dyn Obse
 /// # Errors
 /// [`UpdateError::Io`]; the old one is then still current.
 pub fn switch_to(_lock: &Lock, layout: &Layout, generation: u64) -> Result<(), UpdateError> {
-    switch(&mut Disk { observer: &mut () }, layout, generation)
+    let mut disk = Disk {
+        observer: &mut (),
+        verity: &Verity::default(),
+    };
+    switch(&mut disk, layout, generation)
 }
 
 fn switch(disk: &mut Disk<'_>, layout: &Layout, generation: u64) -> Result<(), UpdateError> {
@@ -123,7 +130,8 @@ impl Run<'_, '_> {
         }
         let content = self.job.content;
         self.disk
-            .write(&path, fetch.executable, |out| fetch_verified(content, fetch, out))
+            .write(&path, fetch.executable, |out| fetch_verified(content, fetch, out))?;
+        self.disk.protect(&path, &fetch.object)
     }
 
     fn place(&mut self, object: &Path, place: &str, executable: bool, copy: bool) -> Result<(), UpdateError> {

@@ -53,6 +53,10 @@ pub(crate) struct MountArgs {
     #[arg(long, value_name = "N", default_value_t = 10)]
     cache_size: u32,
 
+    /// Read what is kept of this flist first, and fetch again what is damaged
+    #[arg(long)]
+    check_cache: bool,
+
     /// Keep serving in the background, and return when the mount answers
     #[arg(long)]
     daemon: bool,
@@ -162,6 +166,7 @@ fn options(context: &Context, args: &MountArgs) -> Result<MountOptions> {
         how: args.how,
         cache: Some(cache(context)?),
         cache_bytes: gib(args.cache_size),
+        check: args.check_cache,
         local_store: args.store.is_local(context),
         wait: Duration::from_secs(args.wait.into()),
         writable: args.writable.clone(),
