@@ -26,6 +26,7 @@ use crate::given_up::GivenUp;
 use crate::index::{Index, Node, NodeId};
 use crate::objects::Objects;
 use crate::opened::{Opened, Served};
+use crate::prefetch::Coming;
 use crate::trace::Trace;
 use crate::workers::Workers;
 
@@ -58,6 +59,8 @@ pub(crate) struct ImageFs {
     /// What did not come in time.
     pub(crate) given_up: Arc<GivenUp>,
     pub(crate) ahead: Ahead,
+    /// What is fetched in any case.
+    pub(crate) coming: Arc<Coming>,
     /// Others than the one who mounts are let in.
     pub(crate) others: bool,
     pub(crate) trace: Option<Trace>,
@@ -128,6 +131,10 @@ impl ImageFs {
 
     /// Fetches what is likely to be read next.
     fn go_ahead(&self, id: NodeId) {
+        // The list knows better, and this would only take the line from it.
+        if self.coming.has(id) {
+            return;
+        }
         let Some(next) = self.ahead.note(self.index(), id) else {
             return;
         };
@@ -285,6 +292,7 @@ impl Filesystem for ImageFs {
         if let Ok(id) = self.find(ino)
             && let Some(read) = self.opened.release(id)
             && read >= self.index().node(id).size
+            && !self.coming.has(id)
             && let Some(promote) = &self.promote
         {
             // When the queue is full the file becomes an object another time.

@@ -18,7 +18,7 @@ use crate::kernel::{self, Upper};
 use crate::objects::{Here, Objects};
 use crate::opened::Opened;
 use crate::options::{MountOptions, Prefetch, Source};
-use crate::prefetch::{self, Shelf};
+use crate::prefetch::{self, Coming, Shelf};
 use crate::trace::Trace;
 use crate::unmount::{Unmounted, clear, unmount};
 use crate::way::{Facts, Way, choose};
@@ -145,6 +145,8 @@ impl Job<'_> {
         let abilities = Arc::new(OnceLock::new());
         let trace = self.options.trace_to.as_deref();
         let trace = trace.map(|path| Trace::create(path, &self.content.index).map_err(MountError::io("write", path)));
+        let expected = self.expected();
+        let coming = Arc::new(Coming::new(expected.clone()));
         let filesystem = ImageFs {
             content: self.content.clone(),
             objects: self.shelf.as_ref().map(|shelf| shelf.objects.clone()),
@@ -153,6 +155,7 @@ impl Job<'_> {
             workers: Workers::new(self.options.wait),
             at_once: self.options.local_store,
             given_up: Arc::default(),
+            coming: coming.clone(),
             ahead: Ahead::default(),
             others: self.options.allow_other,
             trace: trace.transpose()?,
@@ -160,7 +163,10 @@ impl Job<'_> {
             kernel: abilities.clone(),
         };
         let source = table::source(&self.content.source.name, None);
-        let session = session::start(filesystem, &self.place, &source, self.options, self.root)?;
+        // Before there is a mount: nothing waits for it.
+        self.prefetch(expected, coming, stop.clone());
+        let session = session::start(filesystem, &self.place, &source, self.options, self.root)
+            .inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
         let daemon = Daemon {
             session: Some(session),
             place: self.place.clone(),
@@ -169,7 +175,6 @@ impl Job<'_> {
         if let Some(upper) = &self.upper {
             kernel::make_writable(&self.place, &source, upper)?;
         }
-        self.prefetch(stop);
         let way = match abilities.get() {
             Some(abilities) if abilities.passthrough => Way::Passthrough,
             _ => Way::Fuse,
@@ -199,8 +204,8 @@ impl Job<'_> {
         Some(sender)
     }
 
-    fn prefetch(&self, stop: Arc<AtomicBool>) {
-        let Some(shelf) = &self.shelf else { return };
+    /// The files to fetch ahead, in their order.
+    fn expected(&self) -> Vec<NodeId> {
         let index = &self.content.index;
         let files: Vec<NodeId> = match &self.options.prefetch {
             Prefetch::Own => self
@@ -212,13 +217,16 @@ impl Job<'_> {
                 .filter_map(|ino| index.find(*ino))
                 .collect(),
             Prefetch::Paths(paths) => paths.iter().filter_map(|path| index.at(path)).collect(),
-            Prefetch::Nothing | Prefetch::All => return,
+            Prefetch::Nothing | Prefetch::All => Vec::new(),
         };
-        let files: Vec<NodeId> = files.into_iter().filter(|id| index.node(*id).is_file()).collect();
-        if files.is_empty() {
-            return;
+        let file = |id: &NodeId| self.shelf.is_some() && index.object(*id).is_some();
+        files.into_iter().filter(file).collect()
+    }
+
+    fn prefetch(&self, files: Vec<NodeId>, coming: Arc<Coming>, stop: Arc<AtomicBool>) {
+        if let (Some(shelf), false) = (&self.shelf, files.is_empty()) {
+            prefetch::in_background(self.content.clone(), shelf.clone(), files, coming, stop);
         }
-        prefetch::in_background(self.content.clone(), shelf.clone(), files, stop);
     }
 }
 

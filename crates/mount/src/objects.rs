@@ -149,13 +149,7 @@ impl Objects {
         }
     }
 
-    /// Gives one object its name, durably.
-    pub(crate) fn commit(&self, written: Written) -> io::Result<()> {
-        File::open(&written.temporary)?.sync_all()?;
-        durable::rename(&written.temporary, &written.path)
-    }
-
-    /// Gives many objects their names, durably, with two syncs of the file system instead of two for each.
+    /// Gives objects their names, durably, with two syncs of the file system instead of two for each.
     pub(crate) fn commit_all(&self, all: &mut Vec<Written>) -> io::Result<()> {
         if all.is_empty() {
             return Ok(());
@@ -276,7 +270,7 @@ mod tests {
     fn put(objects: &Objects, bytes: &[u8]) -> ObjectDigest {
         let digest = ObjectDigest::of(bytes);
         let written = objects.write::<io::Error>(&digest, |out| out.write_all(bytes)).unwrap();
-        objects.commit(written).unwrap();
+        objects.commit_all(&mut vec![written]).unwrap();
         digest
     }
 
