@@ -11,7 +11,7 @@ use std::process::Command;
 
 use common::{FILES, Setting, alone, bytes};
 use mos_flist::ObjectDigest;
-use mos_sys::verity;
+use mos_sys::verity::{self, Verity};
 
 /// Bytes of the file system.
 const SIZE: u64 = 64 << 20;
@@ -24,7 +24,12 @@ fn verity_cache(setting: &Setting) -> bool {
         .args(["-q", "-O", "verity", "-b", "4096"])
         .arg(&image)
         .status();
-    let there = made.is_ok_and(|status| status.success()) && attach(setting);
+    let there = made.is_ok_and(|status| status.success()) && attach(setting) && {
+        // A kernel without fs-verity mounts it as well.
+        let probe = setting.path("cache/probe");
+        fs::write(&probe, "").unwrap();
+        Verity::default().protect(&probe).unwrap().is_some()
+    };
     if !there {
         eprintln!("SKIPPED: no mkfs.ext4, no loop devices, or a kernel without fs-verity");
     }
