@@ -13,6 +13,10 @@ pub(crate) enum Asked {
     Version,
     Mount(Box<Mount>),
     Unmount(PathBuf),
+    /// Of the node below this directory.
+    KernelFiles(PathBuf),
+    /// The same.
+    Discover(PathBuf),
 }
 
 /// `myfs mount`.
@@ -37,6 +41,7 @@ pub(crate) const IN_BACKGROUND: &str = "in-background";
 pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Asked, lexopt::Error> {
     let mut mount = Mount::default();
     let mut words: Vec<PathBuf> = Vec::new();
+    let mut root = PathBuf::from("/");
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Value(word) => words.push(word.into()),
@@ -46,13 +51,14 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Asked, lexopt::Error> 
             Arg::Short('d') | Arg::Long("daemon") => mount.daemon = true,
             Arg::Long(IN_BACKGROUND) => mount.in_background = true,
             Arg::Short('l') | Arg::Long("log") => mount.log = Some(parser.value()?.into()),
+            Arg::Long("root") => root = parser.value()?.into(),
             Arg::Long("pidfile") => mount.pidfile = Some(parser.value()?.into()),
             Arg::Long("prefetch") => mount.prefetch = Some(parser.value()?.into()),
             Arg::Long("prefetch-all") => mount.options.prefetch = Prefetch::All,
             other => option(&mut mount.options, &other.into_owned_name(), &mut parser)?,
         }
     }
-    asked(mount, words)
+    asked(mount, words, root)
 }
 
 /// An option of the mount itself.
@@ -73,7 +79,7 @@ fn option(options: &mut MountOptions, name: &str, parser: &mut lexopt::Parser) -
     Ok(())
 }
 
-fn asked(mut mount: Mount, words: Vec<PathBuf>) -> Result<Asked, lexopt::Error> {
+fn asked(mut mount: Mount, words: Vec<PathBuf>, root: PathBuf) -> Result<Asked, lexopt::Error> {
     let verb = words.first().map(|word| word.to_string_lossy().into_owned());
     match (verb.as_deref(), words.as_slice()) {
         (Some("mount"), [_, flist, directory]) => {
@@ -82,7 +88,9 @@ fn asked(mut mount: Mount, words: Vec<PathBuf>) -> Result<Asked, lexopt::Error> 
             Ok(Asked::Mount(Box::new(mount)))
         }
         (Some("unmount" | "umount"), [_, directory]) => Ok(Asked::Unmount(directory.clone())),
-        _ => Err("expected `mount FLIST DIR` or `unmount DIR`".into()),
+        (Some("kernel-files"), [_]) => Ok(Asked::KernelFiles(root)),
+        (Some("discover"), [_]) => Ok(Asked::Discover(root)),
+        _ => Err("expected `mount FLIST DIR`, `unmount DIR`, `kernel-files` or `discover`".into()),
     }
 }
 
@@ -141,11 +149,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_node_does_has_a_root() {
+        let root = |line: &str| match parsed(line).unwrap() {
+            Asked::KernelFiles(root) | Asked::Discover(root) => root,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(root("kernel-files"), PathBuf::from("/"));
+        assert_eq!(root("discover --root /r"), PathBuf::from("/r"));
+    }
+
+    #[test]
     fn what_makes_no_sense_is_named() {
         for (line, words) in [
             ("mount a.fl", "mount FLIST DIR"),
             ("mount a b --cache-size 5Q", "5Q"),
             ("mount a b --how quick", "quick"),
+            ("discover pci", "`discover`"),
             ("mount a b --nonsense", "--nonsense"),
             ("", "mount FLIST DIR"),
         ] {

@@ -1,6 +1,8 @@
-//! Mounts an flist at a directory, in the foreground or as a daemon.
+//! Mounts an flist at a directory, in the foreground or as a daemon; and the modules and firmware of a node.
 
 mod arguments;
+mod discover;
+mod kernel_files;
 mod run;
 
 use std::process::ExitCode;
@@ -12,6 +14,9 @@ myfs: an flist at a directory
 
 Usage: myfs mount FLIST DIR --store URL [options]
        myfs unmount DIR
+       myfs kernel-files   a node's service: the release's modules-VERSION.fl over /lib/modules/VERSION and its
+                           firmware-TAG.fl over /lib/firmware, then discover; --root DIR for all paths below DIR
+       myfs discover       modules for devices without a driver, drivers for those that lacked firmware, events for all
 
 Options: -s, --store URL      where the content is: dir:///path, http://host/path
          -c, --cache DIR      keep content here: parts of blobs, and whole files, which the kernel then reads by itself
@@ -30,6 +35,9 @@ Options: -s, --store URL      where the content is: dir:///path, http://host/pat
              --pidfile FILE   write the daemon's process number here
          -h, --help, -V, --version
 
+kernel-files looks for content at FLIST_STORE, else in the node's channel; MODULES_FLIST and FIRMWARE_FLIST name other
+flists, `none` leaves the files of the image in sight.
+
 SIGTERM and SIGINT unmount and end. Exit codes: 0 fine, 1 not mounted, 2 usage, 3 content is not what the flist names,
 4 not found or offline.
 ";
@@ -46,6 +54,15 @@ fn main() -> ExitCode {
         }
         Ok(Asked::Mount(mount)) => run::mount(*mount),
         Ok(Asked::Unmount(directory)) => run::unmount(&directory),
+        Ok(Asked::KernelFiles(root)) => kernel_files::run(&root),
+        Ok(Asked::Discover(root)) => {
+            let found = discover::discover(&root);
+            println!(
+                "{} of {} devices have a driver now and had none",
+                found.served, found.devices
+            );
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("myfs: {error}; see myfs --help");
             ExitCode::from(2)

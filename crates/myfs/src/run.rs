@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mos_flist::{Flist, FlistError, ReadError, Reader};
-use mos_mount::{MountError, Prefetch, Source, Unmounted, daemon};
+use mos_mount::{MountError, MountOptions, Prefetch, Source, Unmounted, daemon};
 use mos_store::{Address, Cached, Options, Read, Routes, Schedule, StoreError, Timeouts};
 use mos_sys::signals::Signals;
 
 use crate::arguments::{IN_BACKGROUND, Mount};
 
 /// SIGINT and SIGTERM (signal(7)).
-const END: [i32; 2] = [2, 15];
+pub(crate) const END: [i32; 2] = [2, 15];
 /// A request that says nothing for this long is given up, so that a store that comes back is noticed soon.
 const SILENCE: Duration = Duration::from_secs(10);
 /// Tries of one read; it waits as long as `--wait` says anyway.
-const TRIES: u32 = 4;
+pub(crate) const TRIES: u32 = 4;
 
 /// Bytes of decoded frames to keep. What was read is in the page cache; this is for neighbours of what was read, and for
 /// what is fetched ahead. With more than this, reading everything gets a fifth faster and the daemon a third larger.
@@ -26,7 +26,7 @@ const FRAMES: usize = 4 << 20;
 
 /// Why the program stops.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(crate) enum Failure {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("{}: {source}", path.display())]
@@ -35,6 +35,8 @@ enum Failure {
     Store(#[from] StoreError),
     #[error(transparent)]
     Mount(#[from] MountError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
     #[error("--store is missing: where is the content?")]
     NoStore,
     #[error("the background process ended: {0}")]
@@ -43,12 +45,13 @@ enum Failure {
 
 impl Failure {
     /// The exit code.
-    fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         match self {
             Self::NoStore => 2,
-            Self::Flist { .. } | Self::Mount(MountError::Read(ReadError::Tampered { .. })) => 3,
+            Self::Flist { .. } | Self::Read(ReadError::Tampered { .. }) => 3,
+            Self::Mount(MountError::Read(ReadError::Tampered { .. })) => 3,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => 4,
-            Self::Mount(MountError::Read(ReadError::Store { .. })) => 4,
+            Self::Read(ReadError::Store { .. }) | Self::Mount(MountError::Read(ReadError::Store { .. })) => 4,
             // What the background process found out; it has told why.
             Self::Ended(status) => status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
             _ => 1,
@@ -116,19 +119,16 @@ fn to_background(log: Option<&Path>) -> Result<(), Failure> {
 }
 
 fn serve(mut mount: Mount, say: fn(&str)) -> Result<(), Failure> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| Failure::Io { path, source }
-    };
     mos_sys::memory::give_back();
     // Before there are threads, so that all of them leave the signals alone.
-    let signals = Signals::new(&END).map_err(io(&mount.directory))?;
+    let signals = Signals::new(&END).map_err(io_error(&mount.directory))?;
     if let Some(path) = &mount.prefetch {
-        let list = std::fs::read(path).map_err(io(path))?;
+        let list = std::fs::read(path).map_err(io_error(path))?;
         mount.options.prefetch = Prefetch::Paths(mos_mount::parse_list(&list));
     }
     mount.options.log = Arc::new(|line| eprintln!("myfs: {line}"));
-    let source = source(&mut mount)?;
+    let url = mount.store.as_deref().ok_or(Failure::NoStore)?;
+    let source = source(&mount.flist, url, &mut mount.options, TRIES)?;
     let mounted = mos_mount::mount(source, &mount.directory, &mount.options)?;
     say(&format!(
         "{}: {} ({})",
@@ -138,10 +138,10 @@ fn serve(mut mount: Mount, say: fn(&str)) -> Result<(), Failure> {
     ));
     let stays = mounted.needs_this_process();
     if let Some(path) = mount.pidfile.as_deref().filter(|_| stays) {
-        std::fs::write(path, format!("{}\n", std::process::id())).map_err(io(path))?;
+        std::fs::write(path, format!("{}\n", std::process::id())).map_err(io_error(path))?;
     }
     if mount.in_background {
-        daemon::ready().map_err(io(&mount.directory))?;
+        daemon::ready().map_err(io_error(&mount.directory))?;
     }
     let done = mounted.serve(&signals);
     if let Some(path) = mount.pidfile.as_deref().filter(|_| stays) {
@@ -151,28 +151,29 @@ fn serve(mut mount: Mount, say: fn(&str)) -> Result<(), Failure> {
     Ok(done?)
 }
 
-/// The flist and its store.
-fn source(mount: &mut Mount) -> Result<Source, Failure> {
-    let path = &mount.flist;
-    let bytes = std::fs::read(path).map_err(|source| Failure::Io {
-        path: path.clone(),
-        source,
-    })?;
+/// Tells where something went wrong.
+pub(crate) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Failure + use<> {
+    let path = path.to_owned();
+    move |source| Failure::Io { path, source }
+}
+
+/// An flist and its store, which is asked this often for each part.
+pub(crate) fn source(path: &Path, url: &str, options: &mut MountOptions, tries: u32) -> Result<Source, Failure> {
+    let bytes = std::fs::read(path).map_err(io_error(path))?;
     let flist = Flist::parse(bytes).map_err(|source| Failure::Flist {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     })?;
-    let url = mount.store.as_deref().ok_or(Failure::NoStore)?;
     let routes = Routes::parse(url)?;
     let local = routes
         .as_slice()
         .iter()
         .all(|route| matches!(route.address, Address::Dir(_)));
-    mount.options.local_store = local;
-    let store: Arc<dyn Read> = mos_store::open_read_with(url, &options())?.into();
+    options.local_store = local;
+    let store: Arc<dyn Read> = mos_store::open_read_with(url, &patience(tries))?.into();
     // What is far away is kept; what is on a local disk already would only be there twice.
-    let store = match mount.options.cache.as_ref().filter(|_| !local) {
-        Some(cache) => Arc::new(Cached::new(store, cache, mount.options.cache_bytes)),
+    let store = match options.cache.as_ref().filter(|_| !local) {
+        Some(cache) => Arc::new(Cached::new(store, cache, options.cache_bytes)),
         None => store,
     };
     let flist = Arc::new(flist);
@@ -183,7 +184,7 @@ fn source(mount: &mut Mount) -> Result<Source, Failure> {
     })
 }
 
-fn options() -> Options {
+fn patience(tries: u32) -> Options {
     Options {
         timeouts: Timeouts {
             connect: SILENCE,
@@ -191,7 +192,7 @@ fn options() -> Options {
             ..Timeouts::default()
         },
         schedule: Schedule {
-            tries: TRIES,
+            tries,
             ..Schedule::default()
         },
         ..Options::default()

@@ -65,6 +65,9 @@ impl QemuCommand {
         if machine.network {
             command.network(&resources.forwards);
         }
+        for device in &machine.devices {
+            command.option("-device", device);
+        }
         // Without entropy of its own a guest waits for it at boot.
         command.option("-device", "virtio-rng-pci");
         command
@@ -207,6 +210,7 @@ mod tests {
         });
         machine.accelerator = Accelerator::Kvm;
         machine.network = false;
+        machine.devices = vec!["i82551,romfile=".into()];
         machine.disks = vec![
             Disk {
                 path: "/d/a,b.raw".into(),
@@ -236,7 +240,7 @@ mod tests {
              -drive if=pflash,format=raw,unit=0,readonly=on,file=/fw/code.fd \
              -drive if=pflash,format=raw,unit=1,file=/run/vm/vars.fd \
              -drive if=none,id=boot,format=raw,readonly=on,file=fat:/run/vm/boot \
-             -device virtio-blk-pci,drive=boot,bootindex=0 -device virtio-rng-pci"
+             -device virtio-blk-pci,drive=boot,bootindex=0 -device i82551,romfile= -device virtio-rng-pci"
         );
     }
 

@@ -78,6 +78,8 @@ pub struct Machine {
     pub network: bool,
     /// Ports that lead into the guest; they need `network`.
     pub forwards: Vec<Forward>,
+    /// Further devices, each as QEMU's `-device` takes it.
+    pub devices: Vec<String>,
     /// What executes the guest's instructions.
     pub accelerator: Accelerator,
 }
@@ -92,6 +94,7 @@ impl Machine {
             disks: Vec::new(),
             network: true,
             forwards: Vec::new(),
+            devices: Vec::new(),
             accelerator: Accelerator::Tcg,
         }
     }

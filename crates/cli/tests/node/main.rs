@@ -7,6 +7,7 @@
 mod console;
 mod firmware;
 mod https;
+mod kernel_files;
 mod reproducible;
 mod services;
 #[path = "../support/mod.rs"]

@@ -34,15 +34,20 @@ impl System {
 
     /// Boots the image as it was published, with the channel at a port of this host.
     pub(crate) fn boot(&self, port: u16, disks: Vec<Disk>) -> Vm {
-        self.boot_adding(&format!(" mos.channel=http://10.0.2.2:{port}"), disks)
+        self.boot_with(port, "", |machine| machine.disks = disks)
+    }
+
+    /// The same with more arguments for the kernel, on a machine that has more.
+    pub(crate) fn boot_with(&self, port: u16, arguments: &str, equip: impl FnOnce(&mut Machine)) -> Vm {
+        self.boot_adding(&format!(" mos.channel=http://10.0.2.2:{port} {arguments}"), equip)
     }
 
     /// Boots the image with its own settings and nothing else.
     pub(crate) fn boot_as_built(&self) -> Vm {
-        self.boot_adding("", Vec::new())
+        self.boot_adding("", |_| {})
     }
 
-    fn boot_adding(&self, arguments: &str, disks: Vec<Disk>) -> Vm {
+    fn boot_adding(&self, arguments: &str, equip: impl FnOnce(&mut Machine)) -> Vm {
         let output = self.folder().join("image");
         run(self
             .command(&["image", "build", "--env", "dev", "--output-dir"])
@@ -62,7 +67,7 @@ impl System {
             command_line: format!("{command_line}{arguments}").into(),
         });
         machine.memory = 512;
-        machine.disks = disks;
+        equip(&mut machine);
         Vm::start(
             &machine,
             mos_vm::Output {

@@ -132,7 +132,7 @@ pub(crate) fn cache() -> PathBuf {
 }
 
 /// `make build` puts them into `dist/node`; `mos` itself says so when they are missing.
-fn node_programs() -> PathBuf {
+pub(crate) fn node_programs() -> PathBuf {
     let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/node");
     let folder = std::env::var_os("MOS_NODE_PROGRAMS").map_or_else(default, PathBuf::from);
     std::path::absolute(folder).unwrap()

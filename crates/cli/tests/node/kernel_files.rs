@@ -1,0 +1,188 @@
+//! Modules and firmware that a node's image does not have: `examples/kernel-files`, on a kernel for real hardware.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mos_serve::Server;
+
+use crate::support::run;
+use crate::system::{Script, System, console, dead_port, wait_all};
+
+/// Debian's kernel for real machines: the one for virtual machines has no driver that wants firmware.
+const KERNEL: &str = "linux-image-6.12-amd64";
+/// What `e100` asks for when a card of this kind is switched on, and takes when it has this length (`UCODE_SIZE` words
+/// and three bytes, in the kernel's `drivers/net/ethernet/intel/e100.c`). QEMU's card ignores what is in it.
+const FIRMWARE: &str = "e100/d102e_ucode.bin";
+const FIRMWARE_LENGTH: usize = 134 * 4 + 3;
+/// The card that wants it.
+const CARD: &str = "i82551,romfile=";
+
+/// Looks at what the mounts bring. `cfg80211` asks for `regulatory.db` when it is loaded.
+const PROBE: Script = Script {
+    name: "probe",
+    script: r#"#!/bin/sh
+say() { echo "PROBE $*" >/dev/console; }
+loaded() { grep -q "^$1 " /proc/modules; }
+again() { until "$@" 2>/dev/null; do sleep 0.2; done; }
+say started
+
+again test -e /sys/bus/pci/drivers/e100
+for link in /sys/class/net/*; do
+    case $(readlink "$link/device/driver") in */e100) card=${link##*/} ;; esac
+done
+say "the card that was there before has a driver"
+ip link set "$card" up && say "the card is up"
+dmesg | grep "firmware from /lib/firmware/e100" >/dev/console
+
+ip link add lazy0 type dummy && loaded dummy && say "the kernel itself asked for a module"
+modprobe cfg80211 && loaded cfg80211 && say "modprobe found a module"
+again sh -c 'dmesg | grep -q "firmware from /lib/firmware/regulatory.db.p7s"'
+sleep 0.5
+dmesg | grep -E "regulatory.db" >/dev/console
+
+kill -9 $(pidof myfs)
+again modprobe ifb && loaded ifb && say "mounted again"
+say done
+exec sleep 100000
+"#,
+    service: "[service]\nname = \"probe\"\nexec = \"/var/cache/bin/probe\"\n[dependencies]\nafter = [\"kernel-files\"]\n",
+};
+
+/// The example as a user has it, in a system whose store is where nobody answers yet.
+fn system(port: u16) -> System {
+    let system = System::new(&[PROBE]);
+    system.write(
+        "mos.toml",
+        &format!("[project]\nname = \"test\"\n[kernel]\npackage = \"{KERNEL}\"\n"),
+    );
+    let environment = fs::read_to_string(system.repository().join("environments/dev.toml")).unwrap();
+    system.write(
+        "environments/dev.toml",
+        &format!("{environment}[components.kernel-files]\n"),
+    );
+    let store = format!("dir://{}", system.store().display());
+    system.mos(&["flist", "pack-modules", "--store", &store, "--upload"]);
+    pack_firmware(&system, &store);
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/kernel-files");
+    let text = |path: &str| fs::read_to_string(example.join(path)).unwrap();
+    let component = text("components/kernel-files.toml");
+    let component = component.replace("VERSION", &version(&system)).replace("TAG", "1");
+    system.write("components/kernel-files.toml", &component);
+    let service = text("services/kernel-files.service.toml");
+    let service = service.replace("# [service.env]", "[service.env]").replace(
+        "# FLIST_STORE = \"http://store.example.org\"",
+        &format!("FLIST_STORE = \"http://10.0.2.2:{port}\""),
+    );
+    assert!(service.contains("\nFLIST_STORE"), "{service}");
+    system.write("services/kernel-files.service.toml", &service);
+    let program = system.repository().join("files/kernel-files/myfs");
+    fs::create_dir_all(program.parent().unwrap()).unwrap();
+    fs::copy(crate::support::node_programs().join("myfs"), program).unwrap();
+    system
+}
+
+/// What the card wants, what `cfg80211` wants, and much that nobody wants.
+fn pack_firmware(system: &System, store: &str) {
+    system.write(&format!("firmware/{FIRMWARE}"), &"\u{1}".repeat(FIRMWARE_LENGTH));
+    for name in ["regulatory.db", "regulatory.db.p7s"] {
+        fs::copy(
+            Path::new("/lib/firmware").join(name),
+            system.repository().join("firmware").join(name),
+        )
+        .unwrap();
+    }
+    run(system
+        .command(&["flist", "pack-firmware", "--tag", "1", "--store", store, "--upload"])
+        .env_remove("FIRMWARE_TAG"));
+}
+
+/// That of the modules, from the name of their flist.
+fn version(system: &System) -> String {
+    let names = fs::read_dir(system.repository().join("dist/flists")).unwrap().flatten();
+    let names = names.map(|entry| entry.file_name().into_string().unwrap());
+    let versions: Vec<String> = names
+        .filter_map(|name| Some(name.strip_prefix("modules-")?.strip_suffix(".fl")?.to_owned()))
+        .collect();
+    let [version] = versions.as_slice() else {
+        panic!("{versions:?}")
+    };
+    version.clone()
+}
+
+impl System {
+    fn store(&self) -> std::path::PathBuf {
+        self.folder().join("store")
+    }
+}
+
+/// Bytes of all files below a folder.
+fn size(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let size = |entry: fs::DirEntry| match entry.file_type().unwrap().is_dir() {
+        true => size(&entry.path()),
+        false => entry.metadata().unwrap().len(),
+    };
+    entries.map(size).sum()
+}
+
+#[test]
+fn modules_and_firmware_come_on_demand_once_the_store_answers() {
+    if !Path::new("/lib/firmware/regulatory.db").exists() {
+        return eprintln!("SKIPPED: wireless-regdb is not installed");
+    }
+    let port = dead_port();
+    let system = system(port);
+    system.publish();
+    let channel = system.serve();
+    let vm = system.boot_with(channel.address().port(), "firmware_class.dyndbg=+p", |machine| {
+        machine.devices.push(CARD.to_owned());
+    });
+    // A store that is away holds up nothing.
+    wait_all(
+        &vm,
+        &[
+            "modules: those of the image: ",
+            "firmware: those of the image: ",
+            "PROBE started",
+            "] ready",
+        ],
+    );
+    assert!(!console(&vm).contains("PROBE the"), "{}", console(&vm));
+
+    let served = Arc::new(AtomicU64::new(0));
+    let count = served.clone();
+    let _store = Server::bind(
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        &system.store(),
+        Arc::new(move |entry| drop(count.fetch_add(entry.bytes, Ordering::Relaxed))),
+    )
+    .unwrap();
+    wait_all(
+        &vm,
+        &[
+            "PROBE the card that was there before has a driver",
+            "PROBE the card is up",
+            "PROBE the kernel itself asked for a module",
+            "PROBE modprobe found a module",
+            "PROBE mounted again",
+            "PROBE done",
+        ],
+    );
+    let said = console(&vm);
+    for name in [FIRMWARE, "regulatory.db", "regulatory.db.p7s"] {
+        assert!(
+            said.contains(&format!("firmware from /lib/firmware/{name}")),
+            "{name}: {said}"
+        );
+    }
+    assert!(
+        !said.contains("failed to load regulatory.db") && !said.contains("malformed"),
+        "{said}"
+    );
+    let (served, whole) = (served.load(Ordering::Relaxed), size(&system.store()));
+    println!("{served} of {whole} bytes were fetched");
+    assert!(served < whole / 10, "{served} of {whole}\n{said}");
+}
