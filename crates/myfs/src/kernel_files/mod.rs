@@ -256,14 +256,12 @@ impl Place {
 /// Mounts, unless something that lives is mounted there.
 fn mount(part: &Part, root: &Path, store: &str, table: &str) -> Result<Option<Mounted>, Failure> {
     let place = &part.place;
-    if let Some(found) = mounted_at(table, place)
-        && answers(place)
-    {
-        if is_source(found, &part.flist) || !found.starts_with("mos:") {
-            return Ok(None);
-        }
+    match mounted_at(table, place) {
+        None => fs::create_dir_all(place).map_err(io_error(place))?,
+        Some(found) if !answers(place) => println!("{}: {found} is dead and will be replaced", part.what),
+        Some(found) if is_source(found, &part.flist) || !found.starts_with("mos:") => return Ok(None),
         // That of an older release, which nobody but us has put there.
-        mos_mount::unmount(place)?;
+        Some(_) => drop(mos_mount::unmount(place)?),
     }
     let mut options = MountOptions {
         cache: Some(root.join(CACHE)),
@@ -274,7 +272,6 @@ fn mount(part: &Part, root: &Path, store: &str, table: &str) -> Result<Option<Mo
     // One try: whoever waits for this service shall not wait long for a store that is away.
     prove(&source(&part.flist, store, &mut options, 1)?)?;
     let source = source(&part.flist, store, &mut options, TRIES)?;
-    fs::create_dir_all(place).map_err(io_error(place))?;
     Ok(Some(mos_mount::mount(source, place, &options)?))
 }
 
