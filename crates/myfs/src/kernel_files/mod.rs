@@ -275,11 +275,10 @@ fn mount(part: &Part, root: &Path, store: &str, table: &str) -> Result<Option<Mo
     Ok(Some(mos_mount::mount(source, place, &options)?))
 }
 
-/// Whether whatever serves a mount answers: asked by a name that nobody asked for before, since the kernel answers for
-/// others by itself.
+/// Whether whatever serves a mount answers. Names and files may still be known to the kernel when it does not; how full it
+/// is has to be asked each time.
 fn answers(place: &Path) -> bool {
-    let name = format!(".kernel-files-{}", std::process::id());
-    !matches!(fs::symlink_metadata(place.join(name)), Err(error) if error.kind() != io::ErrorKind::NotFound)
+    rustix::fs::statfs(place).is_ok()
 }
 
 /// Reads something of an flist that only its store has: the index of the modules, which everybody reads first, or else
