@@ -90,7 +90,7 @@ impl Read for Dir {
         if length > limit {
             return Err(StoreError::too_large(self, name, limit));
         }
-        let mut bytes = Vec::new();
+        let mut bytes = buffer(length);
         file.take(length).read_to_end(&mut bytes).map_err(self.io(name))?;
         Ok(bytes)
     }
@@ -99,7 +99,7 @@ impl Read for Dir {
         let (mut file, length) = self.open_existing(name)?;
         range::available(self, name, &wanted, length)?;
         file.seek(SeekFrom::Start(wanted.start)).map_err(self.io(name))?;
-        let mut bytes = Vec::new();
+        let mut bytes = buffer(wanted.end - wanted.start);
         file.take(wanted.end - wanted.start)
             .read_to_end(&mut bytes)
             .map_err(self.io(name))?;
@@ -120,6 +120,11 @@ impl Read for Dir {
     fn address(&self) -> String {
         format!("dir://{}", self.root.display())
     }
+}
+
+/// Room for as many bytes as a file has, so that they come with one call and are never moved.
+fn buffer(length: u64) -> Vec<u8> {
+    Vec::with_capacity(usize::try_from(length).unwrap_or(0))
 }
 
 impl Write for Dir {

@@ -15,6 +15,9 @@ use ureq::http::{Response, StatusCode, header};
 use ureq::typestate::WithBody;
 use ureq::{Agent, Body};
 
+/// Bytes of memory that an answer gets before it comes: a request of several frames.
+const AT_FIRST: u64 = 4 << 20;
+
 /// When to give up on one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -178,13 +181,18 @@ pub(crate) fn announced_length(answer: &Answer) -> Option<u64> {
         .ok()
 }
 
+/// Room for what is to come; no more than [`AT_FIRST`], because it may not come.
+fn buffer(length: u64) -> Vec<u8> {
+    Vec::with_capacity(length.min(AT_FIRST) as usize)
+}
+
 /// The whole body of a `200`, at most `limit` bytes.
 pub(crate) fn whole(store: &dyn Read, name: &str, mut answer: Answer, limit: u64) -> Result<Vec<u8>, StoreError> {
     let announced = announced_length(&answer);
     if announced.is_some_and(|length| length > limit) {
         return Err(StoreError::too_large(store, name, limit));
     }
-    let mut bytes = Vec::new();
+    let mut bytes = buffer(announced.unwrap_or(0));
     let mut body = answer.body_mut().as_reader().take(limit.saturating_add(1));
     body.read_to_end(&mut bytes)
         .map_err(|error| cut_off(store, name, bytes.len(), announced, &error))?;
@@ -207,7 +215,7 @@ pub(crate) fn part(
     };
     let announced = announced_length(&answer);
     let mut body = answer.body_mut().as_reader();
-    let mut bytes = Vec::new();
+    let mut bytes = buffer(wanted.end - wanted.start);
     let read = io::copy(&mut (&mut body).take(skip), &mut io::sink())
         .and_then(|_| body.take(wanted.end - wanted.start).read_to_end(&mut bytes));
     read.map_err(|error| cut_off(store, name, bytes.len(), announced, &error))?;
