@@ -61,6 +61,7 @@ fn system(port: u16) -> System {
     let store = format!("dir://{}", system.store().display());
     system.mos(&["flist", "pack-modules", "--store", &store, "--upload"]);
     pack_firmware(&system, &store);
+    packed(&system);
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/kernel-files");
     let text = |path: &str| fs::read_to_string(example.join(path)).unwrap();
     let component = text("components/kernel-files.toml");
@@ -97,6 +98,20 @@ fn pack_firmware(system: &System, store: &str) {
     run(system
         .command(&["flist", "pack-firmware", "--tag", "1", "--store", store, "--upload"])
         .env_remove("FIRMWARE_TAG"));
+}
+
+/// Both are in the store under their names, and the modules are those of the locked kernel package.
+fn packed(system: &System) {
+    let version = version(system);
+    for name in [format!("modules-{version}.fl"), "firmware-1.fl".to_owned()] {
+        let flist = fs::read(system.repository().join("dist/flists").join(&name)).unwrap();
+        assert!(
+            fs::read(system.store().join("manifests").join(&name)).unwrap() == flist,
+            "{name}"
+        );
+    }
+    let lock = fs::read_to_string(system.repository().join("mos.lock")).unwrap();
+    assert!(lock.contains(&format!("linux-image-{version}")), "{version}: {lock}");
 }
 
 /// That of the modules, from the name of their flist.

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use mos_mount::{MountOptions, Mounted};
+use mos_mount::{How, MountOptions, Mounted};
 use mos_sys::signals::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -187,14 +187,14 @@ impl Service {
         due.min().unwrap_or(LOOK).min(LOOK)
     }
 
-    /// Takes away what is ours.
+    /// Takes away what is ours, all of it whatever one has against it.
     fn end(self) -> Result<(), Failure> {
-        for place in self.places {
-            if let State::Mounted { ours: Some(mounted) } = place.state {
-                mounted.unmount()?;
-            }
-        }
-        Ok(())
+        let ended = self.places.into_iter().map(|place| match place.state {
+            State::Mounted { ours: Some(mounted) } => mounted.unmount().map(drop),
+            State::Mounted { ours: None } | State::Waiting { .. } => Ok(()),
+        });
+        let ended: Vec<_> = ended.collect();
+        Ok(ended.into_iter().collect::<Result<(), _>>()?)
     }
 }
 
@@ -230,11 +230,10 @@ impl Place {
             Ok(ours) => {
                 match &ours {
                     Some(mounted) => println!(
-                        "{what}: {} is mounted at {} ({}: {})",
+                        "{what}: {} is mounted at {} ({})",
                         flist.display(),
                         place.display(),
-                        mounted.way(),
-                        mounted.why()
+                        mounted.way()
                     ),
                     None => println!("{what}: mounted already at {}", place.display()),
                 }
@@ -264,6 +263,8 @@ fn mount(part: &Part, root: &Path, store: &str, table: &str) -> Result<Option<Mo
         Some(_) => drop(mos_mount::unmount(place)?),
     }
     let mut options = MountOptions {
+        // EROFS and overlay may be modules themselves, and with passthrough the kernel reads files as fast.
+        how: How::Fuse,
         cache: Some(root.join(CACHE)),
         cache_bytes: CACHE_BYTES,
         wait: WAIT,
