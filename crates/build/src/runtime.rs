@@ -18,7 +18,7 @@ use crate::size::bytes;
 
 const STEP: &str = "flist";
 /// Raised whenever the same tree would give another flist than before.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const FLIST_FILE: &str = "flist.fl";
 /// zstd level for chunks. What is packed once is fetched by every node.
 const LEVEL: i32 = 15;
