@@ -31,10 +31,13 @@ loaded() { grep -q "^$1 " /proc/modules; }
 again() { until "$@" 2>/dev/null; do sleep 0.2; done; }
 say started
 
-again test -e /sys/bus/pci/drivers/e100
-for link in /sys/class/net/*; do
-    case $(readlink "$link/device/driver") in */e100) card=${link##*/} ;; esac
-done
+find_card() {
+    for link in /sys/class/net/*; do
+        case $(readlink "$link/device/driver") in */e100) card=${link##*/} ;; esac
+    done
+    [ -n "${card:-}" ]
+}
+again find_card
 say "the card that was there before has a driver"
 ip link set "$card" up && say "the card is up"
 
