@@ -40,6 +40,8 @@ pub(crate) struct Cli {
 }
 
 fn main() -> ExitCode {
+    // Packing and unpacking take and give megabytes on many threads.
+    mos_sys::memory::give_back();
     let cli = Cli::parse();
     let context = Context::new(cli.global);
     match panic::catch_unwind(AssertUnwindSafe(|| commands::run(&context, cli.command))) {

@@ -18,7 +18,7 @@ use crate::table::BlobIndex;
 
 /// Bytes of the footer: one small range request tells where the index is.
 pub const FOOTER_LENGTH: u64 = 64;
-/// Largest blob a reader takes into memory as a whole. We pack up to about 17 MiB.
+/// Largest blob a reader takes into memory as a whole. We pack up to about 9 MiB.
 pub const BLOB_LIMIT: u64 = 64 << 20;
 
 const MAGIC: [u8; 8] = *b"MOSBLOB2";

@@ -11,7 +11,7 @@ use crate::image::{Advance, Progress};
 use crate::parallel;
 use crate::table::BlobRef;
 
-/// Blobs that travel at a time: each is in memory as a whole, about 17 MiB at most as we pack them.
+/// Blobs that travel at a time: each is in memory as a whole, about 9 MiB at most as we pack them.
 const AT_ONCE: usize = 3;
 
 /// What was done, in counts and bytes.

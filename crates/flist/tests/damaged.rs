@@ -20,7 +20,7 @@ fn tree() -> Tree {
         tree.insert_file(format!("text/{n}"), 0o644, text(n + 10, 50_000))
             .unwrap();
     }
-    tree.insert_file("zz/noise", 0o644, noise(1, 17 << 20)).unwrap();
+    tree.insert_file("zz/noise", 0o644, noise(1, 9 << 20)).unwrap();
     tree
 }
 

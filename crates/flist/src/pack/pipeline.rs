@@ -16,10 +16,11 @@ use crate::blob::{BlobWriter, IndexedChunk};
 use crate::frame::{Compressor, Encoding};
 use crate::table::{BlobIndex, BlobRef, Frame};
 
-/// A blob may end once it has this many bytes, when the digest of its last chunk says so.
-const BLOB_MIN: usize = 8 << 20;
+/// A blob may end once it has this many bytes, when the digest of its last chunk says so. Two blobs are in memory while
+/// packing, so their size is most of what packing takes; 50 objects for a gigabyte are few.
+const BLOB_MIN: usize = 4 << 20;
 /// A blob ends in any case once it has this many bytes.
-const BLOB_MAX: usize = 16 << 20;
+const BLOB_MAX: usize = 8 << 20;
 /// One frame in sixteen may end a blob.
 const BLOB_MASK: u8 = 15;
 
@@ -46,8 +47,10 @@ type Job = (PlainFrame, SyncSender<Reply>);
 /// What the threads share.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// Of frames, plain and stored.
-    frames: Buffers,
+    /// Of plain frames.
+    plain: Buffers,
+    /// Of stored frames, which are smaller: apart from the plain ones, or all would come to be as large as these.
+    stored: Buffers,
     /// Of whole blobs: two, while one is put and one filled.
     blobs: Buffers,
 }
@@ -83,7 +86,7 @@ pub(super) struct Put {
 impl Frames<'_> {
     /// An empty frame.
     pub(super) fn empty(&self) -> PlainFrame {
-        let mut bytes = self.shared.frames.take();
+        let mut bytes = self.shared.plain.take();
         bytes.clear();
         PlainFrame {
             bytes,
@@ -145,9 +148,9 @@ fn compress(jobs: &Mutex<Receiver<Job>>, level: i32, shared: &Shared) {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((frame, reply)) = job else { return };
         let plain = u32::try_from(frame.bytes.len()).expect("a frame has less than 2 MiB");
-        let mut stored = shared.frames.take();
+        let mut stored = shared.stored.take();
         let encoding = compressor.encode(&frame.bytes, &mut stored);
-        shared.frames.give(frame.bytes);
+        shared.plain.give(frame.bytes);
         let stored = encoding.map(|encoding| StoredFrame {
             encoding,
             digest: Digest::of(&stored),
@@ -178,7 +181,7 @@ fn assemble(
             .last()
             .is_some_and(|chunk| chunk.digest.as_bytes()[1] & BLOB_MASK == 0);
         frames.push(push(&mut blob, closed, &frame));
-        shared.frames.give(frame.stored);
+        shared.stored.give(frame.stored);
         if blob.len() >= BLOB_MAX || (blob.len() >= BLOB_MIN && ends) {
             let next = BlobWriter::new(shared.blobs.take());
             blobs

@@ -21,6 +21,8 @@ const ENTRIES: f64 = 21_600.0;
 
 /// What `xtask flist-pack DIRECTORY STORE FLIST [BASE]` does: packs a directory, on top of a base and its stamps.
 pub(crate) fn pack_once(arguments: &[PathBuf]) -> Result<String, String> {
+    // As `mos` does when it starts.
+    mos_sys::memory::give_back();
     let [tree, store, flist, base @ ..] = arguments else {
         return Err("usage: cargo xtask flist-pack DIRECTORY STORE FLIST [BASE]".to_owned());
     };
