@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests. Their temporary files go into one folder that is removed whatever happens; what a test left there is named.
+# All tests. Their temporary files go into one folder that is removed whatever happens: some tests kill programs half-way.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -7,13 +7,7 @@ cd "$(dirname "$0")/.."
 TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/mosXXXX")
 export TMPDIR
 chmod 1777 "$TMPDIR" # some tests are other users
-finish() {
-    local left
-    left=$(find "$TMPDIR" -mindepth 1 -maxdepth 1)
-    [ -z "$left" ] || echo "unit: tests left this behind, now removed: ${left//$'\n'/ }" >&2
-    rm -rf --one-file-system "$TMPDIR"
-}
-trap finish EXIT
+trap 'rm -rf --one-file-system "$TMPDIR"' EXIT
 
 MOS_NODE_PROGRAMS=$PWD/dist/node cargo nextest run --workspace --locked --profile ci "$@"
 cargo test --workspace --doc --locked --quiet

@@ -1,3 +1,4 @@
+//! Feeds `mos_fuzz::header`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| mos_fuzz::header(bytes));

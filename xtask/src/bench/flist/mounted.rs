@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::corpus::Corpus;
 use super::peers::{Format, Packed};
-use super::run::{present, shell};
+use super::run::{present, remove, shell};
 
 /// How long a program has to mount.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -25,20 +25,25 @@ pub(super) enum Way {
     Kernel,
     Erofsfuse,
     Squashfuse,
-    Nydusd,
+    /// Without a cache of its own.
+    Nydusd5,
+    /// With one, empty at first.
+    Nydusd6,
     Composefs,
     Rfs,
 }
 
 impl Way {
     /// Other programs that serve a packed tree through FUSE, fast enough to read all of it.
-    pub(super) const FUSE_PEERS: [Self; 3] = [Self::Erofsfuse, Self::Squashfuse, Self::Nydusd];
+    pub(super) const FUSE_PEERS: [Self; 4] = [Self::Erofsfuse, Self::Squashfuse, Self::Nydusd5, Self::Nydusd6];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Source => "source",
             Self::Fuse => "ours by FUSE",
             Self::Kernel => "ours by the kernel",
+            Self::Nydusd5 => "nydusd v5",
+            Self::Nydusd6 => "nydusd v6",
             Self::Composefs => "composefs by the kernel",
             peer => peer.peer().map_or("", |(program, _)| program),
         }
@@ -50,7 +55,8 @@ impl Way {
             Self::Source | Self::Fuse | Self::Kernel => None,
             Self::Erofsfuse => Some(("erofsfuse", Format::Erofs)),
             Self::Squashfuse => Some(("squashfuse", Format::Squashfs)),
-            Self::Nydusd => Some(("nydusd", Format::Nydus)),
+            Self::Nydusd5 => Some(("nydusd", Format::Nydus5)),
+            Self::Nydusd6 => Some(("nydusd", Format::Nydus6)),
             Self::Composefs => Some(("mount.composefs", Format::Composefs)),
             Self::Rfs => Some(("rfs", Format::Rfs)),
         }
@@ -153,10 +159,13 @@ impl<'c> Stage<'c> {
         let folder = self.packed(format).ok_or("nothing to mount")?;
         let image = folder.join("image");
         let mut wanted = match way {
-            Way::Nydusd => {
+            Way::Nydusd5 | Way::Nydusd6 => {
+                let cache = self.emptied("nydusd-cache")?;
+                let settings = nydusd(&folder.join("blobs"), (way == Way::Nydusd6).then_some(&cache));
                 let config = folder.join("nydusd.json");
-                fs::write(&config, nydusd(&folder.join("blobs"))).map_err(|error| error.to_string())?;
-                let mut command = command(program, [Path::new("--log-level"), Path::new("error")]);
+                fs::write(&config, settings).map_err(|error| error.to_string())?;
+                let mut command = Command::new(program);
+                command.args(["--log-level", "error", "--rlimit-nofile", "0"]);
                 command.arg("--config").arg(config).arg("--bootstrap").arg(&image);
                 command.arg("--mountpoint");
                 command
@@ -167,9 +176,7 @@ impl<'c> Stage<'c> {
                 command(program, [Path::new("-o"), Path::new(&basedir), &image])
             }
             Way::Rfs => {
-                // Each time with nothing in it.
-                let cache = self.place("rfs-cache");
-                let _ = fs::remove_dir_all(&cache);
+                let cache = self.emptied("rfs-cache")?;
                 command(
                     program,
                     [Path::new("mount"), Path::new("-m"), &image, Path::new("-c"), &cache],
@@ -179,6 +186,14 @@ impl<'c> Stage<'c> {
         };
         wanted.arg(directory);
         Ok(wanted)
+    }
+
+    /// A folder with nothing in it.
+    fn emptied(&self, name: &str) -> Result<PathBuf, String> {
+        let folder = self.place(name);
+        remove(&folder)?;
+        fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        Ok(folder)
     }
 
     /// Our program, with this store.
@@ -196,18 +211,26 @@ fn command<'p>(program: &str, arguments: impl IntoIterator<Item = &'p Path>) -> 
     command
 }
 
-/// The settings of nydusd: blobs in a folder, no cache of its own.
-fn nydusd(blobs: &Path) -> String {
+/// The settings of nydusd: blobs in a folder, and what it keeps of them, if anything.
+fn nydusd(blobs: &Path, cache: Option<&PathBuf>) -> String {
+    let cache = match cache {
+        Some(folder) => serde_json::json!({ "type": "blobcache", "config": { "work_dir": folder } }),
+        None => serde_json::json!({ "type": "" }),
+    };
     serde_json::json!({
-        "device": {
-            "backend": { "type": "localfs", "config": { "dir": blobs } },
-            "cache": { "type": "" },
-        },
+        "device": { "backend": { "type": "localfs", "config": { "dir": blobs } }, "cache": cache },
         "mode": "direct",
         "digest_validate": false,
         "iostats_files": false,
     })
     .to_string()
+}
+
+impl Drop for Stage<'_> {
+    fn drop(&mut self) {
+        // What it leaves, the folder's own end removes, slowly.
+        let _ = remove(self.work.path());
+    }
 }
 
 /// Who answers once a tree is mounted.

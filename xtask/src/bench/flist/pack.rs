@@ -13,7 +13,7 @@ use super::super::{Row, alternate};
 use super::corpus::Corpus;
 use super::mounted::Stage;
 use super::peers::Format;
-use super::run::{Measured, evict, program, shell, usage};
+use super::run::{Measured, evict, program, remove, shell, usage};
 use super::{MEGABYTE, row};
 
 /// The tree that the goals for metadata are set for.
@@ -74,7 +74,7 @@ impl Bench<'_> {
     /// A place that is empty again.
     fn fresh(&self, name: &str) -> Result<PathBuf, String> {
         let place = self.place(name);
-        let _ = fs::remove_dir_all(&place);
+        remove(&place)?;
         fs::create_dir(&place).map_err(|error| error.to_string())?;
         Ok(place)
     }

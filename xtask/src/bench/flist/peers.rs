@@ -8,6 +8,20 @@ use std::path::{Path, PathBuf};
 use super::MEGABYTE;
 use super::run::{present, shell, usage};
 
+macro_rules! nydus {
+    ($version:literal) => {
+        concat!(
+            "mkdir $2/blobs && nydus-image create --log-level error --compressor zstd --source-type directory ",
+            "--blob-dir $2/blobs --bootstrap $2/image --fs-version ",
+            $version,
+            " $1"
+        )
+    };
+}
+
+/// Seconds that a program has to pack.
+const PATIENCE: u32 = 120;
+
 /// A format and the program that writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Format {
@@ -15,7 +29,9 @@ pub(super) enum Format {
     Squashfs,
     Erofs,
     Composefs,
-    Nydus,
+    /// The older version 5, which nydusd serves without a cache of its own.
+    Nydus5,
+    Nydus6,
     Casync,
     Restic,
     Ostree,
@@ -23,12 +39,13 @@ pub(super) enum Format {
 }
 
 impl Format {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Tar,
         Self::Squashfs,
         Self::Erofs,
         Self::Composefs,
-        Self::Nydus,
+        Self::Nydus5,
+        Self::Nydus6,
         Self::Casync,
         Self::Restic,
         Self::Ostree,
@@ -41,7 +58,8 @@ impl Format {
             Self::Squashfs => "squashfs, zstd -3",
             Self::Erofs => "erofs, lz4hc",
             Self::Composefs => "composefs",
-            Self::Nydus => "nydus v6, zstd",
+            Self::Nydus5 => "nydus v5, zstd",
+            Self::Nydus6 => "nydus v6, zstd",
             Self::Casync => "casync, zstd",
             Self::Restic => "restic",
             Self::Ostree => "ostree, archive",
@@ -56,7 +74,7 @@ impl Format {
             Self::Squashfs => "mksquashfs",
             Self::Erofs => "mkfs.erofs",
             Self::Composefs => "mkcomposefs",
-            Self::Nydus => "nydus-image",
+            Self::Nydus5 | Self::Nydus6 => "nydus-image",
             Self::Casync => "casync",
             Self::Restic => "restic",
             Self::Ostree => "ostree",
@@ -71,16 +89,17 @@ impl Format {
             Self::Squashfs => "mksquashfs $1 $2/image -comp zstd -Xcompression-level 3 -quiet -no-progress",
             Self::Erofs => "mkfs.erofs -zlz4hc $2/image $1",
             Self::Composefs => "mkcomposefs --digest-store=$2/objects $1 $2/image",
-            Self::Nydus => {
-                "mkdir $2/blobs && nydus-image create --log-level error --fs-version 6 --compressor zstd \
-                 --source-type directory --blob-dir $2/blobs --bootstrap $2/image $1"
-            }
+            Self::Nydus5 => nydus!("5"),
+            Self::Nydus6 => nydus!("6"),
             Self::Casync => "casync make --compression=zstd --store=$2/s.castr $2/$(basename $1).caidx $1",
             Self::Restic => {
                 "export RESTIC_PASSWORD=x; restic init -q -r $2/r && restic backup -q --no-cache -r $2/r $1"
             }
             Self::Ostree => "ostree init --repo=$2/r --mode=archive && ostree commit --repo=$2/r -b x $1",
-            Self::Rfs => "mkdir $2/blobs && rfs pack -m $2/image -s dir://$2/blobs $1",
+            // Its database in memory: it waits for the disk with every entry, which can take minutes.
+            Self::Rfs => {
+                "mkdir $2/blobs && m=$(mktemp -u -p /dev/shm) && rfs pack -m $m -s dir://$2/blobs $1 && mv $m $2/image"
+            }
         }
     }
 }
@@ -103,7 +122,7 @@ impl Packed {
     /// The folder with this format of the tree, packed when it is asked for first, and what that took is printed.
     /// None, which is printed, too: its program is absent, or fails.
     pub(super) fn folder(&self, format: Format, tree: &Path) -> Option<PathBuf> {
-        let folder = self.folder.join(format.program());
+        let folder = self.folder.join(format!("{format:?}"));
         let there = *self.done.borrow_mut().entry(format).or_insert_with(|| {
             let packed = pack(format, tree, &folder);
             println!("{}: {}", format.name(), packed.as_ref().unwrap_or_else(|why| why));
@@ -119,7 +138,8 @@ fn pack(format: Format, tree: &Path, folder: &Path) -> Result<String, String> {
         return Err(format!("absent, {} is not installed", format.program()));
     }
     fs::create_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let measured = shell(format.line(), &[tree, folder], folder)?;
+    let line = format!("timeout {PATIENCE} sh -c '{}' sh $1 $2", format.line());
+    let measured = shell(&line, &[tree, folder], folder)?;
     let (bytes, objects) = usage(folder)?;
     let (seconds, memory) = (measured.time.as_secs_f64(), measured.memory as f64 / MEGABYTE);
     let megabytes = bytes as f64 / MEGABYTE;

@@ -80,8 +80,9 @@ pub(super) fn rows(stage: &Stage<'_>) -> Result<Vec<Row>, String> {
 fn cold_caches(stage: &Stage<'_>, content: &Content) -> Result<Vec<Row>, String> {
     let fuse = stage.present(&Way::FUSE_PEERS);
     // Where nydusd is missing, the best of the others stands in for it; the source for composefs.
-    let nydusd = match fuse.contains(&Way::Nydusd) {
-        true => vec![Way::Nydusd],
+    let is_nydusd = |way: &Way| matches!(way, Way::Nydusd5 | Way::Nydusd6);
+    let nydusd: Vec<Way> = match fuse.iter().any(is_nydusd) {
+        true => fuse.iter().copied().filter(is_nydusd).collect(),
         false => fuse.clone(),
     };
     let composefs = match stage.present(&[Way::Composefs]) {

@@ -1,6 +1,5 @@
 //! A packed tree onto the disk again, everything written when the clock stops.
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use super::super::{Row, alternate};
 use super::mounted::Stage;
 use super::peers::Format;
 use super::row;
-use super::run::{evict, shell};
+use super::run::{evict, remove, shell};
 
 /// Shell lines: the packed tree is `$1`, the place to unpack to `$2`.
 const UNSQUASHFS: &str = "unsquashfs -q -n -d $2 $1";
@@ -44,9 +43,7 @@ fn against(stage: &Stage<'_>, name: &'static str, line: &str, packed: &Path) -> 
 
 /// One unpacking of a tree that is not in the page cache, to a place where nothing is.
 fn once(line: &str, arguments: &[&Path], packed: &Path, target: &Path) -> Result<Duration, String> {
-    if target.exists() {
-        fs::remove_dir_all(target).map_err(|error| error.to_string())?;
-    }
+    remove(target)?;
     evict(packed)?;
     let folder = packed.parent().ok_or("the stage has a folder")?;
     Ok(shell(line, arguments, folder)?.time)
