@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Megabytes that a first run took on 2026-11-21 were 2,500, 340 and 740; here with room to grow.
+# Megabytes. On 2026-11-21 a first run took 2,500, 340 and 740 at most; here with room to grow.
 target=3200    # what is compiled
 cache=600      # the node's programs
 temporary=1200 # the most that tests have at one time; tools that are installed before them take less
