@@ -260,3 +260,24 @@ fn the_mounts_of_a_dead_service_are_replaced_by_the_next() {
     third.signal(rustix::process::Signal::TERM);
     node.check();
 }
+
+#[test]
+fn a_release_with_other_flists_ends_the_service_so_that_the_next_mounts_them() {
+    if !alone() {
+        return;
+    }
+    let node = Node::new();
+    let mut first = node.start();
+    node.wait_ready();
+    node.check();
+    let new = node.path("new.fl");
+    node.pack(&new, &["b.bin", "new.bin"]);
+    fs::rename(&new, node.flist("firmware")).unwrap();
+    assert!(first.0.wait().unwrap().success(), "{}", node.log());
+    assert!(node.log().contains("other flists"), "{}", node.log());
+    assert_eq!(node.mounts(), 0);
+    let _second = node.start();
+    node.wait_ready();
+    node.check();
+    assert!(fs::read(node.place("firmware").join("new.bin")).unwrap() == content("new.bin"));
+}

@@ -7,6 +7,8 @@
 //! * **Ready** (`READY=1`, as in `sd_notify`(3)) after the first try, when devices were looked at with what it brought.
 //!   Later tries go on in the background, and devices are looked at again after each that brings something.
 //!
+//! * **A release with other flists** is noticed within seconds: the service ends, and its supervisor starts it anew.
+//!
 //! The threads that answer the kernel are this process's own. It therefore touches nothing below its mounts itself: a
 //! process that is killed while it waits for its own answer never ends. Devices are looked at by a child.
 
@@ -14,6 +16,7 @@ mod plan;
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
@@ -57,6 +60,7 @@ fn serve(root: &Path) -> Result<(), Failure> {
     // Before there are threads, so that all of them leave the signals alone.
     let signals = Signals::new(&END).map_err(io_error(root))?;
     let plan = Plan::new(&facts(root)?);
+    let files = files(&plan);
     plan.notes.iter().for_each(|note| println!("{note}"));
     let mut service = Service::new(root, plan);
     loop {
@@ -65,7 +69,21 @@ fn serve(root: &Path) -> Result<(), Failure> {
         if waited_for_signal(&signals, until).map_err(io_error(root))? {
             return service.end();
         }
+        if self::files(&Plan::new(&facts(root)?)) != files {
+            println!("the release has other flists: these are taken away, the service starts anew");
+            return service.end();
+        }
     }
+}
+
+/// Which files a plan is about. A new generation has other ones, also under the same names; one that was only linked
+/// again is the same.
+fn files(plan: &Plan) -> Vec<(PathBuf, Option<(u64, u64)>)> {
+    let file = |part: &Part| {
+        let found = fs::metadata(&part.flist).ok();
+        (part.flist.clone(), found.map(|file| (file.dev(), file.ino())))
+    };
+    plan.parts.iter().map(file).collect()
 }
 
 fn facts(root: &Path) -> Result<Facts, Failure> {
