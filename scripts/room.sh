@@ -3,9 +3,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Megabytes. On 2026-11-21 a first run took 2,500, 340 and 740 at most; here with room to grow.
+# Megabytes. On 2026-11-21 a first run took 2,500, 340, 1,500 and 740 at most; here with room to grow.
 target=3200    # what is compiled
 cache=600      # the node's programs
+crates=1600    # sources of crates
 temporary=1200 # the most that tests have at one time; tools that are installed before them take less
 
 existing() { # the nearest folder that is there
@@ -26,6 +27,7 @@ want() { # PLACE MEGABYTES: less what is there from an earlier run
 }
 want "${CARGO_TARGET_DIR:-$PWD/target}/debug" "$target"
 want "${MOS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mos}" "$cache"
+want "${CARGO_HOME:-$HOME/.cargo}/registry" "$crates"
 folder=${TMPDIR:-/tmp}
 device=$(stat -c %d "$folder")
 needed[$device]=$((${needed[$device]:-0} + temporary))
