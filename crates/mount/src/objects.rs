@@ -57,7 +57,6 @@ impl Objects {
                 sweep(&shelf)?;
             }
         }
-        sweep(&root)?;
         Ok(Self {
             root,
             verity: Arc::default(),
@@ -124,11 +123,8 @@ impl Objects {
         let path = self.path(digest);
         let shelf = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(shelf)?;
-        // A file system puts files that are made in one directory side by side. So all are made in one: files that belong
-        // together lie together then, and not where it put the directories of their names.
-        let name = digest.to_string();
         let written = Written {
-            temporary: durable::temporary_beside(&self.root.join(name))?,
+            temporary: durable::temporary_beside(&path)?,
             path: path.clone(),
         };
         let file = File::create_new(&written.temporary)?;

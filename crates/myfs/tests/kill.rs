@@ -171,10 +171,7 @@ fn objects(setting: &Setting) -> (Vec<PathBuf>, Vec<PathBuf>) {
         .into_iter()
         .flatten()
         .flatten();
-    let files = shelves.flat_map(|shelf| match shelf.path().is_dir() {
-        true => fs::read_dir(shelf.path()).unwrap().flatten().collect(),
-        false => vec![shelf],
-    });
+    let files = shelves.flat_map(|shelf| fs::read_dir(shelf.path()).unwrap().flatten());
     files
         .map(|entry| entry.path())
         .partition(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.'))

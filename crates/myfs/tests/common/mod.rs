@@ -135,7 +135,7 @@ impl Setting {
     /// How many whole files the cache has.
     pub fn objects(&self) -> usize {
         let shelves = fs::read_dir(self.path("cache/objects")).unwrap().flatten();
-        let names = shelves.flat_map(|shelf| fs::read_dir(shelf.path()).into_iter().flatten().flatten());
+        let names = shelves.flat_map(|shelf| fs::read_dir(shelf.path()).unwrap().flatten());
         let named = |entry: &fs::DirEntry| !entry.file_name().to_string_lossy().starts_with('.');
         names.filter(named).count()
     }
