@@ -82,21 +82,17 @@ pub fn mount(source: Source, directory: &Path, options: &MountOptions) -> Result
         upper,
         root: rustix::process::geteuid().is_root(),
     };
-    let local = job.local(&files);
-    let facts = Facts {
-        root: job.root,
-        erofs: job.content.source.flist.is_some(),
-        cache: job.shelf.is_some(),
-        whiteout: whiteout.is_some(),
-        missing: files.len() - local.len(),
-    };
-    let (kernel, why) = choose(options.how, facts)?;
-    let protected = local.iter().all(|here| here.protected);
-    if kernel {
-        job.by_kernel(why, protected)
-    } else {
-        job.by_fuse(why)
-    }
+    // Before everything else that takes time.
+    let fetching = job.prefetch();
+    let stop = fetching.stop.clone();
+    let mounted = job.carry_out(&files, whiteout.is_some(), fetching);
+    mounted.inspect_err(|_| stop.store(true, Ordering::Relaxed))
+}
+
+/// What is fetched ahead in the background.
+struct Fetching {
+    coming: Arc<Coming>,
+    stop: Arc<AtomicBool>,
 }
 
 struct Job<'a> {
@@ -115,6 +111,24 @@ impl Job<'_> {
         let index = &self.content.index;
         let look = |id: &NodeId| shelf.objects.look(&index.object(*id)?, index.node(*id).size);
         files.iter().filter_map(look).collect()
+    }
+
+    /// Mounts in the best way. `files`: those with content outside of the image; `whiteout`: it has what overlayfs hides.
+    fn carry_out(self, files: &[NodeId], whiteout: bool, fetching: Fetching) -> Result<Mounted, MountError> {
+        let local = self.local(files);
+        let facts = Facts {
+            root: self.root,
+            erofs: self.content.source.flist.is_some(),
+            cache: self.shelf.is_some(),
+            whiteout,
+            missing: files.len() - local.len(),
+        };
+        let (kernel, why) = choose(self.options.how, facts)?;
+        let protected = local.iter().all(|here| here.protected);
+        match kernel {
+            true => self.by_kernel(why, protected),
+            false => self.by_fuse(why, fetching),
+        }
     }
 
     /// `protected`: fs-verity is on for all content.
@@ -140,13 +154,10 @@ impl Job<'_> {
         })
     }
 
-    fn by_fuse(self, why: String) -> Result<Mounted, MountError> {
-        let stop = Arc::new(AtomicBool::new(false));
+    fn by_fuse(self, why: String, fetching: Fetching) -> Result<Mounted, MountError> {
         let abilities = Arc::new(OnceLock::new());
         let trace = self.options.trace_to.as_deref();
         let trace = trace.map(|path| Trace::create(path, &self.content.index).map_err(MountError::io("write", path)));
-        let expected = self.expected();
-        let coming = Arc::new(Coming::new(expected.clone()));
         let filesystem = ImageFs {
             content: self.content.clone(),
             objects: self.shelf.as_ref().map(|shelf| shelf.objects.clone()),
@@ -155,7 +166,7 @@ impl Job<'_> {
             workers: Workers::new(self.options.wait),
             at_once: self.options.local_store,
             given_up: Arc::default(),
-            coming: coming.clone(),
+            coming: fetching.coming,
             ahead: Ahead::default(),
             others: self.options.allow_other,
             trace: trace.transpose()?,
@@ -163,14 +174,11 @@ impl Job<'_> {
             kernel: abilities.clone(),
         };
         let source = table::source(&self.content.source.name, None);
-        // Before there is a mount: nothing waits for it.
-        self.prefetch(expected, coming, stop.clone());
-        let session = session::start(filesystem, &self.place, &source, self.options, self.root)
-            .inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
+        let session = session::start(filesystem, &self.place, &source, self.options, self.root)?;
         let daemon = Daemon {
             session: Some(session),
             place: self.place.clone(),
-            stop: stop.clone(),
+            stop: fetching.stop,
         };
         if let Some(upper) = &self.upper {
             kernel::make_writable(&self.place, &source, upper)?;
@@ -223,10 +231,16 @@ impl Job<'_> {
         files.into_iter().filter(file).collect()
     }
 
-    fn prefetch(&self, files: Vec<NodeId>, coming: Arc<Coming>, stop: Arc<AtomicBool>) {
+    /// Starts to fetch them.
+    fn prefetch(&self) -> Fetching {
+        let files = self.expected();
+        let stop = Arc::new(AtomicBool::new(false));
+        let coming = Arc::new(Coming::new(files.clone()));
         if let (Some(shelf), false) = (&self.shelf, files.is_empty()) {
-            prefetch::in_background(self.content.clone(), shelf.clone(), files, coming, stop);
+            let (content, shelf) = (self.content.clone(), shelf.clone());
+            prefetch::in_background(content, shelf, files, coming.clone(), stop.clone());
         }
+        Fetching { coming, stop }
     }
 }
 

@@ -217,10 +217,14 @@ pub(crate) fn part(
     let mut body = answer.body_mut().as_reader();
     let mut bytes = buffer(wanted.end - wanted.start);
     let read = io::copy(&mut (&mut body).take(skip), &mut io::sink())
-        .and_then(|_| body.take(wanted.end - wanted.start).read_to_end(&mut bytes));
+        .and_then(|_| (&mut body).take(wanted.end - wanted.start).read_to_end(&mut bytes));
     read.map_err(|error| cut_off(store, name, bytes.len(), announced, &error))?;
     if (bytes.len() as u64) < wanted.end - wanted.start {
         return Err(range::short(store, name, wanted, bytes.len() as u64));
+    }
+    if announced == Some(wanted.end - wanted.start) {
+        // Nothing more comes; but only a connection whose reader saw the end is used again.
+        let _ = body.read(&mut [0]);
     }
     Ok(bytes)
 }

@@ -209,3 +209,25 @@ fn https_without_tls_is_a_bad_url() {
     let error = open_read("https://127.0.0.1:9/c").err().unwrap();
     assert!(error.to_string().contains("built without https"), "{error}");
 }
+
+#[test]
+fn parts_of_an_object_come_over_one_connection() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("x"), content()).unwrap();
+    let peers: Arc<Mutex<Vec<_>>> = Arc::default();
+    let sink = Arc::clone(&peers);
+    let address = "127.0.0.1:0".parse().unwrap();
+    let log: mos_serve::Logger = Arc::new(move |entry| sink.lock().unwrap().push(entry.peer));
+    let server = mos_serve::Server::bind(address, root.path(), log).unwrap();
+    let store = open_read(&server.url()).unwrap();
+    for start in (0..100_000).step_by(10_000) {
+        let wanted = start as usize..start as usize + 10_000;
+        assert_eq!(store.get_range("x", start..start + 10_000).unwrap(), content()[wanted]);
+    }
+    drop(server);
+    let peers = peers.lock().unwrap();
+    assert!(
+        peers.len() == 10 && peers.iter().all(|peer| *peer == peers[0]),
+        "{peers:?}"
+    );
+}
