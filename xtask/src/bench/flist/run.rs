@@ -41,7 +41,9 @@ pub(super) fn program(command: &Command, output: &Path) -> Result<Measured, Stri
     let done = timed.stdout(Stdio::null()).stderr(Stdio::piped()).output();
     let done = done.map_err(|error| format!("/usr/bin/time: {error}; install the package `time`"))?;
     if !done.status.success() {
-        return Err(format!("{command:?}: {}", String::from_utf8_lossy(&done.stderr).trim()));
+        // timeout(1) says 124.
+        let (status, said) = (done.status, String::from_utf8_lossy(&done.stderr));
+        return Err(format!("{command:?}: {status}: {}", said.trim()));
     }
     sync(output)?;
     let time = begin.elapsed();
