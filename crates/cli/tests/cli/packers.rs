@@ -85,8 +85,8 @@ fn modules_are_packed_with_their_indexes_under_the_version_they_were_built_for()
         flist  dist/flists/modules-6.99.1-test.fl, [SIZE]
         digest  blake3:[HEX]
         content  [SIZE] in 14 files
-        chunks  0, 0 of them new
-        uploaded  [SIZE] in 0 objects
+        chunks  2, 2 of them new
+        uploaded  [SIZE] in 1 object
     "#]]
     .assert_eq(&says(here, "pack-modules root --store store"));
     let flist = format!("dist/flists/modules-{VERSION}.fl");
