@@ -6,6 +6,7 @@
 use mos_store::{Read, StoreError, Write};
 
 use crate::blob::BLOB_LIMIT;
+use crate::claims;
 use crate::flist::Flist;
 use crate::image::{Advance, Progress};
 use crate::parallel;
@@ -40,6 +41,14 @@ pub enum CloneError {
         blob: BlobRef,
         /// How it showed.
         why: &'static str,
+    },
+    /// A blob that the destination had is gone: somebody deleted it meanwhile.
+    #[error("{to}: blob {} was there, and was deleted while others were copied; clone again", blob.digest)]
+    Lost {
+        /// The destination's address.
+        to: String,
+        /// The blob.
+        blob: BlobRef,
     },
     /// A store failed.
     #[error(transparent)]
@@ -84,7 +93,13 @@ pub fn clone(flist: &Flist, from: &dyn Read, to: &dyn Write, progress: &Progress
             Ok::<_, CloneError>(())
         },
     )?;
-    Ok(done)
+    if done.present_blobs == 0 {
+        return Ok(done);
+    }
+    match claims::claim(to, flist.blobs())? {
+        None => Ok(done),
+        Some(blob) => Err(CloneError::Lost { to: to.address(), blob }),
+    }
 }
 
 fn fetch(blob: &BlobRef, name: &str, from: &dyn Read) -> Result<Vec<u8>, CloneError> {

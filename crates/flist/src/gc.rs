@@ -2,17 +2,17 @@
 //!
 //! [`plan`] is pure, and keeps more than it must: what it does not understand, and what is young. Packing writes blobs
 //! before the flist that names them exists, so a blob that nobody names may belong to an upload that still runs.
-//! [`collect`] looks at the store once more before it deletes: a blob that was put again meanwhile stays.
-//!
-//! A packer that finds an old blob in the store does not put it again. Do not collect while somebody packs into the
-//! store with content that was in no kept flist for longer than the grace period.
+//! [`collect`] looks at the store once more before it deletes: a blob that was put again meanwhile stays, and so does one
+//! that a packer claims because it found it there (see `claims`). So both may run beside each other, as often as they like.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use mos_store::{Digest, Listed, StoreError, Write};
 
+use crate::claims::{self, Claim, Notice};
 use crate::flist::Flist;
 use crate::image::{Advance, Progress};
 use crate::parallel;
@@ -33,6 +33,8 @@ pub struct Collection {
     pub objects: Vec<Judged>,
     /// Blobs that a kept flist names and the listing does not have: the store is damaged.
     pub missing: Vec<Digest>,
+    /// Claims that are older than the grace period, and count no more.
+    pub expired: Vec<Listed>,
 }
 
 /// An object and what is to become of it.
@@ -59,6 +61,8 @@ pub enum Verdict {
     },
     /// It stays: nobody names it yet, but it is younger than the grace period.
     Young,
+    /// It stays: somebody packed an flist that names it, not longer ago than the grace period.
+    Claimed,
     /// It stays: nobody names it, but the store does not say how old it is.
     AgeUnknown,
     /// It stays: its name is not that of a blob.
@@ -72,7 +76,7 @@ pub struct Collected {
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Blobs that were to go and stay, because somebody put them again meanwhile, or deleted them.
+    /// Blobs that were to go and stay, because somebody put them again or claimed them meanwhile, or deleted them.
     pub changed: u64,
 }
 
@@ -84,15 +88,28 @@ struct Need {
     frames: BTreeSet<(u32, u32)>,
 }
 
-/// Decides for every listed object whether it goes. `kept` are all flists that shall stay readable.
-pub fn plan(listing: &[Listed], kept: &[impl AsRef<Flist>], now: SystemTime, grace: Duration) -> Collection {
+/// Decides for every listed object whether it goes. `kept` are all flists that shall stay readable, `claims` those of the
+/// store.
+pub fn plan(
+    listing: &[Listed],
+    kept: &[impl AsRef<Flist>],
+    claims: &[Claim],
+    now: SystemTime,
+    grace: Duration,
+) -> Collection {
+    let (expired, live): (Vec<&Claim>, Vec<_>) = claims.iter().partition(|claim| is_old(&claim.object, now, grace));
+    let claimed: HashSet<Digest> = live.iter().flat_map(|claim| &claim.blobs).copied().collect();
     let mut needs = needs(kept);
     let judge = |object: &Listed| {
         let digest = blob_of(&object.name);
         let need = digest.and_then(|digest| needs.remove(&digest));
         Judged {
             object: object.clone(),
-            verdict: verdict(object, digest, need, now, grace),
+            verdict: match digest {
+                None => Verdict::Foreign,
+                Some(digest) if need.is_none() && claimed.contains(&digest) => Verdict::Claimed,
+                Some(_) => verdict(object, need, now, grace),
+            },
         }
     };
     let objects = listing.iter().map(judge).collect();
@@ -100,6 +117,7 @@ pub fn plan(listing: &[Listed], kept: &[impl AsRef<Flist>], now: SystemTime, gra
     Collection {
         objects,
         missing: missing.into_iter().collect(),
+        expired: expired.iter().map(|claim| claim.object.clone()).collect(),
     }
 }
 
@@ -125,8 +143,7 @@ fn blob_of(name: &str) -> Option<Digest> {
     (digest.blob_name() == name).then_some(digest)
 }
 
-fn verdict(object: &Listed, digest: Option<Digest>, need: Option<Need>, now: SystemTime, grace: Duration) -> Verdict {
-    let Some(_) = digest else { return Verdict::Foreign };
+fn verdict(object: &Listed, need: Option<Need>, now: SystemTime, grace: Duration) -> Verdict {
     if let Some(need) = need {
         let live = need.frames.iter().map(|(_, stored)| u64::from(*stored)).sum();
         return Verdict::Needed {
@@ -134,14 +151,17 @@ fn verdict(object: &Listed, digest: Option<Digest>, need: Option<Need>, now: Sys
             live,
         };
     }
-    let Some(modified) = object.modified else {
-        return Verdict::AgeUnknown;
-    };
-    // A time to come is that of another clock: as good as now.
-    match now.duration_since(modified) {
-        Ok(age) if age >= grace => Verdict::Dead,
-        _ => Verdict::Young,
+    match object.modified {
+        None => Verdict::AgeUnknown,
+        Some(_) if is_old(object, now, grace) => Verdict::Dead,
+        Some(_) => Verdict::Young,
     }
+}
+
+/// Whether an object is known to be at least as old. A time to come is that of another clock: as good as now.
+fn is_old(object: &Listed, now: SystemTime, grace: Duration) -> bool {
+    let age = object.modified.and_then(|modified| now.duration_since(modified).ok());
+    age.is_some_and(|age| age >= grace)
 }
 
 impl Collection {
@@ -161,33 +181,60 @@ impl Collection {
     }
 }
 
-/// Deletes what the plan calls dead, unless it changed since.
+/// Deletes what the plan calls dead, unless it changed or was claimed since, and the claims that count no more.
 ///
 /// # Errors
 /// [`StoreError`]: the first; deleting is then over, and may be tried again with a new plan.
 pub fn collect(plan: &Collection, store: &dyn Write, progress: &Progress<'_>) -> Result<Collected, StoreError> {
-    let now: HashMap<String, Listed> = match plan.dead().next() {
-        Some(_) => store
-            .list_entries(BLOBS)?
-            .into_iter()
-            .map(|object| (object.name.clone(), object))
-            .collect(),
-        None => HashMap::new(),
-    };
-    let (dead, changed): (Vec<&Listed>, Vec<_>) = plan.dead().partition(|object| now.get(&object.name) == Some(object));
-    let mut done = Collected {
-        changed: changed.len() as u64,
-        ..Collected::default()
-    };
-    for object in &dead {
-        done.blobs += 1;
-        done.bytes += object.length;
+    let mut done = Collected::default();
+    let mut left: Vec<&Listed> = plan.dead().collect();
+    while !left.is_empty() {
+        let later = left.split_off(left.len().min(claims::MAX_BLOBS));
+        let digests: Vec<Digest> = left.iter().filter_map(|object| blob_of(&object.name)).collect();
+        let notice = Notice::put(store, &digests)?;
+        let late = delete(plan, left, &notice, store, progress, &mut done);
+        // After an error, too: nothing is being deleted any more.
+        let taken = notice.take_away();
+        left = late?;
+        taken?;
+        left.extend(later);
     }
+    for claim in &plan.expired {
+        store.delete(&claim.name)?;
+    }
+    claims::forget_old_notices(store, SystemTime::now(), GRACE)?;
+    Ok(done)
+}
+
+/// Deletes as long as the notice holds; returns what is left to do with the next one.
+fn delete<'p>(
+    plan: &Collection,
+    objects: Vec<&'p Listed>,
+    notice: &Notice<'_>,
+    store: &dyn Write,
+    progress: &Progress<'_>,
+    done: &mut Collected,
+) -> Result<Vec<&'p Listed>, StoreError> {
+    let (dead, changed) = look_again(plan, objects, store)?;
+    if !notice.holds() {
+        return Err(StoreError::Refused {
+            address: store.address(),
+            name: BLOBS.to_owned(),
+            reason: "listing it takes longer than a collection may take".to_owned(),
+        });
+    }
+    done.changed += changed;
+    let (count, bytes) = (dead.len(), dead.iter().map(|object| object.length).sum::<u64>());
+    let late = Mutex::new(Vec::new());
     parallel::for_each(
         AT_ONCE,
         dead.into_iter().map(Ok),
         |_| 0,
         |object| {
+            if !notice.holds() {
+                late.lock().unwrap_or_else(PoisonError::into_inner).push(object);
+                return Ok(());
+            }
             store.delete(&object.name)?;
             progress(Advance {
                 files: 1,
@@ -196,7 +243,34 @@ pub fn collect(plan: &Collection, store: &dyn Write, progress: &Progress<'_>) ->
             Ok::<_, StoreError>(())
         },
     )?;
-    Ok(done)
+    let late = late.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.blobs += (count - late.len()) as u64;
+    done.bytes += bytes - late.iter().map(|object| object.length).sum::<u64>();
+    Ok(late)
+}
+
+/// What is still dead once the notice can be seen, and how many blobs are not.
+fn look_again<'p>(
+    plan: &Collection,
+    objects: Vec<&'p Listed>,
+    store: &dyn Write,
+) -> Result<(Vec<&'p Listed>, u64), StoreError> {
+    let claims = claims::claims(store)?;
+    let live = claims.iter().filter(|claim| !plan.expired.contains(&claim.object));
+    let claimed: HashSet<Digest> = live.flat_map(|claim| &claim.blobs).copied().collect();
+    let now: HashMap<String, Listed> = store
+        .list_entries(BLOBS)?
+        .into_iter()
+        .map(|object| (object.name.clone(), object))
+        .collect();
+    let is_claimed = |name: &str| blob_of(name).is_some_and(|digest| claimed.contains(&digest));
+    let count = objects.len();
+    let dead: Vec<&Listed> = objects
+        .into_iter()
+        .filter(|object| now.get(&object.name) == Some(object) && !is_claimed(&object.name))
+        .collect();
+    let changed = (count - dead.len()) as u64;
+    Ok((dead, changed))
 }
 
 impl fmt::Display for Judged {
@@ -209,6 +283,7 @@ impl fmt::Display for Judged {
                 write!(f, "keep {name}: {flists} flists need {live} of its {length} bytes")
             }
             Verdict::Young => write!(f, "keep {name}: may belong to an upload that still runs"),
+            Verdict::Claimed => write!(f, "keep {name}: an flist that was packed lately names it"),
             Verdict::AgeUnknown => write!(f, "keep {name}: the store does not say how old it is"),
             Verdict::Foreign => write!(f, "keep {name}: not the name of a blob"),
         }

@@ -26,13 +26,14 @@
 //! | `pack` | a tree into an flist and blobs |
 //! | `read`, `cache`, `tree`, `unpack`, `verify` | content back, in memory, to a directory, or only checked |
 //! | `diff` | what two images have different, and what has to travel |
-//! | `clone`, [`gc`] | blobs from store to store, and away from one |
+//! | `clone`, [`gc`], `claims` | blobs from store to store, and away from one that others pack into |
 //! | `prefetch` | what to fetch first |
 //! | `overlay` | the image for the kernel's own way |
 //! | `verity` | fs-verity digests |
 
 mod blob;
 mod cache;
+mod claims;
 mod clone;
 mod diff;
 mod erofs;
@@ -59,6 +60,7 @@ mod verify;
 mod verity;
 
 pub use blob::{BLOB_LIMIT, FOOTER_LENGTH};
+pub use claims::{Claim, claims};
 pub use clone::{CloneError, Cloned, clone};
 pub use diff::{Aspect, Change, Difference, Transfer, diff, transfer};
 pub use error::{FlistError, Part, ReadError, show};

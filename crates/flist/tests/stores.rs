@@ -126,7 +126,7 @@ fn only_old_blobs_that_nobody_names_are_collected() {
     store.put("flists/x.fl", b"").unwrap();
     store.put("blobs/readme", b"").unwrap();
     let now = SystemTime::now() + HOUR;
-    let plan = |grace, kept: &[Arc<Flist>]| gc::plan(&store.list_entries("").unwrap(), kept, now, grace);
+    let plan = |grace, kept: &[Arc<Flist>]| gc::plan(&store.list_entries("").unwrap(), kept, &[], now, grace);
     let young = plan(gc::GRACE, std::slice::from_ref(&kept));
     assert_eq!(young.dead().count(), 0);
     assert!(young.objects.iter().any(|judged| judged.verdict == Verdict::Young));
@@ -168,6 +168,7 @@ fn a_blob_that_was_put_again_after_the_plan_stays() {
     let plan = gc::plan(
         &store.list_entries(gc::BLOBS).unwrap(),
         &[] as &[Arc<Flist>],
+        &[],
         now,
         HOUR / 2,
     );
@@ -190,7 +191,13 @@ fn mostly_dead_blobs_are_reported() {
         ..PackOptions::default()
     };
     let kept = parsed(&pack(&tree, &store, &options).unwrap());
-    let plan = gc::plan(&store.list_entries("").unwrap(), &[kept], SystemTime::now(), gc::GRACE);
+    let plan = gc::plan(
+        &store.list_entries("").unwrap(),
+        &[kept],
+        &[],
+        SystemTime::now(),
+        gc::GRACE,
+    );
     let (blob, live) = plan.mostly_dead().next().unwrap();
     assert!(live < blob.length / 4, "{live} of {}", blob.length);
 }
@@ -213,7 +220,7 @@ proptest! {
         listing.extend(flist.blobs().iter().map(|blob| Listed {
             name: blob.digest.blob_name(), length: blob.length, modified: Some(SystemTime::UNIX_EPOCH),
         }));
-        let plan = gc::plan(&listing, std::slice::from_ref(&flist), now, HOUR * grace as u32);
+        let plan = gc::plan(&listing, std::slice::from_ref(&flist), &[], now, HOUR * grace as u32);
         prop_assert_eq!(plan.objects.len(), listing.len());
         prop_assert_eq!(plan.missing.len(), 0);
         for object in plan.dead() {

@@ -238,7 +238,9 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// Creates the directories above `path`, each durable in its parent before the next is made.
 fn create_parents(path: &Path) -> io::Result<()> {
-    let Some(directory) = path.parent().filter(|directory| !directory.is_dir()) else {
+    // Above the first name of a relative path there is nothing to create.
+    let missing = |directory: &&Path| !directory.as_os_str().is_empty() && !directory.is_dir();
+    let Some(directory) = path.parent().filter(missing) else {
         return Ok(());
     };
     create_parents(directory)?;
@@ -276,6 +278,29 @@ mod tests {
         assert_eq!(store.abort_stale_uploads(HOUR).unwrap(), 1);
         assert!(root.path().join("blobs/ab/.tmp-2-0-abe").exists());
         assert_eq!(store.get("blobs/ab/abc", 5).unwrap(), b"whole");
+    }
+
+    /// In a process of its own, whose working directory is a new one.
+    #[test]
+    fn a_relative_root_is_created() {
+        const VARIABLE: &str = "MOS_STORE_TEST_RELATIVE";
+        if std::env::var_os(VARIABLE).is_some() {
+            for root in ["", "store", "./deeper/store"] {
+                let store = Dir::new(root);
+                store.put("blobs/ab/abc", b"whole").unwrap();
+                assert_eq!(store.list("blobs/").unwrap(), ["blobs/ab/abc"], "{root}");
+            }
+            return;
+        }
+        let here = tempfile::tempdir().unwrap();
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["a_relative_root_is_created", "--test-threads=1"])
+            .current_dir(here.path())
+            .env(VARIABLE, "1")
+            .status();
+        assert!(status.unwrap().success());
+        assert_eq!(fs::read(here.path().join("store/blobs/ab/abc")).unwrap(), b"whole");
+        assert_eq!(fs::read(here.path().join("blobs/ab/abc")).unwrap(), b"whole");
     }
 
     #[test]

@@ -27,6 +27,7 @@ use std::time::SystemTime;
 use mos_store::{Digest, StoreError, Write};
 use mos_tree::{Content, InodeId, Kind, Stamp, Timestamp, Tree};
 
+use crate::claims;
 use crate::erofs::format::TAIL_LIMIT;
 use crate::erofs::writer::{self, FileBody, ImageFile, Unfit};
 use crate::erofs::xattr::Style;
@@ -187,7 +188,28 @@ pub enum PackError {
     Compress(std::io::Error),
     /// The store failed.
     #[error("cannot store a blob: {0}")]
-    Store(#[from] StoreError),
+    Store(#[source] StoreError),
+    /// A blob that the store had is gone: somebody deleted it meanwhile.
+    #[error("{store}: {blob} was there, and was deleted while this was packed; pack again")]
+    Lost {
+        /// The store's address.
+        store: String,
+        /// The blob's name.
+        blob: String,
+    },
+}
+
+impl From<StoreError> for PackError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            // Nothing is read that was not there when packing began.
+            StoreError::NotFound { address, name } => Self::Lost {
+                store: address,
+                blob: name,
+            },
+            other => Self::Store(other),
+        }
+    }
 }
 
 impl From<Unfit> for PackError {
@@ -230,6 +252,7 @@ pub fn pack(tree: &Tree, store: &dyn Write, options: &PackOptions) -> Result<Pac
     count_blobs(&assembled.put, &mut stats);
     draft.count(&mut stats);
     let tables = draft.into_tables(assembled, &images)?;
+    keep_old_blobs(&tables.blobs, &stats, store)?;
     let flist = header::assemble(written.image, tables.encode(), options.chunk_sizes);
     let digest = Digest::of(&flist);
     let stamps = stamps.into_iter().map(|(id, stamp)| (written.nids[&id], stamp));
@@ -414,6 +437,20 @@ fn count_files(files: &Files, stats: &mut PackStats) {
             }
             FileBody::External { size, .. } => stats.content_bytes += size,
         }
+    }
+}
+
+/// Makes sure that no collector deletes the blobs that were there before.
+fn keep_old_blobs(blobs: &[BlobRef], stats: &PackStats, store: &dyn Write) -> Result<(), PackError> {
+    if stats.put_blobs == blobs.len() as u64 {
+        return Ok(());
+    }
+    match claims::claim(store, blobs)? {
+        None => Ok(()),
+        Some(blob) => Err(PackError::Lost {
+            store: store.address(),
+            blob: blob.digest.blob_name(),
+        }),
     }
 }
 

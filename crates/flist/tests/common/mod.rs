@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop the test, as tests do")]
 #![allow(dead_code, reason = "each test binary uses some of these")]
 
+pub mod random;
+
 use std::sync::Arc;
 
 use mos_flist::{Flist, PackOptions, Packed, Reader, pack, to_tree};

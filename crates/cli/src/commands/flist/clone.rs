@@ -16,7 +16,8 @@ use crate::{output, stores, ui};
 ///
 /// Example: mos flist clone web.fl --from /srv/store --to s3://KEY:SECRET@host/bucket
 ///
-/// Exit codes: 0 fine, 1 a store refused, 3 the content is not what was packed, 4 something cannot be found or reached.
+/// Exit codes: 0 fine, 1 a store refused, 3 the content is not what was packed, 4 something cannot be found or reached, 5 somebody
+/// deleted a blob that was there: clone again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CloneArgs {
     /// The flist
@@ -70,6 +71,7 @@ fn clone_error(error: CloneError) -> CliError {
     let message = error.to_string();
     match error {
         CloneError::Tampered { .. } => CliError::new(Kind::Trust, message),
+        CloneError::Lost { .. } => CliError::new(Kind::Conflict, message),
         CloneError::Store(error) => error.into(),
         _ => CliError::problem(message),
     }

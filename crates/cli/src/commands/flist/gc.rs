@@ -18,8 +18,8 @@ use crate::{output, stores, ui};
 /// Delete the blobs of a store that no kept flist names
 ///
 /// Shows what would go, and deletes it only with --yes or after a yes on a terminal. Flists that lie in the store itself, as in
-/// a channel, are kept too. Blobs younger than --grace stay: they may belong to an upload that still runs. Do not collect while
-/// somebody packs content that was in no kept flist for longer than that.
+/// a channel, are kept too. Blobs younger than --grace stay: they may belong to an upload that still runs, or to an flist that is
+/// not kept yet. Packing into the store may go on meanwhile.
 ///
 /// Examples: mos flist gc /srv/store --keep web.fl db.fl; mos flist gc s3://KEY:SECRET@host/bucket --keep *.fl --grace 7d --yes
 ///
@@ -86,7 +86,8 @@ pub(crate) fn run(context: &Context, args: &GcArgs) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     kept.extend(own_flists(&*store)?);
     let listing = store.list_entries(BLOBS)?;
-    let collection = plan(&listing, &kept, SystemTime::now(), args.grace);
+    let claims = mos_flist::claims(&*store)?;
+    let collection = plan(&listing, &kept, &claims, SystemTime::now(), args.grace);
     if let Some(missing) = collection.missing.first() {
         let count = ui::count(collection.missing.len() as u64, "blob");
         let message = format!("{}: {count} of kept flists missing, such as {missing}", store.address());
@@ -165,7 +166,7 @@ fn report(collection: &Collection) -> Report {
         delete: dead.collect(),
         delete_bytes: collection.dead().map(|object| object.length).sum(),
         needed: count(|verdict| matches!(verdict, Verdict::Needed { .. })),
-        young: count(|verdict| matches!(verdict, Verdict::Young)),
+        young: count(|verdict| matches!(verdict, Verdict::Young | Verdict::Claimed)),
         other: count(|verdict| matches!(verdict, Verdict::AgeUnknown | Verdict::Foreign)),
         mostly_dead: mostly_dead.collect(),
         deleted: None,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::open::{open_version_2, store_failed};
 use super::{change, rfs, source, stamps};
 use crate::context::Context;
-use crate::error::{CliError, Result, io, system};
+use crate::error::{CliError, Kind as ErrorKind, Result, io, system};
 use crate::stores::StoreArgs;
 use crate::{output, ui};
 
@@ -24,7 +24,7 @@ use crate::{output, ui};
 /// s3://host/bucket
 ///
 /// Exit codes: 0 fine, 1 the source or the disk failed, 3 an image is not what its digests say, 4 the source or the store cannot
-/// be found or reached.
+/// be found or reached, 5 somebody deleted a blob that the store had: pack again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PackArgs {
     /// A folder, a tar archive (also .gz, .xz, .zst), or a folder with an OCI image layout (`skopeo copy … oci:FOLDER`), whose
@@ -215,6 +215,7 @@ fn pack_error(error: PackError) -> CliError {
     let message = error.to_string();
     match error {
         PackError::Store(error) => store_failed(&error, message),
+        PackError::Lost { .. } => CliError::new(ErrorKind::Conflict, message),
         PackError::Read { source, .. } => system(source.kind(), message),
         _ => CliError::problem(message),
     }
