@@ -1,15 +1,16 @@
 //! What is made different on the way from a source into an flist.
 
-use mos_tree::{Timestamp, Tree};
+use mos_tree::{Kind, Timestamp, Tree};
 
+use super::ignore::Rules;
 use crate::error::{CliError, Result};
 
 /// Options that change the tree before it is packed.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct ChangeArgs {
-    /// Leave out what matches: `*` and `?` stay within a name, `**` does not; a pattern without `/` matches names anywhere. May
-    /// be repeated
-    #[arg(long, value_name = "GLOB")]
+    /// Leave out what matches, as in a `.gitignore` (`*.o`, `/etc`, `cache/`, `!keep.o`); stronger than the files `.mosignore` of
+    /// a folder, which have the same grammar. May be repeated
+    #[arg(long, value_name = "GLOB", value_parser = parse_glob)]
     exclude: Vec<String>,
 
     /// Give everything this time, in seconds since 1970
@@ -36,9 +37,11 @@ impl ChangeArgs {
                 (metadata.uid, metadata.gid) = (uid, gid);
             }
         }
-        for (path, _) in found.iter().filter(|(path, _)| !path.is_empty() && self.excludes(path)) {
+        let rules = self.rules()?;
+        for (path, _) in found.iter().filter(|(path, _)| !path.is_empty()) {
             // What lay in a directory that is gone by now is gone with it.
-            if tree.find(path).is_some() {
+            let Some(id) = tree.find(path) else { continue };
+            if rules.excludes(path, matches!(tree.inode(id).kind, Kind::Directory(_))) {
                 tree.remove(path)
                     .map_err(|error| CliError::problem(error.to_string()))?;
             }
@@ -46,40 +49,14 @@ impl ChangeArgs {
         Ok(())
     }
 
-    /// Whether a path is to be left out.
-    pub(crate) fn excludes(&self, path: &[u8]) -> bool {
-        self.exclude.iter().any(|glob| excludes(glob.as_bytes(), path))
+    /// What is to be left out.
+    pub(super) fn rules(&self) -> Result<Rules> {
+        Rules::new(&self.exclude).map_err(CliError::usage)
     }
 }
 
-/// Whether a pattern means this path.
-fn excludes(glob: &[u8], path: &[u8]) -> bool {
-    if let Some(rooted) = glob.strip_prefix(b"/") {
-        return matches(rooted, path);
-    }
-    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
-    matches(glob, if glob.contains(&b'/') { path } else { name })
-}
-
-/// Takes time in proportion to the product of the lengths, whatever the pattern.
-fn matches(glob: &[u8], text: &[u8]) -> bool {
-    let mut rows = vec![false; text.len() + 1];
-    rows[0] = true;
-    let mut at = 0;
-    while at < glob.len() {
-        let deep = glob[at..].starts_with(b"**");
-        let mut next = vec![false; text.len() + 1];
-        for end in 0..=text.len() {
-            next[end] = match glob[at] {
-                b'*' => rows[end] || (end > 0 && next[end - 1] && (deep || text[end - 1] != b'/')),
-                b'?' => end > 0 && rows[end - 1] && text[end - 1] != b'/',
-                byte => end > 0 && rows[end - 1] && text[end - 1] == byte,
-            };
-        }
-        rows = next;
-        at += if deep { 2 } else { 1 };
-    }
-    rows[text.len()]
+fn parse_glob(text: &str) -> std::result::Result<String, String> {
+    Rules::new(&[text.to_owned()]).map(|_| text.to_owned())
 }
 
 fn parse_owner(text: &str) -> std::result::Result<(u32, u32), String> {
@@ -92,28 +69,6 @@ fn parse_owner(text: &str) -> std::result::Result<(u32, u32), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn globs() {
-        for (glob, path, expected) in [
-            ("*.o", "src/a.o", true),
-            ("*.o", "src/a.obj", false),
-            ("src/*.o", "src/a.o", true),
-            ("src/*.o", "src/deep/a.o", false),
-            ("src/**.o", "src/deep/a.o", true),
-            ("/etc", "etc", true),
-            ("/etc", "usr/etc", false),
-            ("etc", "usr/etc", true),
-            ("?", "a", true),
-            ("?", "ab", false),
-            ("**", "any/thing", true),
-            ("", "a", false),
-        ] {
-            assert_eq!(excludes(glob.as_bytes(), path.as_bytes()), expected, "{glob} {path}");
-        }
-        // Would take ages with a matcher that tries everything.
-        assert!(!matches(&b"a*".repeat(50), &b"b".repeat(5000)));
-    }
 
     #[test]
     fn owners() {

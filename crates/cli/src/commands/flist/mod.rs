@@ -7,6 +7,7 @@ mod convert;
 mod daemon;
 mod diff;
 mod gc;
+mod ignore;
 mod inspect;
 mod ls;
 mod mount;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mos_oci::{Choice, Hashing, ImageLayer, LayoutError, Platform, layout};
 use mos_packages::compression::Compression;
-use mos_tree::directory::{self, Filter};
+use mos_tree::directory;
 use mos_tree::tarball::{self, TarError};
 use mos_tree::{Tree, layer};
 
@@ -46,18 +46,6 @@ pub(super) struct Reader<'r> {
     pub(super) room: &'r dyn Fn() -> Result<PathBuf>,
 }
 
-struct Excluded<'a>(&'a ChangeArgs);
-
-impl Filter for Excluded<'_> {
-    fn enter(&mut self, _: &Path, _: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn leaves_out(&self, path: &[u8], _: bool) -> bool {
-        self.0.excludes(path)
-    }
-}
-
 impl Reader<'_> {
     /// Reads a source. What is excluded is not opened where that can be avoided.
     pub(super) fn read(&self, path: &Path) -> Result<Source> {
@@ -82,7 +70,7 @@ impl Reader<'_> {
             owners: true,
             xattrs: true,
         };
-        let tree = directory::read_filtered(path, options, &mut Excluded(self.change));
+        let tree = directory::read_filtered(path, options, &mut self.change.rules()?);
         Ok(Source {
             tree: tree.map_err(|error| system(error.kind(), error.to_string()))?,
             _plain: Vec::new(),
