@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/mosXXXX")
 export TMPDIR
 chmod 1777 "$TMPDIR" # some tests are other users
-trap 'rm -rf --one-file-system "$TMPDIR"' EXIT
+# Some folders may not be written to, which stops whoever is not root; what cannot be removed is no failed test.
+trap 'chmod -R u+rwX "$TMPDIR" 2>/dev/null || true; rm -rf --one-file-system "$TMPDIR" || true' EXIT
 
 MOS_NODE_PROGRAMS=$PWD/dist/node cargo nextest run --workspace --locked --profile ci "$@"
 cargo test --workspace --doc --locked --quiet
