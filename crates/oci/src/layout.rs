@@ -1,43 +1,45 @@
-//! Images in a folder (OCI image specification 1.1, "OCI Image Layout"), as `skopeo copy … oci:DIR` and `docker buildx
-//! build --output type=oci,tar=false` write them.
+//! Images in a folder or an archive (OCI image specification 1.1, "OCI Image Layout"), as `skopeo copy … oci:DIR` and
+//! `docker buildx build --output type=oci` write them.
 //!
 //! Nothing is believed: every file of `blobs/` is checked against the SHA-256 and the length of the descriptor that
 //! named it, and each layer also against its `diff_id` once it is decompressed. Whoever reads a layer does so through
 //! [`Hashing`], so that large ones need not be read twice.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::fs::File;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
+use mos_tree::Content;
 use serde::Deserialize;
 use sha2::Digest as _;
 
-use crate::Sha256;
+use crate::choice::{Candidate, Choice, Platform, choose};
+use crate::files::{Files, Form, parse};
+use crate::{Sha256, docker};
 
 /// The file that makes a folder an image layout.
-const MARK: &str = "oci-layout";
+pub(crate) const MARK: &str = "oci-layout";
+/// Where its images are named.
+pub(crate) const INDEX: &str = "index.json";
 /// The only version that there is.
 const VERSION: &str = "1.0.0";
-/// Longest index, manifest or config, in bytes: as for what registries take.
-const MAX_DOCUMENT: u64 = 4 << 20;
 /// How deep indexes may name indexes.
 const MAX_DEPTH: u32 = 4;
 /// Most documents that an index may lead to, those counted again that it leads to twice.
-const MAX_DOCUMENTS: usize = 1000;
+pub(crate) const MAX_DOCUMENTS: usize = 1000;
 /// Most layers of an image; Docker takes 127.
 const MAX_LAYERS: usize = 500;
 /// How an index says what an image in it is called (OCI image specification 1.1, "Pre-Defined Annotation Keys").
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// How containerd and Docker say the whole of it, of which the above is then the tag.
+const FULL_NAME: &str = "io.containerd.image.name";
 /// What the config of an image is called; what else has a manifest (signatures, flists) is no image.
 const CONFIG_TYPES: [&str; 2] = [
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.docker.container.image.v1+json",
 ];
 
-/// Why an image could not be taken from a folder.
+/// Why an image could not be taken from a folder or an archive.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {
@@ -68,7 +70,7 @@ pub enum LayoutError {
     /// None, or more than one, of the images is the one that was asked for.
     #[error("{}: {count} images are {wanted}; there are: {found}", path.display())]
     Choice {
-        /// The folder.
+        /// The folder or the archive.
         path: PathBuf,
         /// How many fit.
         count: usize,
@@ -79,32 +81,15 @@ pub enum LayoutError {
     },
 }
 
-/// What an image runs on: `linux/amd64`, `linux/arm/v7`.
-/// Docker's `variant` counts only when it is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Platform {
-    os: String,
-    architecture: String,
-    #[serde(default)]
-    variant: Option<String>,
-}
-
-/// Which of the images of a folder is meant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Choice {
-    /// What it runs on. Without: the only image, or the one for Linux on this processor.
-    pub platform: Option<Platform>,
-    /// What it is called, such as `latest` (the annotation `org.opencontainers.image.ref.name`).
-    pub name: Option<String>,
-}
-
 /// One layer of an image, lowest first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ImageLayer {
-    /// Where it is, perhaps compressed.
+    /// What messages call it.
     pub path: PathBuf,
-    stored: Sha256,
-    length: u64,
+    files: Files,
+    name: String,
+    /// Digest and length, where a descriptor names them.
+    stored: Option<(Sha256, u64)>,
     plain: Sha256,
 }
 
@@ -152,35 +137,22 @@ struct Manifest {
 }
 
 #[derive(Deserialize)]
-struct Config {
+pub(crate) struct Config {
     #[serde(flatten)]
-    platform: Platform,
-    rootfs: RootFs,
+    pub(crate) platform: Platform,
+    pub(crate) rootfs: RootFs,
 }
 
 #[derive(Deserialize)]
-struct RootFs {
-    diff_ids: Vec<String>,
-}
-
-/// A manifest with its config.
-struct Image {
-    path: PathBuf,
-    name: Option<String>,
-    manifest: Manifest,
-    config: Config,
+pub(crate) struct RootFs {
+    pub(crate) diff_ids: Vec<String>,
 }
 
 /// Walks through indexes.
 struct Collector<'f> {
-    folder: &'f Path,
+    files: &'f Files,
     documents: usize,
-    images: Vec<Image>,
-}
-
-/// True for a folder that is an image layout.
-pub fn is_layout(folder: &Path) -> bool {
-    folder.join(MARK).is_file() && folder.join("index.json").is_file()
+    images: Vec<Candidate>,
 }
 
 /// The layers of the image that is meant, lowest first. Indexes, manifests and configs are checked here, layers by
@@ -188,24 +160,25 @@ pub fn is_layout(folder: &Path) -> bool {
 ///
 /// # Errors
 /// [`LayoutError`].
-pub fn layers(folder: &Path, choice: &Choice) -> Result<Vec<ImageLayer>, LayoutError> {
-    let mark: Mark = parse(&folder.join(MARK), &read_file(&folder.join(MARK))?)?;
-    if mark.image_layout_version != VERSION {
-        let why = format!(
-            "image layout {} instead of {VERSION}",
-            mark.image_layout_version.escape_debug()
-        );
-        return Err(malformed(&folder.join(MARK), why));
+pub fn layers(files: &Files, choice: &Choice) -> Result<Vec<ImageLayer>, LayoutError> {
+    if files.form() == Some(Form::Docker) {
+        return docker::layers(files, choice);
     }
-    let path = folder.join("index.json");
-    let index: Index = parse(&path, &read_file(&path)?)?;
+    let path = files.name(MARK);
+    let mark: Mark = parse(&path, &files.document(MARK)?)?;
+    if mark.image_layout_version != VERSION {
+        let found = mark.image_layout_version.escape_debug();
+        return Err(malformed(&path, format!("image layout {found} instead of {VERSION}")));
+    }
+    let path = files.name(INDEX);
+    let index: Index = parse(&path, &files.document(INDEX)?)?;
     let mut collector = Collector {
-        folder,
+        files,
         documents: 0,
         images: Vec::new(),
     };
     collector.index(&path, index, None, MAX_DEPTH)?;
-    choose(folder, collector.images, choice)?.layers(folder)
+    choose(files, collector.images, choice)?.layers
 }
 
 impl Collector<'_> {
@@ -238,19 +211,22 @@ impl Collector<'_> {
                 format!("it leads to more than {MAX_DOCUMENTS} documents"),
             ));
         }
-        let name = descriptor.annotations.get(REF_NAME).or(name);
-        let (path, bytes) = blob(self.folder, by, descriptor)?;
+        let own = [FULL_NAME, REF_NAME];
+        let own = own.iter().find_map(|key| descriptor.annotations.get(*key));
+        let name = own.or(name);
+        let (path, bytes) = blob(self.files, by, descriptor)?;
         if is_index(&descriptor.media_type) {
             return self.index(&path, parse(&path, &bytes)?, name, depth - 1);
         }
         let manifest: Manifest = parse(&path, &bytes)?;
         if CONFIG_TYPES.contains(&manifest.config.media_type.as_str()) {
-            let (config_path, bytes) = blob(self.folder, &path, &manifest.config)?;
-            self.images.push(Image {
-                config: parse(&config_path, &bytes)?,
-                name: name.cloned(),
+            let (config_path, bytes) = blob(self.files, &path, &manifest.config)?;
+            let config: Config = parse(&config_path, &bytes)?;
+            self.images.push(Candidate {
+                names: name.cloned().into_iter().collect(),
+                platform: config.platform,
+                layers: layers_of(self.files, &path, manifest.layers, config.rootfs.diff_ids),
                 path,
-                manifest,
             });
         }
         Ok(())
@@ -264,68 +240,33 @@ fn is_index(media_type: &str) -> bool {
     )
 }
 
-fn choose(folder: &Path, images: Vec<Image>, choice: &Choice) -> Result<Image, LayoutError> {
-    let found: BTreeSet<String> = images.iter().map(ToString::to_string).collect();
-    let named = |image: &Image| choice.name.is_none() || image.name == choice.name;
-    let mut fit: Vec<Image> = images.into_iter().filter(named).collect();
-    // One image may have several names.
-    fit.sort_by(|a, b| a.path.cmp(&b.path));
-    fit.dedup_by(|a, b| a.path == b.path);
-    let mut wanted = choice.clone();
-    if choice.platform.is_some() || fit.len() != 1 {
-        let platform = wanted.platform.get_or_insert_with(Platform::here);
-        fit.retain(|image| platform.accepts(&image.config.platform));
-    }
-    match fit.pop() {
-        Some(image) if fit.is_empty() => Ok(image),
-        last => Err(LayoutError::Choice {
-            path: folder.to_owned(),
-            count: fit.len() + usize::from(last.is_some()),
-            wanted: wanted.to_string(),
-            found: found.into_iter().collect::<Vec<_>>().join(", "),
-        }),
-    }
+fn layers_of(
+    files: &Files,
+    by: &Path,
+    layers: Vec<Descriptor>,
+    plain: Vec<String>,
+) -> Result<Vec<ImageLayer>, LayoutError> {
+    let pairs = paired(by, layers, plain)?;
+    pairs
+        .map(|(layer, plain)| self::layer(files, by, &layer, &plain))
+        .collect()
 }
 
-impl fmt::Display for Image {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        describe(f, Some(&self.config.platform), self.name.as_deref())
+/// Each layer with the digest that it has decompressed.
+pub(crate) fn paired<T>(
+    by: &Path,
+    layers: Vec<T>,
+    plain: Vec<String>,
+) -> Result<impl Iterator<Item = (T, String)>, LayoutError> {
+    let (count, named) = (layers.len(), plain.len());
+    if count != named || count > MAX_LAYERS {
+        let why = format!("{count} layers, and {named} in its config; at most {MAX_LAYERS}");
+        return Err(malformed(by, why));
     }
+    Ok(layers.into_iter().zip(plain))
 }
 
-impl fmt::Display for Choice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        describe(f, self.platform.as_ref(), self.name.as_deref())
-    }
-}
-
-fn describe(f: &mut fmt::Formatter<'_>, platform: Option<&Platform>, name: Option<&str>) -> fmt::Result {
-    match (platform, name) {
-        (Some(platform), Some(name)) => write!(f, "{platform} `{}`", name.escape_debug()),
-        (Some(platform), None) => write!(f, "{platform}"),
-        (None, name) => write!(f, "`{}`", name.unwrap_or_default().escape_debug()),
-    }
-}
-
-impl Image {
-    fn layers(self, folder: &Path) -> Result<Vec<ImageLayer>, LayoutError> {
-        let (layers, plain) = (self.manifest.layers, self.config.rootfs.diff_ids);
-        if layers.len() != plain.len() || layers.len() > MAX_LAYERS {
-            let why = format!(
-                "{} layers, and {} in its config; at most {MAX_LAYERS}",
-                layers.len(),
-                plain.len()
-            );
-            return Err(malformed(&self.path, why));
-        }
-        let pairs = layers.iter().zip(&plain);
-        pairs
-            .map(|(layer, plain)| self::layer(folder, &self.path, layer, plain))
-            .collect()
-    }
-}
-
-fn layer(folder: &Path, by: &Path, layer: &Descriptor, plain: &str) -> Result<ImageLayer, LayoutError> {
+fn layer(files: &Files, by: &Path, layer: &Descriptor, plain: &str) -> Result<ImageLayer, LayoutError> {
     if !layer.media_type.contains(".tar") || layer.media_type.contains("encrypted") {
         let media_type = layer.media_type.escape_debug();
         return Err(malformed(
@@ -334,24 +275,32 @@ fn layer(folder: &Path, by: &Path, layer: &Descriptor, plain: &str) -> Result<Im
         ));
     }
     let stored = digest(by, &layer.digest)?;
-    Ok(ImageLayer {
-        path: blob_path(folder, stored),
-        stored,
-        length: layer.size,
-        plain: digest(by, plain)?,
-    })
+    let plain = digest(by, plain)?;
+    let name = blob_name(stored);
+    Ok(ImageLayer::new(files, name, Some((stored, layer.size)), plain))
 }
 
 impl ImageLayer {
-    /// Opens the file, which has the length that the image says.
+    pub(crate) fn new(files: &Files, name: String, stored: Option<(Sha256, u64)>, plain: Sha256) -> Self {
+        Self {
+            path: files.name(&name),
+            files: files.clone(),
+            name,
+            stored,
+            plain,
+        }
+    }
+
+    /// What the layer holds, perhaps compressed; it has the length that the image says.
     ///
     /// # Errors
     /// [`LayoutError::Read`], [`LayoutError::Tampered`].
-    pub fn open(&self) -> Result<File, LayoutError> {
-        let (file, length) = open(&self.path)?;
-        (length == self.length)
-            .then_some(file)
-            .ok_or_else(|| self.tampered(self.stored))
+    pub fn content(&self) -> Result<Content, LayoutError> {
+        let content = self.files.content(&self.name)?;
+        match self.stored {
+            Some((digest, length)) if length != content.len() => Err(self.tampered(digest)),
+            _ => Ok(content),
+        }
     }
 
     fn tampered(&self, expected: Sha256) -> LayoutError {
@@ -361,14 +310,14 @@ impl ImageLayer {
         }
     }
 
-    /// Checks what was read of the file, to its end.
+    /// Checks what was read of the file, to its end. The layers of `docker save` say nothing about that.
     ///
     /// # Errors
     /// [`LayoutError::Tampered`].
     pub fn check_stored(&self, read: &Hashed) -> Result<(), LayoutError> {
-        match read.digest == self.stored && read.length == self.length {
-            true => Ok(()),
-            false => Err(self.tampered(self.stored)),
+        match self.stored {
+            Some((digest, length)) if read.digest != digest || read.length != length => Err(self.tampered(digest)),
+            _ => Ok(()),
         }
     }
 
@@ -412,115 +361,27 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-impl Platform {
-    /// Linux on the processor that this runs on.
-    fn here() -> Self {
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
-        Self {
-            os: "linux".to_owned(),
-            architecture: architecture.to_owned(),
-            variant: None,
-        }
-    }
-
-    fn accepts(&self, other: &Self) -> bool {
-        let variant = self.variant.is_none() || self.variant == other.variant;
-        self.os == other.os && self.architecture == other.architecture && variant
-    }
-}
-
-impl fmt::Display for Platform {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os.escape_debug(), self.architecture.escape_debug())?;
-        match &self.variant {
-            Some(variant) => write!(f, "/{}", variant.escape_debug()),
-            None => Ok(()),
-        }
-    }
-}
-
-impl FromStr for Platform {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts: Vec<&str> = text.split('/').collect();
-        let (os, architecture, variant) = match parts[..] {
-            [os, architecture] => (os, architecture, None),
-            [os, architecture, variant] => (os, architecture, Some(variant.to_owned())),
-            _ => return Err("a platform is written linux/amd64 or linux/arm/v7".to_owned()),
-        };
-        Ok(Self {
-            os: os.to_owned(),
-            architecture: architecture.to_owned(),
-            variant,
-        })
-    }
-}
-
 /// Reads and checks what a descriptor in `by` names.
-fn blob(folder: &Path, by: &Path, descriptor: &Descriptor) -> Result<(PathBuf, Vec<u8>), LayoutError> {
+fn blob(files: &Files, by: &Path, descriptor: &Descriptor) -> Result<(PathBuf, Vec<u8>), LayoutError> {
     let expected = digest(by, &descriptor.digest)?;
-    let path = blob_path(folder, expected);
-    let bytes = read_file(&path)?;
+    let name = blob_name(expected);
+    let (path, bytes) = (files.name(&name), files.document(&name)?);
     if bytes.len() as u64 != descriptor.size || !expected.matches(&bytes) {
         return Err(LayoutError::Tampered { path, expected });
     }
     Ok((path, bytes))
 }
 
-fn blob_path(folder: &Path, digest: Sha256) -> PathBuf {
+fn blob_name(digest: Sha256) -> String {
     // The digest was read as hexadecimal digits: it cannot lead anywhere else.
-    folder.join("blobs").join(digest.to_string().replacen(':', "/", 1))
+    format!("blobs/{}", digest.to_string().replacen(':', "/", 1))
 }
 
-fn digest(by: &Path, text: &str) -> Result<Sha256, LayoutError> {
+pub(crate) fn digest(by: &Path, text: &str) -> Result<Sha256, LayoutError> {
     text.parse().map_err(|why| malformed(by, why))
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, LayoutError> {
-    let (file, length) = open(path)?;
-    if length > MAX_DOCUMENT {
-        return Err(malformed(path, format!("more than {MAX_DOCUMENT} bytes")));
-    }
-    let mut bytes = Vec::new();
-    // It may grow meanwhile.
-    let mut file = file.take(MAX_DOCUMENT);
-    file.read_to_end(&mut bytes).map_err(|source| failed(path, source))?;
-    Ok(bytes)
-}
-
-/// Opens a regular file and says how long it is. Anything else could keep us waiting, or have no end.
-fn open(path: &Path) -> Result<(File, u64), LayoutError> {
-    let found = std::fs::metadata(path).map_err(|source| failed(path, source))?;
-    if !found.is_file() {
-        return Err(malformed(path, "not a regular file".to_owned()));
-    }
-    let file = File::open(path).map_err(|source| failed(path, source))?;
-    Ok((file, found.len()))
-}
-
-fn failed(path: &Path, source: io::Error) -> LayoutError {
-    LayoutError::Read {
-        path: path.to_owned(),
-        source,
-    }
-}
-
-fn parse<'b, T: Deserialize<'b>>(path: &Path, bytes: &'b [u8]) -> Result<T, LayoutError> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        malformed(
-            path,
-            format!("not what an OCI image has there (line {line}, column {column})"),
-        )
-    })
-}
-
-fn malformed(path: &Path, why: String) -> LayoutError {
+pub(crate) fn malformed(path: &Path, why: String) -> LayoutError {
     LayoutError::Malformed {
         path: path.to_owned(),
         why,
@@ -534,7 +395,7 @@ mod tests {
     /// Writes a blob and gives its descriptor.
     fn put(folder: &Path, media_type: &str, bytes: &[u8], rest: &str) -> String {
         let digest = Sha256::of(bytes);
-        let path = blob_path(folder, digest);
+        let path = folder.join(blob_name(digest));
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
         let length = bytes.len();
@@ -595,7 +456,7 @@ mod tests {
     }
 
     fn only(folder: &tempfile::TempDir) -> Result<Vec<ImageLayer>, LayoutError> {
-        layers(folder.path(), &Choice::default())
+        layers(&Files::folder(folder.path()), &Choice::default())
     }
 
     fn hashed(bytes: &[u8]) -> Hashed {
@@ -607,12 +468,12 @@ mod tests {
     #[test]
     fn the_image_for_the_platform_is_found() {
         let folder = layout(&["riscv64", "s390x"]);
-        assert!(is_layout(folder.path()));
+        assert!(Files::folder(folder.path()).form() == Some(Form::Layout));
         let choice = Choice {
             platform: Some("linux/s390x".parse().unwrap()),
             name: None,
         };
-        let found = layers(folder.path(), &choice).unwrap();
+        let found = layers(&Files::folder(folder.path()), &choice).unwrap();
         assert_eq!(std::fs::read(&found[0].path).unwrap(), b"s390x");
         let none = only(&folder).unwrap_err().to_string();
         assert!(none.contains("there are: linux/riscv64, linux/s390x"), "{none}");
@@ -628,10 +489,10 @@ mod tests {
         write_index(&folder, &images);
         let of = |name: &str| {
             let name = Some(name.to_owned());
-            layers(folder.path(), &Choice { platform: None, name })
+            layers(&Files::folder(folder.path()), &Choice { platform: None, name })
         };
         assert_eq!(std::fs::read(&of("1").unwrap()[0].path).unwrap(), b"riscv64");
-        assert_eq!(of("2").unwrap(), of("latest").unwrap());
+        assert_eq!(of("2").unwrap()[0].path, of("latest").unwrap()[0].path);
         let none = of("3").unwrap_err().to_string();
         assert!(none.contains("0 images are linux/"), "{none}");
         assert!(
@@ -689,10 +550,10 @@ mod tests {
         let layer = only(&folder).unwrap().remove(0);
         std::fs::remove_file(&layer.path).unwrap();
         std::os::unix::fs::symlink("/dev/zero", &layer.path).unwrap();
-        assert!(matches!(layer.open(), Err(LayoutError::Malformed { .. })));
+        assert!(matches!(layer.content(), Err(LayoutError::Malformed { .. })));
         std::fs::remove_file(&layer.path).unwrap();
         std::fs::write(&layer.path, "riscv64 and more").unwrap();
-        assert!(matches!(layer.open(), Err(LayoutError::Tampered { .. })));
+        assert!(matches!(layer.content(), Err(LayoutError::Tampered { .. })));
         std::fs::remove_file(folder.path().join("index.json")).unwrap();
         std::os::unix::fs::symlink("/dev/zero", folder.path().join("index.json")).unwrap();
         assert!(matches!(only(&folder), Err(LayoutError::Malformed { .. })));

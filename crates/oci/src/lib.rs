@@ -19,10 +19,13 @@
 //! names, and never into a message.
 
 mod auth;
+mod choice;
 mod client;
 mod credentials;
 mod digest;
+mod docker;
 mod error;
+mod files;
 pub mod layout;
 mod manifest;
 mod pull;
@@ -31,11 +34,13 @@ mod reference;
 mod store;
 mod workers;
 
+pub use choice::{Choice, Platform};
 pub use client::{Options, Registry};
 pub use credentials::Credentials;
 pub use digest::Sha256;
 pub use error::OciError;
-pub use layout::{Choice, Hashed, Hashing, ImageLayer, LayoutError, Platform};
+pub use files::{Files, Form};
+pub use layout::{Hashed, Hashing, ImageLayer, LayoutError};
 pub use manifest::{ARTIFACT_TYPE, BLOB_TYPE, FLIST_TYPE};
 pub use pull::{Pulled, pull};
 pub use push::{Content, Pushed, push};

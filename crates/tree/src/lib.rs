@@ -13,6 +13,7 @@ mod content;
 pub mod cpio;
 pub mod directory;
 pub mod layer;
+mod resolve;
 pub mod tarball;
 mod tree;
 

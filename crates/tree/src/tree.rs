@@ -96,6 +96,9 @@ pub enum TreeError {
     /// A parent of the path is something other than a directory.
     #[error("{0}: not a directory")]
     NotADirectory(String),
+    /// More symbolic links on the way, or longer ones, than anybody follows: most likely they lead in a circle.
+    #[error("{0}: too many or too long symbolic links on the way")]
+    TooManyLinks(String),
     /// There is no such file.
     #[error("{0}: no such file in the tree")]
     NotFound(String),
@@ -425,12 +428,12 @@ fn same_inode(a: &Inode, b: &Inode) -> bool {
 }
 
 /// The names of a path; a leading `/`, `./`, doubled and trailing slashes do not count.
-fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/')
         .filter(|part| !part.is_empty() && *part != b".")
 }
 
-fn lossy(bytes: &[u8]) -> String {
+pub(crate) fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -83,6 +83,43 @@ fn image_gives_the_flist_of_what_umoci_unpacks() {
 }
 
 #[test]
+fn archives_of_images_are_recognised_and_give_the_same_flist() {
+    let Some(folder) = image() else { return };
+    let here = folder.path();
+    let shell = |line: &str| run(Command::new("sh").args(["-e", "-c", line]).current_dir(here));
+    let expected = pack(here, "rootfs", "rootfs.fl");
+    shell(
+        "skopeo copy -q --insecure-policy oci:image:latest oci-archive:oci.tar:mos/test:1
+         skopeo copy -q --insecure-policy oci:image:latest docker-archive:docker.tar:mos/test:1
+         gzip -k docker.tar; zstd -q oci.tar; xz -k oci.tar",
+    );
+    for (source, form) in [
+        ("oci.tar", "an OCI image"),
+        ("docker.tar", "an image as docker saves it"),
+        ("docker.tar.gz", "an image as docker saves it"),
+        ("oci.tar.zst", "an OCI image"),
+        ("oci.tar.xz", "an OCI image"),
+    ] {
+        let said = says(here, &format!("pack {source} -o new.fl --store store --image 1"));
+        let line = format!("! {source} is {form}: packing the tree of its {} layers", LAYERS.len());
+        assert!(said.contains(&line), "{said}");
+        assert!(fs::read(here.join("new.fl")).unwrap() == expected, "{source}");
+    }
+    pack(here, "docker.tar --plain", "plain.fl");
+    let names = says(here, "ls plain.fl");
+    assert!(names.contains("manifest.json"), "{names}");
+    let mut damaged = fs::read(here.join("docker.tar")).unwrap();
+    let at = damaged.windows(5).rposition(|bytes| bytes == b"three").unwrap();
+    damaged[at] ^= 1;
+    fs::write(here.join("docker.tar"), damaged).unwrap();
+    let said = says(here, "pack docker.tar -o new.fl --store store");
+    assert!(
+        said.contains("the image is damaged or was tampered with") && said.contains("[exit 3]"),
+        "{said}"
+    );
+}
+
+#[test]
 fn images_that_cannot_be_packed_are_named() {
     let Some(folder) = image() else { return };
     let here = folder.path();

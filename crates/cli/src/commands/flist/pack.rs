@@ -27,8 +27,8 @@ use crate::{output, ui};
 /// be found or reached, 5 somebody deleted a blob that the store had: pack again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PackArgs {
-    /// A folder, a tar archive (also .gz, .xz, .zst), or a folder with an OCI image layout (`skopeo copy … oci:FOLDER`), whose
-    /// layers become one tree
+    /// A folder, a tar archive (also .gz, .xz, .zst), or a container image, whose layers become one tree: an OCI image layout
+    /// as a folder or an archive (`skopeo copy … oci:FOLDER`, `oci-archive:FILE`), or what `docker save` writes
     source: PathBuf,
 
     #[command(flatten)]
@@ -118,6 +118,9 @@ pub(crate) fn run(context: &Context, args: &PackArgs) -> Result<()> {
         room: &room,
     };
     let mut source = reader.read(&args.source)?;
+    if let Some(image) = source.image.as_ref().filter(|_| !args.source.is_dir()) {
+        context.ui.line(image.describe(&args.source));
+    }
     args.change.apply(&mut source.tree)?;
     let tree = &source.tree;
     let job = Job {

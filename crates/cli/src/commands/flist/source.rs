@@ -1,41 +1,55 @@
-//! What is packed: a folder, a tar archive, compressed or not, or a container image in a folder.
+//! What is packed: a folder, a tar archive, compressed or not, or a container image in either.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use mos_oci::{Choice, Hashing, ImageLayer, LayoutError, Platform, layout};
+use mos_oci::{Choice, Files, Form, Hashing, ImageLayer, LayoutError, Platform, layout};
 use mos_packages::compression::Compression;
 use mos_tree::directory;
 use mos_tree::tarball::{self, TarError};
-use mos_tree::{Tree, layer};
+use mos_tree::{Content, Tree, layer};
 
 use super::change::ChangeArgs;
 use super::open::show;
 use crate::error::{CliError, Kind, Result, io, system};
+use crate::ui;
 
 /// How much is decompressed at a time; as much of nothing but zeros becomes a hole.
 const BLOCK: usize = 64 << 10;
 /// Longest archive once it is decompressed, holes included: a longer one was made to keep us busy.
 const MAX_PLAIN: u64 = 1 << 40;
 
-/// Which image of an image layout is packed.
+/// Which image of an image layout or an archive is packed.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct ImageArgs {
-    /// Which of the images in an OCI image layout, such as linux/arm64 [default: the only one, or that for this processor]
+    /// Which of several container images, such as linux/arm64 [default: the only one, or that for this processor]
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
 
-    /// Which of the images in an OCI image layout, by its name, such as latest [default: any]
+    /// Which of several container images, by its name, such as busybox:latest or latest [default: any]
     #[arg(long, value_name = "NAME")]
     image: Option<String>,
+
+    /// Pack a container image as the files that it is made of, not as the tree of its layers
+    #[arg(long, conflicts_with_all = ["platform", "image"])]
+    plain: bool,
 }
 
 /// A tree and what its content lies in as long as it lives: files without a name, which are gone with this program.
 pub(super) struct Source {
     pub(super) tree: Tree,
+    /// What it is, when it is an image: nobody sees that an archive is one.
+    pub(super) image: Option<Image>,
     _plain: Vec<File>,
+}
+
+/// An image that was read.
+pub(super) struct Image {
+    form: Form,
+    layers: u64,
 }
 
 /// Reads sources.
@@ -49,19 +63,27 @@ pub(super) struct Reader<'r> {
 impl Reader<'_> {
     /// Reads a source. What is excluded is not opened where that can be avoided.
     pub(super) fn read(&self, path: &Path) -> Result<Source> {
-        let found = std::fs::metadata(path).map_err(io(path))?;
-        let image = found.is_dir() && layout::is_layout(path);
-        if !image && (self.image.platform.is_some() || self.image.image.is_some()) {
+        let folder = std::fs::metadata(path).map_err(io(path))?.is_dir();
+        if !folder {
+            return self.read_archive(path);
+        }
+        let files = Files::folder(path);
+        match self.form(&files)? {
+            Some(form) => self.read_image(&files, form),
+            None => self.read_folder(path),
+        }
+    }
+
+    /// How the images are kept that are meant; `None` when none are.
+    fn form(&self, files: &Files) -> Result<Option<Form>> {
+        let form = files.form().filter(|_| !self.image.plain);
+        if form.is_none() && (self.image.platform.is_some() || self.image.image.is_some()) {
             return Err(CliError::usage(format!(
                 "{} is no container image: --platform and --image mean nothing for it",
-                path.display()
+                files.path().display()
             )));
         }
-        match (image, found.is_dir()) {
-            (true, _) => self.read_image(path),
-            (false, true) => self.read_folder(path),
-            (false, false) => self.read_archive(path),
-        }
+        Ok(form)
     }
 
     /// Owners and attributes are those of the source; who runs this must be able to read them.
@@ -73,6 +95,7 @@ impl Reader<'_> {
         let tree = directory::read_filtered(path, options, &mut self.change.rules()?);
         Ok(Source {
             tree: tree.map_err(|error| system(error.kind(), error.to_string()))?,
+            image: None,
             _plain: Vec::new(),
         })
     }
@@ -80,51 +103,78 @@ impl Reader<'_> {
     fn read_archive(&self, path: &Path) -> Result<Source> {
         let file = File::open(path).map_err(io(path))?;
         let compression = compression(&file).map_err(io(path))?;
-        if compression == Compression::None {
-            return Ok(Source {
-                tree: tarball::read_file(path).map_err(|error| tar_error(path, &error))?,
-                _plain: Vec::new(),
-            });
+        (&file).rewind().map_err(io(path))?;
+        let mut plain = Vec::new();
+        if compression != Compression::None {
+            let reader = compression.reader(file).map_err(io(path))?;
+            plain.push(self.spool(path, reader)?);
         }
-        let reader = compression.reader(file).map_err(io(path))?;
-        let plain = self.spool(path, reader)?;
+        let place = plain.first().map_or_else(|| path.to_owned(), by_number);
+        let tree = Arc::new(tarball::read_file(&place).map_err(|error| tar_error(path, &error))?);
+        let files = Files::archive(path, tree.clone());
+        if let Some(form) = self.form(&files)? {
+            let mut source = self.read_image(&files, form)?;
+            source._plain.extend(plain);
+            return Ok(source);
+        }
+        drop(files);
         Ok(Source {
-            tree: tarball::read_file(&by_number(&plain)).map_err(|error| tar_error(path, &error))?,
-            _plain: vec![plain],
+            tree: Arc::unwrap_or_clone(tree),
+            image: None,
+            _plain: plain,
         })
     }
 
-    fn read_image(&self, path: &Path) -> Result<Source> {
+    fn read_image(&self, files: &Files, form: Form) -> Result<Source> {
         let choice = Choice {
             platform: self.image.platform.clone(),
             name: self.image.image.clone(),
         };
+        let layers = layout::layers(files, &choice).map_err(layout_error)?;
         let mut source = Source {
             tree: Tree::default(),
+            image: Some(Image {
+                form,
+                layers: layers.len() as u64,
+            }),
             _plain: Vec::new(),
         };
-        for layer in layout::layers(path, &choice).map_err(layout_error)? {
-            let plain = self.read_layer(&layer)?;
-            layer::apply(&mut source.tree, &by_number(&plain)).map_err(|error| tar_error(&layer.path, &error))?;
-            source._plain.push(plain);
+        for layer in layers {
+            let (content, plain) = self.read_layer(&layer)?;
+            layer::apply(&mut source.tree, &content).map_err(|error| tar_error(&layer.path, &error))?;
+            source._plain.extend(plain);
         }
         Ok(source)
     }
 
-    /// Decompresses and checks a layer.
-    fn read_layer(&self, layer: &ImageLayer) -> Result<File> {
-        let file = layer.open().map_err(layout_error)?;
-        let compression = compression(&file).map_err(io(&layer.path))?;
-        let mut stored = Hashing::new(file);
+    /// Checks a layer. One that is not compressed stays where it is, in a folder or in an archive; others are decompressed
+    /// into a file that lives as long as their content is needed.
+    fn read_layer(&self, layer: &ImageLayer) -> Result<(Content, Option<File>)> {
+        let content = layer.content().map_err(layout_error)?;
+        let open = || content.open().map_err(io(&layer.path));
+        let compression = compression(open()?).map_err(io(&layer.path))?;
+        let in_place = compression == Compression::None && matches!(content, Content::Range { .. });
+        let mut stored = Hashing::new(open()?);
         let mut plain = Hashing::new(compression.reader(&mut stored).map_err(io(&layer.path))?);
-        let spooled = self.spool(&layer.path, &mut plain);
+        let spooled = match in_place {
+            true => io::copy(&mut plain, &mut io::sink())
+                .map_err(io(&layer.path))
+                .map(|_| None),
+            false => self.spool(&layer.path, &mut plain).map(Some),
+        };
         let plain = plain.finish();
         io::copy(&mut stored, &mut io::sink()).map_err(io(&layer.path))?;
         // What was damaged on the way is told as that, and not as an archive that makes no sense.
         layer.check_stored(&stored.finish()).map_err(layout_error)?;
         let spooled = spooled?;
         layer.check_plain(&plain).map_err(layout_error)?;
-        Ok(spooled)
+        match spooled {
+            None => Ok((content, None)),
+            Some(file) => {
+                let place = by_number(&file);
+                Ok((Content::file(&place).map_err(io(&place))?, Some(file)))
+            }
+        }
     }
 
     fn spool(&self, path: &Path, reader: impl Read) -> Result<File> {
@@ -134,11 +184,25 @@ impl Reader<'_> {
     }
 }
 
-/// What a file is compressed with, as its first bytes say; it is then at its beginning again.
-fn compression(mut file: &File) -> io::Result<Compression> {
+impl Image {
+    /// What is packed of a source that is an image.
+    pub(super) fn describe(&self, path: &Path) -> String {
+        let form = match self.form {
+            Form::Layout => "an OCI image",
+            Form::Docker => "an image as docker saves it",
+        };
+        let layers = ui::count(self.layers, "layer");
+        format!(
+            "{} is {form}: packing the tree of its {layers} (--plain packs the files as they are)",
+            path.display()
+        )
+    }
+}
+
+/// What a file is compressed with, as its first bytes say.
+fn compression(reader: impl Read) -> io::Result<Compression> {
     let mut head = Vec::new();
-    file.take(8).read_to_end(&mut head)?;
-    file.seek(SeekFrom::Start(0))?;
+    reader.take(8).read_to_end(&mut head)?;
     Ok(Compression::of_content(&head))
 }
 
@@ -198,7 +262,7 @@ fn tar_error(path: &Path, error: &TarError) -> CliError {
     // The message may repeat bytes of the file.
     let error = show(error.to_string().as_bytes());
     CliError::problem(format!("{}: {error}", path.display()))
-        .with_hint("a source is a folder, a tar archive (also .gz, .xz, .zst), or a folder with an OCI image layout")
+        .with_hint("a source is a folder, a tar archive (also .gz, .xz, .zst), or a container image as either")
 }
 
 fn layout_error(error: LayoutError) -> CliError {

@@ -4,17 +4,16 @@
 //! (`SCHILY.xattr.` records). A leading `/` or `./` does not count; a name with `..`, or one below a symbolic link, is
 //! refused: a package that needs either is broken or hostile. Sparse files are refused too.
 
-use std::cell::Cell;
+mod window;
+
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::path::Path;
-use std::rc::Rc;
-use std::sync::Arc;
 
 use tar::{Archive, EntryType};
 
-use crate::{Content, Inode, Kind, Metadata, Stamp, Timestamp, Tree, TreeError};
+use self::window::{Headers, Window};
+use crate::{Content, Inode, Kind, Metadata, Timestamp, Tree, TreeError};
 
 /// How a pax record names an extended attribute.
 const PAX_XATTR: &str = "SCHILY.xattr.";
@@ -29,9 +28,6 @@ const MAX_SHOWN: usize = 100;
 /// Most entries of an archive, and most files of a tree made of archives. Each takes about 250 bytes of memory and may
 /// take next to nothing in a compressed archive.
 const MAX_ENTRIES: usize = 1 << 23;
-/// Most bytes of an archive on disk that are read before an entry's content: its header, long names and pax records.
-/// The archive/tar package of Go takes 1 MiB for each of these.
-const MAX_HEADERS: u64 = 4 << 20;
 
 /// Why an archive could not become a tree.
 #[derive(Debug, thiserror::Error)]
@@ -110,82 +106,47 @@ pub fn read(reader: impl Read, limit: u64) -> Result<Tree, TarError> {
 /// See [`TarError`]; sparse files cannot be referred to and are refused.
 pub fn read_file(path: &Path) -> Result<Tree, TarError> {
     let mut tree = Tree::default();
-    add_file(&mut tree, path, |_| true)?;
+    add_file(&mut tree, &Content::file(path)?, as_named)?;
     Ok(tree)
 }
 
-/// Adds to a tree what an archive on disk holds at the paths that are wanted.
-pub(crate) fn add_file(tree: &mut Tree, path: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<(), TarError> {
-    let file = File::open(path)?;
-    let path = Arc::new(path.to_owned());
-    let stamp = Stamp::of(&file.metadata()?);
-    let content = |entry: &mut tar::Entry<'_, Headers>| {
+/// Every entry goes where its path says.
+fn as_named(_: &Tree, path: &[u8]) -> Result<Option<Vec<u8>>, TreeError> {
+    Ok(Some(path.to_vec()))
+}
+
+/// Adds to a tree what an archive on disk holds. `place` says where the entry of a path goes, and that it goes nowhere.
+pub(crate) fn add_file(
+    tree: &mut Tree,
+    archive: &Content,
+    place: impl Fn(&Tree, &[u8]) -> Result<Option<Vec<u8>>, TreeError>,
+) -> Result<(), TarError> {
+    let window = Window::of(archive)?;
+    let content = |entry: &mut tar::Entry<'_, Headers<'_>>| {
         let (offset, length) = (entry.raw_file_position(), entry.size());
         if entry.header().entry_type() == EntryType::GNUSparse {
             return Err(sparse(&shown(&entry.path_bytes())).into());
         }
-        if offset.checked_add(length).is_none_or(|last| last > stamp.size) {
+        window.part(offset, length).ok_or_else(|| {
             let text = format!("{}: the file is cut off", shown(&entry.path_bytes()));
-            return Err(TarError::Read(invalid(text)));
-        }
-        Ok(Content::Range {
-            path: path.clone(),
-            offset,
-            length,
-            stamp: Some(stamp),
+            TarError::Read(invalid(text))
         })
     };
-    on_disk(file, |entries| add(tree, entries, wanted, content))
+    window.entries(|entries| add(tree, entries, place, content))
 }
 
-/// Hands the path of each entry of an archive on disk on.
-pub(crate) fn each_path(path: &Path, mut take: impl FnMut(&[u8]) -> Result<(), TarError>) -> Result<(), TarError> {
-    on_disk(File::open(path)?, |entries| {
+/// Hands the path of each entry of an archive on disk on, and whether it is a directory.
+pub(crate) fn each_path(
+    archive: &Content,
+    mut take: impl FnMut(&[u8], bool) -> Result<(), TarError>,
+) -> Result<(), TarError> {
+    Window::of(archive)?.entries(|entries| {
         for entry in entries {
-            take(&entry?.path_bytes())?;
+            let entry = entry?;
+            take(&entry.path_bytes(), entry.header().entry_type() == EntryType::Directory)?;
         }
         Ok(())
     })
-}
-
-/// Goes through the entries of an archive on disk, whose headers may not take more than [`MAX_HEADERS`].
-fn on_disk(
-    file: File,
-    work: impl FnOnce(&mut dyn Iterator<Item = io::Result<tar::Entry<'_, Headers>>>) -> Result<(), TarError>,
-) -> Result<(), TarError> {
-    let left = Rc::new(Cell::new(MAX_HEADERS));
-    let mut archive = Archive::new(Headers {
-        file,
-        left: left.clone(),
-    });
-    work(&mut archive.entries_with_seek()?.inspect(|_| left.set(MAX_HEADERS)))
-}
-
-/// An archive on disk of which only headers are read: content is passed over. The `tar` crate takes long names and pax
-/// records into memory whatever their length.
-struct Headers {
-    file: File,
-    /// Bytes that may be read before the next entry.
-    left: Rc<Cell<u64>>,
-}
-
-impl Read for Headers {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
-        let left = self.left.get().checked_sub(count as u64);
-        self.left.set(left.ok_or_else(|| {
-            invalid(format!(
-                "an entry with more than {MAX_HEADERS} bytes of names and attributes"
-            ))
-        })?);
-        Ok(count)
-    }
-}
-
-impl Seek for Headers {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.file.seek(to)
-    }
 }
 
 fn build<R: Read>(
@@ -193,23 +154,25 @@ fn build<R: Read>(
     content: impl FnMut(&mut tar::Entry<'_, R>) -> Result<Content, TarError>,
 ) -> Result<Tree, TarError> {
     let mut tree = Tree::default();
-    add(&mut tree, Archive::new(reader).entries()?, |_| true, content)?;
+    add(&mut tree, Archive::new(reader).entries()?, as_named, content)?;
     Ok(tree)
 }
 
 fn add<'a, R: Read + 'a>(
     tree: &mut Tree,
     entries: impl Iterator<Item = io::Result<tar::Entry<'a, R>>>,
-    wanted: impl Fn(&[u8]) -> bool,
+    place: impl Fn(&Tree, &[u8]) -> Result<Option<Vec<u8>>, TreeError>,
     mut content: impl FnMut(&mut tar::Entry<'_, R>) -> Result<Content, TarError>,
 ) -> Result<(), TarError> {
     for (count, entry) in entries.enumerate() {
         let mut entry = entry?;
         let path = entry.path_bytes().into_owned();
         check(&path, count.max(tree.inode_count()))?;
+        let Some(path) = place(tree, &path)? else {
+            continue;
+        };
         match entry.header().entry_type() {
-            _ if !wanted(&path) => {}
-            EntryType::Link => link(tree, &path, &entry)?,
+            EntryType::Link => link(tree, &path, &entry, &place)?,
             EntryType::XGlobalHeader => {}
             _ => {
                 // Before the content: what is sparse in the way of pax would be taken for something else.
@@ -233,10 +196,15 @@ fn check(path: &[u8], count: usize) -> Result<(), TarError> {
     }
 }
 
-fn link<R: Read>(tree: &mut Tree, path: &[u8], entry: &tar::Entry<'_, R>) -> Result<(), TarError> {
+fn link<R: Read>(
+    tree: &mut Tree,
+    path: &[u8],
+    entry: &tar::Entry<'_, R>,
+    place: impl Fn(&Tree, &[u8]) -> Result<Option<Vec<u8>>, TreeError>,
+) -> Result<(), TarError> {
     let target = entry.link_name_bytes().unwrap_or_default();
-    let found = tree
-        .find(&target)
+    let found = place(tree, &target)?
+        .and_then(|target| tree.find(target))
         .filter(|id| !matches!(tree.inode(*id).kind, Kind::Directory(_)));
     let id = found.ok_or_else(|| TarError::Link {
         path: shown(path),
@@ -363,7 +331,9 @@ fn shown(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::window::MAX_HEADERS;
     use super::*;
+    use std::fs::File;
     use std::process::Command;
 
     fn archive(entries: &[(EntryType, &[u8], &[u8])]) -> Vec<u8> {
