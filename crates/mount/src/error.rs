@@ -33,6 +33,14 @@ pub enum MountError {
         /// What is in the way, and what to do.
         why: String,
     },
+    /// Neither way is possible here.
+    #[error("{fuse}; nor does the kernel serve it without FUSE: {kernel}")]
+    Neither {
+        /// Why not by FUSE.
+        fuse: Box<MountError>,
+        /// Why not by the kernel alone.
+        kernel: String,
+    },
     /// A step failed.
     #[error("{}: cannot {doing}: {source}", path.display())]
     Io {

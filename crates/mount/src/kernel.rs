@@ -12,8 +12,8 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -21,13 +21,11 @@ use mos_flist::{Flist, overlay_image};
 use mos_sys::durable;
 use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, move_mount,
-};
+use rustix::mount::{MountAttrFlags, MoveMountFlags, UnmountFlags, move_mount};
 
 use crate::error::MountError;
 use crate::objects::Objects;
+use crate::system::{Context, Part, Refusal, System};
 use crate::table;
 
 /// Copies of mounted flists, below the cache.
@@ -59,47 +57,67 @@ impl Upper {
     }
 }
 
-/// Mounts an flist whose content is all in `objects`; `protected` when all of it has fs-verity.
-pub(crate) fn mount(
-    flist: &Flist,
-    objects: &Objects,
-    protected: bool,
-    cache: &Path,
-    place: &Path,
-    source: &str,
-    upper: Option<&Upper>,
-) -> Result<(), MountError> {
-    let failed = |error: io::Error| MountError::Io {
-        doing: "mount on",
-        path: place.to_owned(),
-        source: error,
-    };
-    let image = keep(flist, cache)?;
-    let names = erofs(&image).map_err(failed)?;
+/// Why the kernel does not serve a mount.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It lacks something, or does not let us.
+    Refused(Refusal),
+    /// What it would be given could not be made.
+    Ours(MountError),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// What the kernel is to serve.
+pub(crate) struct Wanted<'a> {
+    pub(crate) flist: &'a Flist,
+    /// All content is here.
+    pub(crate) objects: &'a Objects,
+    /// All content has fs-verity.
+    pub(crate) protected: bool,
+    pub(crate) cache: &'a Path,
+    pub(crate) place: &'a Path,
+    /// What the mount table calls it.
+    pub(crate) source: &'a str,
+    pub(crate) upper: Option<&'a Upper>,
+}
+
+/// Mounts an flist. After a failure nothing is mounted.
+pub(crate) fn mount(wanted: &Wanted<'_>, system: &dyn System) -> Result<(), Failure> {
+    // Before anything is written: most kernels that cannot do it say so here.
+    let names = Context::open(system, Part::Erofs)?;
+    let overlay = Context::open(system, Part::Overlay)?;
+    let image = keep(wanted.flist, wanted.cache).map_err(Failure::Ours)?;
+    let names = erofs(names, &image, system)?;
     // Overlayfs took lower layers without a place only from Linux 6.15 on, so they get one that nobody sees for long.
-    let corner = Corner::make(cache).map_err(MountError::io("make a directory in", cache))?;
-    corner.take(&names).map_err(failed)?;
+    let corner = Corner::make(wanted.cache);
+    let corner = corner.map_err(|error| Failure::Ours(MountError::io("make a directory in", wanted.cache)(error)))?;
+    attach(&names, &corner.path)?;
     let layers = Layers {
         lower: &corner.path,
-        data: Some(objects.root()),
-        protected,
-        upper,
+        data: Some(wanted.objects.root()),
+        protected: wanted.protected,
+        upper: wanted.upper,
     };
-    let mount = layers.mount(source).map_err(failed)?;
+    let mount = layers.mount(&overlay, wanted.source)?;
     drop(corner);
-    attach(&mount, place).map_err(failed)
+    Ok(attach(&mount, wanted.place)?)
 }
 
 /// Puts a writable layer over what is mounted at a directory.
-pub(crate) fn make_writable(place: &Path, source: &str, upper: &Upper) -> Result<(), MountError> {
+pub(crate) fn make_writable(place: &Path, source: &str, upper: &Upper, system: &dyn System) -> Result<(), Refusal> {
     let layers = Layers {
         lower: place,
         data: None,
         protected: false,
         upper: Some(upper),
     };
-    let mounted = layers.mount(source).and_then(|mount| attach(&mount, place));
-    mounted.map_err(MountError::io("put a writable layer over", place))
+    let mount = layers.mount(&Context::open(system, Part::Overlay)?, source)?;
+    attach(&mount, place)
 }
 
 /// The objects that mounts by the kernel use: names in the directory of objects.
@@ -175,26 +193,22 @@ fn sweep(directory: &Path) {
 
 /// The names of an flist, mounted without a place: from the file itself, or through a loop device on kernels before
 /// Linux 6.12 and for files on a file system that is stacked itself.
-fn erofs(file: &Path) -> io::Result<OwnedFd> {
-    match erofs_from(file) {
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTBLK) => {
-            let device = mos_sys::loop_device::attach(&File::open(file)?)?;
-            erofs_from(device.path())
+fn erofs(context: Context<'_>, file: &Path, system: &dyn System) -> Result<OwnedFd, Failure> {
+    match erofs_from(&context, file) {
+        Err(refusal) if refusal.errno == Errno::NOTBLK => {
+            let file = File::open(file).map_err(|error| Failure::Ours(MountError::io("open", file)(error)))?;
+            let device = system.loop_device(&file);
+            let device = device.map_err(|error| Refusal::of(Part::Loop, &error))?;
+            Ok(erofs_from(&Context::open(system, Part::Erofs)?, device.path())?)
         }
-        other => other,
+        other => Ok(other?),
     }
 }
 
-fn erofs_from(file: &Path) -> io::Result<OwnedFd> {
-    let context = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    explained(&context, fsconfig_set_string(&context, "source", file))?;
-    fsconfig_set_flag(&context, "ro")?;
-    explained(&context, fsconfig_create(&context))?;
-    Ok(fsmount(
-        &context,
-        FsMountFlags::FSMOUNT_CLOEXEC,
-        MountAttrFlags::MOUNT_ATTR_RDONLY,
-    )?)
+fn erofs_from(context: &Context<'_>, file: &Path) -> Result<OwnedFd, Refusal> {
+    context.set("source", file)?;
+    context.set_flag("ro")?;
+    context.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)
 }
 
 /// The layers of an overlay.
@@ -209,44 +223,31 @@ struct Layers<'a> {
 
 impl Layers<'_> {
     /// Mounts them without a place.
-    fn mount(&self, source: &str) -> io::Result<OwnedFd> {
-        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_set_string(&context, "source", source)?;
-        let set = |key: &str, path: &Path| explained(&context, fsconfig_set_string(&context, key, path));
-        set("lowerdir+", self.lower)?;
+    fn mount(&self, context: &Context<'_>, source: &str) -> Result<OwnedFd, Refusal> {
+        context.set("source", source)?;
+        context.set("lowerdir+", self.lower)?;
         if let Some(data) = self.data {
-            set("datadir+", data)?;
-            fsconfig_set_string(&context, "metacopy", "on")?;
-            fsconfig_set_string(&context, "redirect_dir", "on")?;
+            context.set("datadir+", data)?;
+            context.set("metacopy", "on")?;
+            context.set("redirect_dir", "on")?;
         }
         if self.protected {
             // Each object must have the digest that the flist names. Linux has it since 6.6; content was checked anyway.
-            let _ = fsconfig_set_string(&context, "verity", "on");
+            let _ = context.set("verity", "on");
         }
-        let mut flags = MountAttrFlags::empty();
-        match self.upper {
-            Some(layer) => {
-                set("upperdir", &layer.upper)?;
-                set("workdir", &layer.work)?;
-            }
-            None => {
-                fsconfig_set_flag(&context, "ro")?;
-                flags = MountAttrFlags::MOUNT_ATTR_RDONLY;
-            }
-        }
-        explained(&context, fsconfig_create(&context))?;
-        Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)?)
+        let Some(layer) = self.upper else {
+            context.set_flag("ro")?;
+            return context.mount(MountAttrFlags::MOUNT_ATTR_RDONLY);
+        };
+        context.set("upperdir", &layer.upper)?;
+        context.set("workdir", &layer.work)?;
+        context.mount(MountAttrFlags::empty())
     }
 }
 
-fn attach(mount: &OwnedFd, place: &Path) -> io::Result<()> {
-    Ok(move_mount(
-        mount,
-        "",
-        CWD,
-        place,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )?)
+fn attach(mount: &OwnedFd, place: &Path) -> Result<(), Refusal> {
+    let done = move_mount(mount, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH);
+    done.map_err(|errno| Refusal::new(Part::Place, errno))
 }
 
 /// A directory to put a mount for a moment; taken away when dropped.
@@ -260,10 +261,6 @@ impl Corner {
         fs::create_dir(&path)?;
         Ok(Self { path })
     }
-
-    fn take(&self, mount: &OwnedFd) -> io::Result<()> {
-        attach(mount, &self.path)
-    }
 }
 
 impl Drop for Corner {
@@ -272,23 +269,4 @@ impl Drop for Corner {
         let _ = rustix::mount::unmount(&self.path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
         let _ = fs::remove_dir(&self.path);
     }
-}
-
-/// Adds what the kernel has to say about a failure (the messages of a file system context) to its error.
-fn explained<T>(context: impl AsFd, result: rustix::io::Result<T>) -> io::Result<T> {
-    result.map_err(|errno| {
-        let error = io::Error::from(errno);
-        let Ok(fd) = context.as_fd().try_clone_to_owned() else {
-            return error;
-        };
-        // One message for each read; each begins with its level.
-        let mut message = [0; 512];
-        match File::from(fd).read(&mut message) {
-            Ok(length) if length > 2 && errno != Errno::NOTBLK => {
-                let said = String::from_utf8_lossy(&message[2..length]);
-                io::Error::new(error.kind(), format!("{error}: {}", said.trim()))
-            }
-            _ => error,
-        }
-    })
 }

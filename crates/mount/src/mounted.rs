@@ -14,14 +14,16 @@ use crate::content::{Content, CopyError, Shared};
 use crate::error::MountError;
 use crate::fuse::ImageFs;
 use crate::index::{Index, NodeId};
-use crate::kernel::{self, Upper};
+use crate::kernel::{self, Failure, Upper, Wanted};
 use crate::objects::{Here, Objects};
 use crate::opened::Opened;
 use crate::options::{MountOptions, Prefetch, Source};
 use crate::prefetch::{self, Coming, Shelf};
+use crate::refusal::explain;
+use crate::system::{Linux, System};
 use crate::trace::Trace;
 use crate::unmount::{Unmounted, clear, unmount};
-use crate::way::{Facts, Way, choose};
+use crate::way::{Facts, Way, choose, instead};
 use crate::workers::Workers;
 use crate::{session, table};
 
@@ -54,6 +56,16 @@ struct Daemon {
 /// # Errors
 /// [`MountError`]; nothing is mounted then.
 pub fn mount(source: Source, directory: &Path, options: &MountOptions) -> Result<Mounted, MountError> {
+    mount_on(&Linux, source, directory, options)
+}
+
+/// The same, on a system that may lack something.
+pub(crate) fn mount_on(
+    system: &dyn System,
+    source: Source,
+    directory: &Path,
+    options: &MountOptions,
+) -> Result<Mounted, MountError> {
     let place = clear(directory)?;
     let name = source.name.clone();
     let index = Index::build(&*source.image).map_err(|why| MountError::Image { name, why })?;
@@ -75,6 +87,7 @@ pub fn mount(source: Source, directory: &Path, options: &MountOptions) -> Result
     }
     let upper = options.writable.as_deref().map(Upper::prepare).transpose()?;
     let job = Job {
+        system,
         place,
         content,
         shelf,
@@ -96,6 +109,7 @@ struct Fetching {
 }
 
 struct Job<'a> {
+    system: &'a dyn System,
     place: PathBuf,
     content: Shared,
     shelf: Option<Shelf>,
@@ -125,33 +139,45 @@ impl Job<'_> {
         };
         let (kernel, why) = choose(self.options.how, facts)?;
         let protected = local.iter().all(|here| here.protected);
-        match kernel {
-            true => self.by_kernel(why, protected),
-            false => self.by_fuse(why, fetching),
+        if !kernel {
+            return self.by_fuse(why, fetching);
         }
+        let why = match self.by_kernel(protected) {
+            Ok(()) => return Ok(self.without_daemon(why)),
+            Err(Failure::Ours(error)) => return Err(error),
+            Err(Failure::Refused(refusal)) => instead(self.options.how, &refusal, &release())?,
+        };
+        let neither = |fuse| MountError::Neither {
+            fuse: Box::new(fuse),
+            kernel: why.clone(),
+        };
+        self.by_fuse(why.clone(), fetching).map_err(neither)
     }
 
     /// `protected`: fs-verity is on for all content.
-    fn by_kernel(self, why: String, protected: bool) -> Result<Mounted, MountError> {
+    fn by_kernel(&self, protected: bool) -> Result<(), Failure> {
         let (Some(flist), Some(shelf)) = (&self.content.source.flist, &self.shelf) else {
-            return Err(MountError::place(&self.place, "no flist or no cache"));
+            return Err(Failure::Ours(MountError::place(&self.place, "no flist or no cache")));
         };
-        let source = table::source(&self.content.source.name, Some(&flist.digest()));
-        kernel::mount(
+        let wanted = Wanted {
             flist,
-            &shelf.objects,
+            objects: &shelf.objects,
             protected,
-            &shelf.cache,
-            &self.place,
-            &source,
-            self.upper.as_ref(),
-        )?;
-        Ok(Mounted {
+            cache: &shelf.cache,
+            place: &self.place,
+            source: &table::source(&self.content.source.name, Some(&flist.digest())),
+            upper: self.upper.as_ref(),
+        };
+        kernel::mount(&wanted, self.system)
+    }
+
+    fn without_daemon(self, why: String) -> Mounted {
+        Mounted {
             place: self.place,
             way: Way::Kernel,
             why,
             daemon: None,
-        })
+        }
     }
 
     fn by_fuse(self, why: String, fetching: Fetching) -> Result<Mounted, MountError> {
@@ -181,7 +207,11 @@ impl Job<'_> {
             stop: fetching.stop,
         };
         if let Some(upper) = &self.upper {
-            kernel::make_writable(&self.place, &source, upper)?;
+            let done = kernel::make_writable(&self.place, &source, upper, self.system);
+            done.map_err(|refusal| MountError::Impossible {
+                way: "writable",
+                why: explain(&refusal, &release()),
+            })?;
         }
         let way = match abilities.get() {
             Some(abilities) if abilities.passthrough => Way::Passthrough,
@@ -198,7 +228,7 @@ impl Job<'_> {
     /// How deep file systems are stacked with passthrough: one on top of where the objects are, or 0 for none.
     fn stack(&self) -> u32 {
         match &self.shelf {
-            Some(shelf) if self.root => 1 + depth(shelf.objects.root()),
+            Some(shelf) if self.root && first_namespace() => 1 + depth(shelf.objects.root()),
             _ => 0,
         }
     }
@@ -370,6 +400,18 @@ fn copy_error(error: CopyError, shelf: &Shelf) -> MountError {
             source,
         },
     }
+}
+
+/// Only there does root have what passthrough needs (`CAP_SYS_ADMIN` of the first user namespace, `fuse_backing_open` in the
+/// kernel's `fs/fuse/backing.c`). Its map is the one that maps every user to himself, see user_namespaces(7).
+fn first_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// The kernel's, as `uname -r` prints it.
+fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
 /// How many file systems are stacked below a directory: overlay is one, everything else that objects lie on is none.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use crate::error::MountError;
 use crate::options::How;
+use crate::refusal::explain;
+use crate::system::Refusal;
 
 /// How a mount is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +81,15 @@ pub(crate) fn choose(how: How, facts: Facts) -> Result<(bool, String), MountErro
         (How::Kernel, None) => Ok((true, "it was asked for".to_owned())),
         (How::Auto, None) => Ok((true, "all content is local".to_owned())),
         (How::Auto, Some(why)) => Ok((false, why)),
+    }
+}
+
+/// Why a daemon serves what the kernel refused to; an error when nothing else than the kernel was asked for.
+pub(crate) fn instead(how: How, refusal: &Refusal, release: &str) -> Result<String, MountError> {
+    let why = explain(refusal, release);
+    match how {
+        How::Kernel => Err(MountError::Impossible { way: "kernel", why }),
+        How::Auto | How::Fuse => Ok(why),
     }
 }
 

@@ -286,6 +286,58 @@ fn what_cannot_be_mounted_is_said_before_the_program_goes_into_the_background() 
     assert!(!setting.is_mounted());
 }
 
+/// Who is root only in a user namespace, as in many a container, may use FUSE, and the kernel's way not.
+#[test]
+fn in_a_user_namespace_fuse_is_taken_and_the_reason_is_told() {
+    if !alone() {
+        return;
+    }
+    let setting = Setting::new();
+    let script = r#"
+        "$1" mount "$2/x.fl" "$2/place" --store "$3" --cache "$2/cache" --prefetch-all --daemon --how "$4" || exit
+        cat "$2/place/d0/f0" "$2/place/small" | sha256sum
+        "$1" unmount "$2/place"
+    "#;
+    let inside = |how: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+        command.arg(env!("CARGO_BIN_EXE_myfs")).arg(setting.root.path());
+        command.args([&setting.url(), how]).output().unwrap()
+    };
+    if !Command::new("unshare")
+        .args(["--user", "--map-root-user", "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        return eprintln!("SKIPPED: no user namespaces here");
+    }
+    let output = inside("auto");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("place: FUSE (this process may not use EROFS (Operation not permitted"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let expected = [bytes(0), b"inline".to_vec()].concat();
+    fs::write(setting.path("expected"), expected).unwrap();
+    let sum = Command::new("sha256sum")
+        .stdin(fs::File::open(setting.path("expected")).unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&sum.stdout)
+    );
+    let output = inside("kernel");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("kernel: not possible: this process may not use EROFS"),
+        "{said}"
+    );
+}
+
 #[test]
 fn an_ordinary_user_mounts_with_the_help_of_fusermount3() {
     if !alone() {

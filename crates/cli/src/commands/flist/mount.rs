@@ -21,7 +21,8 @@ use crate::stores::StoreArgs;
 ///
 /// `kernel`: root, all content local; the kernel serves it and no process stays. `fuse`: a daemon serves it, content arrives
 /// as it is read, and files that are complete are read by the kernel itself where it can. `auto` takes the first that is
-/// possible, and says which. Nothing unverified is ever read; a store that is away is an I/O error after --wait, never a hang.
+/// possible, and says which and why, for instance what the kernel lacks. Nothing unverified is ever read; a store that is
+/// away is an I/O error after --wait, never a hang.
 ///
 /// Content is kept in the folder `flist` of the cache (--cache DIR), and is checked again when it is doubtful.
 ///
@@ -215,7 +216,7 @@ pub(crate) fn mount_error(error: MountError) -> CliError {
         MountError::Read(error) => read_error(error),
         MountError::Io { source, .. } => system(source.kind(), message),
         MountError::Place { .. } => CliError::new(Kind::Conflict, message),
-        MountError::Impossible { .. } => {
+        MountError::Impossible { way: "kernel", .. } => {
             CliError::problem(message).with_hint("--how auto takes the way that is possible")
         }
         _ => CliError::problem(message),
