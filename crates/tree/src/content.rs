@@ -15,7 +15,7 @@ use crate::Timestamp;
 /// Bytes of the units in which Linux counts a file's room on the disk (`st_blocks`).
 const STAT_BLOCK: u64 = 512;
 
-/// The bytes of a regular file: in memory, or a range of a file on disk that must not change while the tree lives.
+/// The bytes of a regular file: in memory, or in a file on disk that must not change while the tree lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// In memory.
@@ -31,6 +31,28 @@ pub enum Content {
         /// What the file was when the tree was read; a reader that finds another can tell that it changed.
         stamp: Option<Stamp>,
     },
+    /// Pieces of a file on the build host with holes between them, such as a sparse file within an archive.
+    Sparse {
+        /// The file.
+        path: Arc<PathBuf>,
+        /// Where the data is, in the order of their positions; they do not overlap, and none is empty.
+        extents: Arc<[Extent]>,
+        /// Bytes, holes included; no extent goes beyond.
+        length: u64,
+        /// As for [`Content::Range`].
+        stamp: Option<Stamp>,
+    },
+}
+
+/// A piece of a sparse file that is no hole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// First byte in the content.
+    pub position: u64,
+    /// First byte in the file on disk.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
 }
 
 /// What tells one state of a file on disk from another without reading it. Every write changes the time of change, which
@@ -89,7 +111,7 @@ impl Content {
     pub fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Range { length, .. } => *length,
+            Self::Range { length, .. } | Self::Sparse { length, .. } => *length,
         }
     }
 
@@ -98,10 +120,11 @@ impl Content {
         self.len() == 0
     }
 
-    /// What the file on disk was when the tree was read, where that is known.
+    /// What the file on disk was when the tree was read, where that is known and says something about this content:
+    /// nothing does about pieces.
     pub fn stamp(&self) -> Option<Stamp> {
         match self {
-            Self::Bytes(_) => None,
+            Self::Bytes(_) | Self::Sparse { .. } => None,
             Self::Range { stamp, .. } => *stamp,
         }
     }
@@ -140,6 +163,19 @@ impl Content {
                     sparse: *length >= SPARSE_MIN && is_sparse(&file.metadata()?),
                     file,
                     start: *offset,
+                    stamp: *stamp,
+                };
+                (source, *length)
+            }
+            Self::Sparse {
+                path,
+                extents,
+                length,
+                stamp,
+            } => {
+                let source = Source::Pieces {
+                    file: File::open(path.as_ref())?,
+                    extents: extents.clone(),
                     stamp: *stamp,
                 };
                 (source, *length)
@@ -201,6 +237,11 @@ enum Source {
         sparse: bool,
         stamp: Option<Stamp>,
     },
+    Pieces {
+        file: File,
+        extents: Arc<[Extent]>,
+        stamp: Option<Stamp>,
+    },
 }
 
 impl ContentReader {
@@ -220,14 +261,18 @@ impl ContentReader {
     /// # Errors
     /// When the system cannot say.
     pub fn hole(&self) -> io::Result<u64> {
-        let Source::File {
-            file,
-            start,
-            sparse: true,
-            ..
-        } = &self.source
-        else {
-            return Ok(0);
+        let (file, start) = match &self.source {
+            Source::File {
+                file,
+                start,
+                sparse: true,
+                ..
+            } => (file, start),
+            Source::Pieces { extents, .. } => {
+                let next = extent_at(extents, self.position).map_or(self.end, |extent| extent.position);
+                return Ok(next.saturating_sub(self.position));
+            }
+            _ => return Ok(0),
         };
         let here = start + self.position;
         let limit = start + self.end;
@@ -250,6 +295,11 @@ impl ContentReader {
                 file,
                 stamp: Some(stamp),
                 ..
+            }
+            | Source::Pieces {
+                file,
+                stamp: Some(stamp),
+                ..
             } => Ok(Stamp::of(&file.metadata()?) != *stamp),
             _ => Ok(false),
         }
@@ -264,6 +314,7 @@ impl Read for ContentReader {
         let count = match &self.source {
             Source::Memory(bytes) => (&bytes[self.position as usize..]).read(buffer)?,
             Source::File { file, start, .. } => file.read_at(buffer, start + self.position)?,
+            Source::Pieces { file, extents, .. } => read_pieces(file, extents, self.position, buffer)?,
         };
         if count == 0 && wanted > 0 {
             return Err(io::Error::new(
@@ -276,9 +327,59 @@ impl Read for ContentReader {
     }
 }
 
+/// The extent that a position is in, or else the next one.
+fn extent_at(extents: &[Extent], position: u64) -> Option<&Extent> {
+    let before = extents.partition_point(|extent| extent.position + extent.length <= position);
+    extents.get(before)
+}
+
+/// Reads up to the next end of an extent or a hole.
+fn read_pieces(file: &File, extents: &[Extent], position: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let limit = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX).min(buffer.len());
+    match extent_at(extents, position) {
+        Some(extent) if extent.position <= position => {
+            let within = position - extent.position;
+            let count = limit(extent.length - within);
+            file.read_at(&mut buffer[..count], extent.offset + within)
+        }
+        next => {
+            let count = next.map_or(buffer.len(), |extent| limit(extent.position - position));
+            buffer[..count].fill(0);
+            Ok(count)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_have_holes_between_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pieces");
+        std::fs::write(&path, "..abcde").unwrap();
+        let extent = |position, offset, length| Extent {
+            position,
+            offset,
+            length,
+        };
+        let content = Content::Sparse {
+            path: Arc::new(path.clone()),
+            extents: [extent(2, 2, 3), extent(5, 5, 1), extent(8, 6, 1)].into(),
+            length: 12,
+            stamp: None,
+        };
+        assert_eq!(content.read().unwrap(), b"\0\0abcd\0\0e\0\0\0");
+        let mut reader = content.open().unwrap();
+        let holes = (0..=12).map(|position| {
+            reader.seek(position);
+            reader.hole().unwrap()
+        });
+        assert_eq!(holes.collect::<Vec<_>>(), [2, 1, 0, 0, 0, 0, 2, 1, 0, 3, 2, 1, 0]);
+        std::fs::write(&path, "..abcd").unwrap();
+        assert_eq!(content.read().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
 
     #[test]
     fn holes_are_found_and_read_as_zeros() {

@@ -17,5 +17,5 @@ mod resolve;
 pub mod tarball;
 mod tree;
 
-pub use content::{Content, ContentReader, Stamp};
+pub use content::{Content, ContentReader, Extent, Stamp};
 pub use tree::{Entry, Inode, InodeId, Kind, Metadata, Name, Timestamp, Tree, TreeError};

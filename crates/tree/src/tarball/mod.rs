@@ -2,8 +2,9 @@
 //!
 //! Ustar, GNU and pax archives, as the `tar` crate reads them: long names, hard links, devices, extended attributes
 //! (`SCHILY.xattr.` records). A leading `/` or `./` does not count; a name with `..`, or one below a symbolic link, is
-//! refused: a package that needs either is broken or hostile. Sparse files are refused too.
+//! refused: a package that needs either is broken or hostile. Sparse files keep their holes ([`sparse`]).
 
+mod sparse;
 mod window;
 
 use std::collections::BTreeMap;
@@ -12,15 +13,14 @@ use std::path::Path;
 
 use tar::{Archive, EntryType};
 
-use self::window::{Headers, Window};
+use self::sparse::{Allowance, Map, Records};
+use self::window::{Headers, MAX_HEADERS, Window};
 use crate::{Content, Inode, Kind, Metadata, Timestamp, Tree, TreeError};
 
 /// How a pax record names an extended attribute.
 const PAX_XATTR: &str = "SCHILY.xattr.";
 /// How it names a time with a fraction of a second.
 const PAX_MTIME: &[u8] = b"mtime";
-/// How GNU tar's records of sparse files begin: content and even the name are not what the entry says.
-const PAX_SPARSE: &[u8] = b"GNU.sparse.";
 /// Longest path of an entry in bytes: what Linux lets a program name at once (`PATH_MAX`). Each `/` may make a directory.
 const MAX_PATH: usize = 4096;
 /// How much of such a path is shown, in bytes.
@@ -83,27 +83,51 @@ pub enum TarError {
 /// See [`TarError`].
 pub fn read(reader: impl Read, limit: u64) -> Result<Tree, TarError> {
     let mut remaining = limit;
-    build(reader, |entry| {
-        let mut bytes = Vec::new();
-        entry.take(remaining.saturating_add(1)).read_to_end(&mut bytes)?;
-        match remaining.checked_sub(bytes.len() as u64) {
-            None => Err(TarError::TooLarge {
-                path: shown(&entry.path_bytes()),
-                limit,
-            }),
-            Some(rest) => {
-                remaining = rest;
-                Ok(bytes.into())
-            }
-        }
-    })
+    let mut tree = Tree::default();
+    let mut archive = Archive::new(reader);
+    add(&mut tree, archive.entries()?, as_named, |entry, records| {
+        let bytes = in_memory(entry, records, remaining)?;
+        let left = bytes
+            .as_ref()
+            .and_then(|bytes| remaining.checked_sub(bytes.len() as u64));
+        remaining = left.ok_or_else(|| TarError::TooLarge {
+            path: shown(&entry.path_bytes()),
+            limit,
+        })?;
+        Ok(bytes.unwrap_or_default().into())
+    })?;
+    Ok(tree)
+}
+
+/// The content of an entry; `None` when it is clear already that there is more than `limit`.
+fn in_memory(
+    entry: &mut tar::Entry<'_, impl Read>,
+    records: Option<Records>,
+    limit: u64,
+) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let Some(records) = records else {
+        // What the `tar` crate reads of a sparse file of the old kind has its holes already.
+        entry.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        return Ok(Some(bytes));
+    };
+    let stored = entry.size();
+    if stored > limit.saturating_add(MAX_HEADERS) {
+        return Ok(None);
+    }
+    entry.read_to_end(&mut bytes)?;
+    let map = records.map(&bytes[..], stored)?;
+    match map.size <= limit {
+        true => map.expand(&bytes).map(Some),
+        false => Ok(None),
+    }
 }
 
 /// Reads an uncompressed archive on disk; the content of the tree refers to the file, which must not change while
 /// the tree lives.
 ///
 /// # Errors
-/// See [`TarError`]; sparse files cannot be referred to and are refused.
+/// See [`TarError`].
 pub fn read_file(path: &Path) -> Result<Tree, TarError> {
     let mut tree = Tree::default();
     add_file(&mut tree, &Content::file(path)?, as_named)?;
@@ -122,17 +146,37 @@ pub(crate) fn add_file(
     place: impl Fn(&Tree, &[u8]) -> Result<Option<Vec<u8>>, TreeError>,
 ) -> Result<(), TarError> {
     let window = Window::of(archive)?;
-    let content = |entry: &mut tar::Entry<'_, Headers<'_>>| {
-        let (offset, length) = (entry.raw_file_position(), entry.size());
-        if entry.header().entry_type() == EntryType::GNUSparse {
-            return Err(sparse(&shown(&entry.path_bytes())).into());
-        }
-        window.part(offset, length).ok_or_else(|| {
-            let text = format!("{}: the file is cut off", shown(&entry.path_bytes()));
-            TarError::Read(invalid(text))
-        })
+    let mut allowance = Allowance::default();
+    let content = |entry: &mut tar::Entry<'_, Headers<'_>>, records: Option<Records>| {
+        let (offset, path) = (entry.raw_file_position(), shown(&entry.path_bytes()));
+        let of_file = |error: io::Error| invalid(format!("{path}: {error}"));
+        let map = map(&window, entry, records).map_err(of_file)?;
+        let content = match map {
+            None => window.part(offset, entry.size()),
+            Some(map) => {
+                allowance.take(&map).map_err(of_file)?;
+                offset
+                    .checked_add(map.before)
+                    .and_then(|start| window.pieces(start, &map))
+            }
+        };
+        content.ok_or_else(|| TarError::Read(invalid(format!("{path}: the file is cut off"))))
     };
     window.entries(|entries| add(tree, entries, place, content))
+}
+
+/// Where the data of an entry belongs when it is sparse.
+fn map(window: &Window, entry: &tar::Entry<'_, Headers<'_>>, records: Option<Records>) -> io::Result<Option<Map>> {
+    let behind = window.reader(entry.raw_file_position());
+    if let Some(records) = records {
+        return records.map(behind, entry.size()).map(Some);
+    }
+    let header = entry.header();
+    match header.as_gnu().filter(|_| header.entry_type() == EntryType::GNUSparse) {
+        // The size that the `tar` crate gives has the holes in it.
+        Some(old) => Map::old(old, behind, header.entry_size()?).map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Hands the path of each entry of an archive on disk on, and whether it is a directory.
@@ -149,24 +193,19 @@ pub(crate) fn each_path(
     })
 }
 
-fn build<R: Read>(
-    reader: R,
-    content: impl FnMut(&mut tar::Entry<'_, R>) -> Result<Content, TarError>,
-) -> Result<Tree, TarError> {
-    let mut tree = Tree::default();
-    add(&mut tree, Archive::new(reader).entries()?, as_named, content)?;
-    Ok(tree)
-}
-
 fn add<'a, R: Read + 'a>(
     tree: &mut Tree,
     entries: impl Iterator<Item = io::Result<tar::Entry<'a, R>>>,
     place: impl Fn(&Tree, &[u8]) -> Result<Option<Vec<u8>>, TreeError>,
-    mut content: impl FnMut(&mut tar::Entry<'_, R>) -> Result<Content, TarError>,
+    mut content: impl FnMut(&mut tar::Entry<'_, R>, Option<Records>) -> Result<Content, TarError>,
 ) -> Result<(), TarError> {
     for (count, entry) in entries.enumerate() {
         let mut entry = entry?;
-        let path = entry.path_bytes().into_owned();
+        let mut pax = Pax::of(&mut entry)?;
+        let path = match pax.sparse.as_mut().and_then(|sparse| sparse.name.take()) {
+            Some(name) => name,
+            None => entry.path_bytes().into_owned(),
+        };
         check(&path, count.max(tree.inode_count()))?;
         let Some(path) = place(tree, &path)? else {
             continue;
@@ -175,9 +214,9 @@ fn add<'a, R: Read + 'a>(
             EntryType::Link => link(tree, &path, &entry, &place)?,
             EntryType::XGlobalHeader => {}
             _ => {
-                // Before the content: what is sparse in the way of pax would be taken for something else.
-                let metadata = metadata(&mut entry)?;
-                let kind = kind(&path, &mut entry, &mut content)?;
+                let sparse = pax.sparse.take();
+                let metadata = metadata(&entry, pax)?;
+                let kind = kind(&path, &mut entry, |entry| content(entry, sparse))?;
                 tree.insert(&path, Inode { metadata, kind })?;
             }
         }
@@ -216,7 +255,7 @@ fn link<R: Read>(
 fn kind<R: Read>(
     path: &[u8],
     entry: &mut tar::Entry<'_, R>,
-    content: &mut impl FnMut(&mut tar::Entry<'_, R>) -> Result<Content, TarError>,
+    content: impl FnOnce(&mut tar::Entry<'_, R>) -> Result<Content, TarError>,
 ) -> Result<Kind, TarError> {
     let header = entry.header();
     let major = header.device_major().ok().flatten().unwrap_or(0);
@@ -237,24 +276,38 @@ fn kind<R: Read>(
     })
 }
 
-fn metadata<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Metadata, TarError> {
-    let mut xattrs = BTreeMap::new();
-    let mut mtime = None;
-    let path = shown(&entry.path_bytes());
-    if let Some(records) = entry.pax_extensions()? {
+/// What the pax records of an entry say, as far as it matters.
+#[derive(Default)]
+struct Pax {
+    mtime: Option<Timestamp>,
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    sparse: Option<Records>,
+}
+
+impl Pax {
+    fn of<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Self> {
+        let mut pax = Self::default();
+        let path = shown(&entry.path_bytes());
+        let Some(records) = entry.pax_extensions()? else {
+            return Ok(pax);
+        };
         for record in records {
             let record = record?;
             let (key, value) = (record.key_bytes(), record.value_bytes());
             if key == PAX_MTIME {
                 let wrong = || invalid(format!("{path}: the time `{}` is none", shown(value).escape_debug()));
-                mtime = Some(pax_time(value).ok_or_else(wrong)?);
-            } else if key.starts_with(PAX_SPARSE) {
-                return Err(sparse(&path).into());
+                pax.mtime = Some(pax_time(value).ok_or_else(wrong)?);
             } else if let Some(name) = key.strip_prefix(PAX_XATTR.as_bytes()) {
-                xattrs.insert(name.to_vec(), value.to_vec());
+                pax.xattrs.insert(name.to_vec(), value.to_vec());
+            } else {
+                Records::take(&mut pax.sparse, key, value).map_err(|error| invalid(format!("{path}: {error}")))?;
             }
         }
+        Ok(pax)
     }
+}
+
+fn metadata<R: Read>(entry: &tar::Entry<'_, R>, pax: Pax) -> Result<Metadata, TarError> {
     let header = entry.header();
     let whole_seconds = || -> io::Result<Timestamp> {
         Ok(Timestamp {
@@ -267,8 +320,8 @@ fn metadata<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Metadata, TarError
         mode: header.mode()? & 0o7777,
         uid: owner(&header.as_old().uid, header.uid(), "owner")?,
         gid: owner(&header.as_old().gid, header.gid(), "group")?,
-        mtime: mtime.map_or_else(whole_seconds, Ok)?,
-        xattrs,
+        mtime: pax.mtime.map_or_else(whole_seconds, Ok)?,
+        xattrs: pax.xattrs,
     })
 }
 
@@ -317,10 +370,6 @@ fn number(value: u64, what: &str) -> io::Result<u32> {
     u32::try_from(value).map_err(|_| invalid(text))
 }
 
-fn sparse(path: &str) -> io::Error {
-    invalid(format!("{path}: the file is sparse; make the archive without --sparse"))
-}
-
 fn invalid(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
@@ -331,7 +380,6 @@ fn shown(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::window::MAX_HEADERS;
     use super::*;
     use std::fs::File;
     use std::process::Command;
@@ -497,29 +545,6 @@ mod tests {
         assert_eq!(time("1.0000000019"), Some((1, 1)));
         for bad in ["", "-", ".5", "+1", "1.x", "1e5", "99999999999999999999"] {
             assert_eq!(time(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn sparse_files_are_refused_in_every_format() {
-        let host = tempfile::tempdir().unwrap();
-        let sparse = File::create(host.path().join("sparse")).unwrap();
-        sparse.set_len(1 << 20).unwrap();
-        for format in ["--format=gnu", "--format=pax"] {
-            let path = host.path().join("archive.tar");
-            let made = Command::new("tar")
-                .args(["-S", format, "-C"])
-                .arg(host.path())
-                .arg("-cf")
-                .arg(&path)
-                .arg("sparse")
-                .status();
-            if !made.is_ok_and(|status| status.success()) {
-                eprintln!("SKIPPED: tar is not installed");
-                return;
-            }
-            let error = read_file(&path).unwrap_err().to_string();
-            assert!(error.contains("the file is sparse"), "{error}");
         }
     }
 

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use tar::Archive;
 
+use super::sparse::Map;
 use super::{TarError, invalid};
-use crate::{Content, Stamp};
+use crate::{Content, Extent, Stamp};
 
 /// Most bytes of an archive on disk that are read before an entry's content: its header, long names and pax records.
 /// The archive/tar package of Go takes 1 MiB for each of these.
@@ -61,6 +62,35 @@ impl Window {
             length,
             stamp: self.stamp,
         })
+    }
+
+    /// Pieces of it that follow each other from `start` on; `None` when it has not that much.
+    pub(super) fn pieces(&self, start: u64, map: &Map) -> Option<Content> {
+        let mut at = start;
+        let mut extents = Vec::with_capacity(map.pieces.len());
+        for (position, length) in &map.pieces {
+            extents.push(Extent {
+                position: *position,
+                offset: self.start + at,
+                length: *length,
+            });
+            at = at.checked_add(*length).filter(|end| *end <= self.length)?;
+        }
+        Some(Content::Sparse {
+            path: self.path.clone(),
+            extents: extents.into(),
+            length: map.size,
+            stamp: self.stamp,
+        })
+    }
+
+    /// Reads from here on.
+    pub(super) fn reader(&self, position: u64) -> impl Read {
+        Headers {
+            window: self,
+            position,
+            left: Rc::new(Cell::new(u64::MAX)),
+        }
     }
 
     /// Goes through the entries, whose headers may not take more than [`MAX_HEADERS`].

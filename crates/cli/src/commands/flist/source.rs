@@ -327,5 +327,15 @@ mod tests {
             std::fs::write(at("cut"), &bytes[..bytes.len() / 2]).unwrap();
             assert!(reader.read(&at("cut")).is_err(), "{option}");
         }
+        std::fs::File::create(at("tree/etc/hole"))
+            .unwrap()
+            .set_len(1 << 20)
+            .unwrap();
+        assert!(tar("--sparse", "sparse"));
+        assert!(at("sparse").metadata().unwrap().len() < 1 << 20);
+        assert_eq!(
+            reader.read(&at("sparse")).unwrap().tree,
+            reader.read(&at("tree")).unwrap().tree
+        );
     }
 }
