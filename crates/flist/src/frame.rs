@@ -85,6 +85,12 @@ fn start(decoder: &mut Option<Decoder<'static>>, stored: &[u8], length: usize) -
     Ok(bytes)
 }
 
+/// Levels, 3 being ours unless told otherwise, at which matches of four bytes are worth taking: zstd itself takes five,
+/// right for its window of 2 MiB, not for a frame of half of one. On 1.06 GB of Debian packages level 3 takes 0.7 %
+/// less so, for 9 % more time; level 4 would take 0.3 % less for 14 %.
+#[cfg(feature = "pack")]
+const SHORT_MATCHES: std::ops::RangeInclusive<i32> = 3..=4;
+
 /// Compresses frames one after the other, with tables that are made once.
 #[cfg(feature = "pack")]
 pub(crate) struct Compressor(std::io::Result<zstd::bulk::Compressor<'static>>);
@@ -93,7 +99,13 @@ pub(crate) struct Compressor(std::io::Result<zstd::bulk::Compressor<'static>>);
 impl Compressor {
     /// A compressor of this zstd level. A level that zstd does not take is an error of the first frame.
     pub(crate) fn new(level: i32) -> Self {
-        Self(zstd::bulk::Compressor::new(level))
+        let made = zstd::bulk::Compressor::new(level).and_then(|mut zstd| {
+            if SHORT_MATCHES.contains(&level) {
+                zstd.set_parameter(zstd::zstd_safe::CParameter::MinMatch(4))?;
+            }
+            Ok(zstd)
+        });
+        Self(made)
     }
 
     /// Compresses a frame into `stored`, or copies it when that does not save at least one byte in 32.

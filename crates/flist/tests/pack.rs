@@ -45,7 +45,7 @@ fn golden_digest_of_a_fixed_tree() {
     let packed = round_trip(&small());
     assert_eq!(
         packed.digest.to_string(),
-        "19dd41163318d16c43a6e88e308b52030c1e8b777d664c12ab8e1043870c376c"
+        "3c7694fcb1ee5c6f64249bfed6665051e966e858172f9bca9509cf4d3bdfd254"
     );
 }
 
