@@ -3,10 +3,11 @@
 //! `--store URL`, else `MOS_STORE`, else `stores.default` of the config repository around the current folder. An flist of
 //! version 2 never says it itself: addresses change, and credentials have no place in a file that is handed around.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mos_oci::{Artefact, Credentials, OciError, Options, Reference, Registry};
-use mos_store::{Read, Write};
+use mos_store::{Address, Read, Route, Routes, Write};
 
 use crate::commands::oci_error;
 use crate::context::Context;
@@ -27,7 +28,9 @@ pub(crate) struct StoreArgs {
 impl StoreArgs {
     /// Opens the stores for reading.
     pub(crate) fn read(&self, context: &Context) -> Result<Arc<dyn Read>> {
-        open_read(&self.url(context)?)
+        let url = self.url(context)?;
+        is_there(&url)?;
+        open_read(&url)
     }
 
     /// Opens the stores for writing.
@@ -48,6 +51,11 @@ impl StoreArgs {
     pub(crate) fn is_local(&self, context: &Context) -> bool {
         self.url(context)
             .is_ok_and(|url| url.starts_with("dir://") && !url.contains(' '))
+    }
+
+    /// Those that are folders of this machine.
+    pub(crate) fn folders(&self, context: &Context) -> Vec<PathBuf> {
+        self.url(context).map(|url| folders(&url)).unwrap_or_default()
     }
 
     /// Stores that are named elsewhere on the command line.
@@ -89,6 +97,35 @@ pub(crate) fn open_write(given: &str) -> Result<Box<dyn Write>> {
     Ok(mos_store::open_write(&url)?)
 }
 
+/// Says so when content is looked for in a single folder that does not exist: a slip of the pen, rather than a store that has
+/// lost everything.
+pub(crate) fn is_there(given: &str) -> Result<()> {
+    match &folders(&url(given)?)[..] {
+        [folder] if is_absent(folder) => Err(CliError::not_found(format!(
+            "{}: there is no such store",
+            folder.display()
+        ))
+        .with_hint("packing, cloning and pulling make the folder of a store")),
+        _ => Ok(()),
+    }
+}
+
+/// The stores of these that are folders; none when it is not understood, which whoever opens them says.
+fn folders(urls: &str) -> Vec<PathBuf> {
+    let routes = Routes::parse(urls);
+    let routes = routes.iter().flat_map(Routes::as_slice);
+    let folder = |route: &Route| match &route.address {
+        Address::Dir(path) => Some(path.clone()),
+        _ => None,
+    };
+    routes.filter_map(folder).collect()
+}
+
+fn is_absent(path: &Path) -> bool {
+    path.symlink_metadata()
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
 /// What the addresses of registries begin with.
 const OCI: &str = "oci://";
 
@@ -112,11 +149,44 @@ fn of_repository(context: &Context) -> Result<String> {
     context.default_store()?.ok_or_else(missing)
 }
 
-/// The URL of a store: as given, or that of a folder.
+/// The URL of a store: as given, or that of a folder, behind its range if there is one.
 fn url(given: &str) -> Result<String> {
     if given.contains("://") {
         return Ok(given.to_owned());
     }
-    let path = std::path::absolute(given).map_err(crate::error::io(given.as_ref()))?;
-    Ok(format!("dir://{}", path.display()))
+    let (range, folder) = match given.split_once('=') {
+        Some((range, folder)) if is_range(range) => (format!("{range}="), folder),
+        _ => (String::new(), given),
+    };
+    let path = std::path::absolute(folder).map_err(crate::error::io(given.as_ref()))?;
+    Ok(format!("{range}dir://{}", path.display()))
+}
+
+/// `00-7f`: the first bytes of the names of blobs.
+fn is_range(text: &str) -> bool {
+    let hex = |byte: &u8| byte.is_ascii_hexdigit();
+    matches!(text.as_bytes(), [a, b, b'-', c, d] if [a, b, c, d].into_iter().all(hex))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_may_stand_behind_a_range() {
+        assert_eq!(url("00-7f=/srv/a").unwrap(), "00-7f=dir:///srv/a");
+        assert_eq!(url("00-7g=/srv/a").unwrap().split('/').next_back(), Some("a"));
+        assert!(url("x=y").unwrap().ends_with("/x=y"));
+        assert_eq!(url("80-ff=s3://h/b").unwrap(), "80-ff=s3://h/b");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_told_and_several_stores_are_not_looked_at() {
+        let room = tempfile::tempdir().unwrap();
+        let here = room.path().display();
+        assert!(is_there(&here.to_string()).is_ok());
+        assert!(is_there(&format!("{here}/typo")).is_err());
+        assert!(is_there(&format!("dir://{here}/typo dir://{here}")).is_ok());
+        assert!(is_there("http://127.0.0.1:1/x").is_ok());
+    }
 }

@@ -23,6 +23,8 @@ pub const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 pub const BLOBS: &str = "blobs/";
 /// A kept blob of which less than one part in so many is needed is called mostly dead.
 const MOSTLY: u64 = 4;
+/// And whose other bytes are so many: fewer, an index among them, are not worth packing anew.
+const WORTH: u64 = 64 << 10;
 /// Requests to delete that are under way at a time.
 const AT_ONCE: usize = 8;
 
@@ -175,7 +177,11 @@ impl Collection {
     /// without a base, would free the rest.
     pub fn mostly_dead(&self) -> impl Iterator<Item = (&Listed, u64)> {
         self.objects.iter().filter_map(|judged| match judged.verdict {
-            Verdict::Needed { live, .. } if live < judged.object.length / MOSTLY => Some((&judged.object, live)),
+            Verdict::Needed { live, .. } => {
+                let length = judged.object.length;
+                let mostly = live < length / MOSTLY && length - live >= WORTH;
+                mostly.then_some((&judged.object, live))
+            }
             _ => None,
         })
     }

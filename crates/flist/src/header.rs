@@ -24,7 +24,8 @@ use crate::error::FlistError;
 /// Bytes of the header; EROFS's superblock starts behind it (`EROFS_SUPER_OFFSET`).
 pub(crate) const HEADER_LENGTH: usize = 1024;
 
-const MAGIC: [u8; 8] = *b"MOSFLIST";
+/// What every flist begins with.
+pub const MAGIC: [u8; 8] = *b"MOSFLIST";
 const VERSION: u32 = 2;
 const SECTIONS: usize = 6;
 /// Incompatible features this program knows: none yet.

@@ -65,7 +65,7 @@ pub use clone::{CloneError, Cloned, clone};
 pub use diff::{Aspect, Change, Difference, Transfer, diff, transfer};
 pub use error::{FlistError, Part, ReadError, show};
 pub use flist::{Entry, EntryKind, Flist};
-pub use header::ChunkSizes;
+pub use header::{ChunkSizes, MAGIC};
 pub use image::{Advance, Image, Progress};
 pub use overlay::overlay_image;
 #[cfg(feature = "pack")]

@@ -135,6 +135,7 @@ impl Job<'_> {
             erofs: self.content.source.flist.is_some(),
             cache: self.shelf.is_some(),
             whiteout,
+            traced: self.options.trace_to.is_some(),
             missing: files.len() - local.len(),
         };
         let (kernel, why) = choose(self.options.how, facts)?;

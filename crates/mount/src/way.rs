@@ -36,6 +36,8 @@ pub(crate) struct Facts {
     pub(crate) cache: bool,
     /// The tree has a character device 0:0, which overlayfs takes for a name that was removed.
     pub(crate) whiteout: bool,
+    /// The paths of files that are read are asked for, and the kernel tells nobody.
+    pub(crate) traced: bool,
     /// Files whose content is not local.
     pub(crate) missing: usize,
 }
@@ -54,6 +56,9 @@ impl Facts {
         }
         if self.whiteout {
             return Some("the image has a character device 0:0, which overlayfs hides".to_owned());
+        }
+        if self.traced {
+            return Some("only a daemon sees which files are read, as a trace needs it".to_owned());
         }
         match self.missing {
             0 => None,
@@ -102,6 +107,7 @@ mod tests {
         erofs: true,
         cache: true,
         whiteout: false,
+        traced: false,
         missing: 0,
     };
 
@@ -119,6 +125,7 @@ mod tests {
             (Facts { erofs: false, ..ALL }, "version 2"),
             (Facts { cache: false, ..ALL }, "no cache"),
             (Facts { whiteout: true, ..ALL }, "0:0"),
+            (Facts { traced: true, ..ALL }, "a trace"),
             (Facts { missing: 1, ..ALL }, "of 1 file is"),
             (Facts { missing: 7, ..ALL }, "of 7 files"),
         ];

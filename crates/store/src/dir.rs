@@ -65,7 +65,11 @@ impl Dir {
     }
 
     fn shown(&self, path: &Path) -> String {
-        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
+        match path.strip_prefix(&self.root) {
+            Ok(below) if below.as_os_str().is_empty() => "its folder".to_owned(),
+            Ok(below) => below.display().to_string(),
+            Err(_) => path.display().to_string(),
+        }
     }
 
     /// Says how much room is missing when a write failed for lack of it.

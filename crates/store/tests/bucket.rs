@@ -38,6 +38,9 @@ fn a_wrong_secret_is_refused_and_not_shown() {
         assert!(shown.contains(&format!("s3://{}/bucket", server.address())), "{shown}");
         assert!(!shown.contains("hushhush") && !shown.contains("TESTKEY"), "{shown}");
     }
+    // The answer to a HEAD request has no room for a reason.
+    let error = store.length("x").unwrap_err().to_string();
+    assert!(error.contains("its secret is wrong"), "{error}");
 }
 
 #[test]

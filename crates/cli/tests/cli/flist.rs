@@ -211,10 +211,9 @@ fn store_is_looked_for_in_one_order() {
     "#]]
     .assert_eq(&says(here, "verify web.fl"));
     expect![[r#"
-        blob [HEX] is missing; push it again from a store that has it
-        usr/bin/tool: blob [HEX]: dir:///nowhere: no object blobs/b6/[HEX]
-        ! error: web.fl: 2 problems
-        [exit 1]
+        ! error: /nowhere: there is no such store
+        !  hint: packing, cloning and pulling make the folder of a store
+        [exit 4]
     "#]]
     .assert_eq(&variable("/nowhere"));
 }
@@ -272,7 +271,8 @@ fn cloned_to_another_store() {
         [exit 3]
     "#]].assert_eq(&says(here, "clone web.fl --from store --to third"));
     expect![[r#"
-        ! error: dir://[HERE]/nowhere: no object blobs/b6/[HEX]
+        ! error: [HERE]/nowhere: there is no such store
+        !  hint: packing, cloning and pulling make the folder of a store
         [exit 4]
     "#]]
     .assert_eq(&says(here, "clone web.fl --from nowhere --to third"));
@@ -300,7 +300,7 @@ fn collected_only_when_told() {
     run(&mut command(here, "verify web.fl --store store"));
     expect![[r#"
         delete blobs/b6/[HEX]  [SIZE]
-        ! Deleted 1 blobs, [SIZE]; 1 needed, 0 young, 0 other objects stay.
+        ! Deleted 1 blob, [SIZE]; 1 needed, 0 young, 0 other objects stay.
     "#]]
     .assert_eq(&says(here, "gc store --keep new.fl --grace 0s --yes"));
     run(&mut command(here, "verify new.fl --store store"));
@@ -336,6 +336,153 @@ fn flists_of_a_channel_are_kept() {
         [exit 1]
     "#]].assert_eq(&says(here, "gc store --keep new.fl --grace 0s --yes"));
     run(&mut command(here, "verify web.fl --store store"));
+}
+
+#[test]
+fn flists_that_packers_put_into_the_store_are_kept() {
+    let folder = packed();
+    let here = folder.path();
+    fs::create_dir_all(here.join("firmware/vendor")).unwrap();
+    fs::write(here.join("firmware/vendor/a.bin"), noise(5, 200_000)).unwrap();
+    let line = "pack-firmware firmware --tag 1 --store store --upload";
+    run(&mut command(here, line));
+    run(&mut command(here, &line.replace("store --", "rfs --format rfs --")));
+    fs::create_dir_all(here.join("store/other")).unwrap();
+    fs::rename(
+        here.join("rfs/manifests/firmware-1.fl"),
+        here.join("store/other/firmware-1.fl"),
+    )
+    .unwrap();
+    run(&mut command(here, "gc store --keep web.fl --grace 0s --yes"));
+    run(&mut command(here, "verify store/manifests/firmware-1.fl --store store"));
+}
+
+#[test]
+fn what_packing_writes_is_not_packed() {
+    let folder = folder();
+    let here = folder.path().join("tree");
+    let pack = |line: &str| transcript(command(&here, line).env("MOS_CACHE", here.join("cache")), &here);
+    pack("pack . -o etc/web.fl --store store");
+    let first = fs::read(here.join("etc/web.fl")).unwrap();
+    let said = pack("pack . -o etc/web.fl --store ./store/");
+    for path in ["cache", "etc/web.fl", "store"] {
+        assert!(
+            said.contains(&format!("! left out, since this writes to it: {path}\n")),
+            "{said}"
+        );
+    }
+    let list = says(&here, "ls -R etc/web.fl");
+    assert!(
+        !list.contains("store") && !list.contains(".fl") && list.contains("usr/bin/tool"),
+        "{list}"
+    );
+    assert!(first.len().abs_diff(fs::read(here.join("etc/web.fl")).unwrap().len()) < 512);
+}
+
+#[test]
+fn slips_of_the_pen_are_told_before_work_is_done() {
+    let folder = packed();
+    let here = folder.path();
+    expect![[r#"
+        ! error: [HERE]/stroe: there is no such store
+        !  hint: packing, cloning and pulling make the folder of a store
+        [exit 4]
+    "#]]
+    .assert_eq(&says(here, "verify web.fl --store stroe"));
+    for line in [
+        "unpack web.fl out --store stroe",
+        "mount web.fl tree --store stroe",
+        "clone web.fl --from stroe --to new",
+        "gc stroe --keep web.fl",
+        "unmount stroe",
+    ] {
+        let said = says(here, line);
+        assert!(
+            said.contains("there is no such") && said.contains("[exit 4]"),
+            "{line}: {said}"
+        );
+    }
+    let said = says(here, "pack tree -o absent/web.fl --store other");
+    assert!(said.contains("absent/web.fl") && !here.join("other").exists(), "{said}");
+    let said = says(here, "pack tree -o tree --store other");
+    assert!(said.contains("needs a name") && !here.join("other").exists(), "{said}");
+    run(&mut command(
+        here,
+        "pack tree -o halves.fl --store 00-7f=low --store 80-ff=high",
+    ));
+    run(&mut command(
+        here,
+        "verify halves.fl --store 00-7f=low --store 80-ff=high",
+    ));
+    assert!(here.join("low").is_dir() || here.join("high").is_dir());
+    fs::create_dir(here.join("wrong")).unwrap();
+    let said = says(here, "verify --quick web.fl --store wrong");
+    assert!(
+        said.contains("is missing") && said.contains("hint: is this the store"),
+        "{said}"
+    );
+    let said = says(here, "ls /dev/zero");
+    assert!(said.contains("not an flist"), "{said}");
+}
+
+#[test]
+fn route_of_an_older_builder_is_put_into_an_flist() {
+    let folder = folder();
+    let here = folder.path();
+    run(&mut command(here, "pack tree -o old.fl --format rfs --store blocks"));
+    assert!(says(here, "route old.fl --conf").contains("neither config/rfs.conf nor config/myfs.conf is there"));
+    fs::create_dir(here.join("config")).unwrap();
+    fs::write(here.join("mos.toml"), "").unwrap();
+    let conf = "S3_ENDPOINT=https://s3.example.org:9000\nS3_BUCKET=mos\nS3_ACCESS_KEY=w\nS3_SECRET_KEY=w\n";
+    fs::write(here.join("config/rfs.conf"), conf).unwrap();
+    assert!(says(here, "route old.fl --conf").contains("no keys that may read"));
+    let keys = "READ_ACCESS_KEY=reader\nREAD_SECRET_KEY=hushhush\n";
+    fs::write(here.join("config/rfs.conf"), conf.to_owned() + keys).unwrap();
+    let said = says(here, "route old.fl --conf");
+    assert!(
+        said.contains("! warning: the route ") && !said.contains("hushhush"),
+        "{said}"
+    );
+    assert!(
+        said.starts_with("s3s://***:***@s3.example.org:9000/blobs?region=garage\n"),
+        "{said}"
+    );
+    let file = fs::read(here.join("old.fl")).unwrap();
+    let route = b"s3s://reader:hushhush@s3.example.org:9000/blobs?region=garage";
+    assert!(file.windows(route.len()).any(|part| part == route));
+}
+
+#[test]
+fn a_trace_is_taken_although_all_content_is_local() {
+    if !is_root() || !Path::new("/dev/fuse").exists() {
+        return eprintln!("SKIPPED: needs root and /dev/fuse");
+    }
+    let folder = packed();
+    let here = folder.path();
+    fs::create_dir(here.join("mnt")).unwrap();
+    let mount = |line: &str| transcript(command(here, line).env("MOS_CACHE", here.join("cache")), here);
+    let line = "mount web.fl mnt --store store --prefetch all --trace-to list --daemon";
+    expect![[r#"
+        ! error: absent/log: No such file or directory (os error 2)
+        [exit 4]
+    "#]]
+    .assert_eq(&mount(&format!("{line} --log absent/log")));
+    assert_eq!(fs::read_dir(here.join("mnt")).unwrap().count(), 0);
+    let said = mount(line);
+    assert!(said.contains("as a trace needs it"), "{said}");
+    fs::read(here.join("mnt/usr/bin/tool")).unwrap();
+    run(&mut command(here, "unmount mnt"));
+    let said = mount(&format!("{line} --how kernel"));
+    assert!(
+        said.contains("as a trace needs it") && said.contains("[exit 1]"),
+        "{said}"
+    );
+    let list = || fs::read_to_string(here.join("list")).unwrap_or_default();
+    let patience = std::time::Instant::now();
+    while list() != "usr/bin/tool\n" && patience.elapsed().as_secs() < 10 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(list(), "usr/bin/tool\n");
 }
 
 #[test]
@@ -478,6 +625,7 @@ fn damaged_store_is_a_trust_failure() {
     expect![[r#"
         blob [HEX] is missing; push it again from a store that has it
         ! error: web.fl: 1 problem
+        !  hint: is this the store that the flist was packed into?
         [exit 1]
     "#]]
     .assert_eq(&says(here, "verify --quick web.fl --store store"));
@@ -544,7 +692,7 @@ fn paths_that_are_not_there() {
     .assert_eq(&says(here, "pack nothing -o new.fl --store store"));
     expect![[r#"
         ! error: tree/etc/os-release: cannot read the tar archive: failed to read entire block
-        !  hint: a source is a folder, a tar archive (also .gz, .xz, .zst), or a folder with an OCI image layout
+        !  hint: a source is a folder, a tar archive (also .gz, .xz, .zst), or a container image as either
         [exit 1]
     "#]]
     .assert_eq(&says(here, "pack tree/etc/os-release -o new.fl --store store"));
@@ -603,6 +751,8 @@ fn missing_rights_are_named() {
         return;
     }
     fs::set_permissions(here, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(here.join("open")).unwrap();
+    fs::set_permissions(here.join("open"), fs::Permissions::from_mode(0o777)).unwrap();
     let nobody = |line: &str| {
         let mut command = Command::new("setpriv");
         command.args([
@@ -630,12 +780,12 @@ fn missing_rights_are_named() {
         !  hint: the user who runs this has no right to do that
         [exit 1]
     "#]]
-    .assert_eq(&nobody("pack tree -o new.fl --store mine"));
+    .assert_eq(&nobody("pack tree -o open/new.fl --store mine"));
     fs::set_permissions(here.join("tree/etc/os-release"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::set_permissions(here.join("tree/usr/bin"), fs::Permissions::from_mode(0o700)).unwrap();
     let store = tempfile::tempdir().unwrap();
     fs::set_permissions(store.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let line = format!("pack tree -o new.fl --store {}", store.path().display());
+    let line = format!("pack tree -o open/new.fl --store {}", store.path().display());
     expect![[r#"
         ! error: tree/etc/os-release: cannot read its content: Permission denied (os error 13)
         ! tree/usr/bin: cannot list: Permission denied (os error 13)

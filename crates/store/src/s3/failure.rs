@@ -19,6 +19,9 @@ const SKEWED: &str = "RequestTimeTooSkewed";
 const ANONYMOUS: &str =
     "no credentials were given: write KEY:SECRET@ before the host, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
 
+/// What it means when keys were given and the server does not say why it refuses them, as in its answers to HEAD requests.
+const UNEXPLAINED: &str = "the key is unknown, its secret is wrong, or it may not do this";
+
 /// What an answer other than the expected one means. The document names a missing bucket; that is no missing object.
 pub(super) fn failure(store: &S3, name: &str, mut answer: Answer) -> StoreError {
     let document = answer
@@ -36,8 +39,12 @@ pub(super) fn failure(store: &S3, name: &str, mut answer: Answer) -> StoreError 
     if let Some(error) = skew(store, status, code, server_time(&answer), Timestamp::now()) {
         return error;
     }
-    let anonymous = store.credentials.is_none() && status == StatusCode::FORBIDDEN;
-    let parts = [code, element(&document, "Message"), anonymous.then_some(ANONYMOUS)];
+    let why = match (status, store.credentials.is_some(), code) {
+        (StatusCode::FORBIDDEN, false, _) => Some(ANONYMOUS),
+        (StatusCode::FORBIDDEN, true, None) => Some(UNEXPLAINED),
+        _ => None,
+    };
+    let parts = [code, element(&document, "Message"), why];
     let message = parts
         .map(|part| part.map(shown))
         .into_iter()

@@ -47,6 +47,7 @@ struct Report {
 
 pub(crate) fn run(context: &Context, args: &CloneArgs) -> Result<()> {
     let flist = open_version_2(&args.file)?;
+    stores::is_there(&args.from)?;
     let (from, to) = (stores::open_read(&args.from)?, stores::open_write(&args.to)?);
     let total = flist.blobs().iter().map(|blob| blob.length).sum();
     let work = context.ui.transfer(format!("copying to {}", to.address()), Some(total));

@@ -55,10 +55,14 @@ pub(crate) fn detach() {
 }
 
 /// In the child, when the mount answers: lets go of the terminal.
-pub(crate) fn ready(log: Option<&Path>) -> Result<()> {
-    let path = log.unwrap_or(Path::new("/dev/null"));
-    let file = File::options().append(true).create(true).open(path).map_err(io(path))?;
+pub(crate) fn ready(log: &File) -> Result<()> {
     output::line(READY)?;
-    let taken = rustix::stdio::dup2_stdout(&file).and_then(|()| rustix::stdio::dup2_stderr(&file));
-    taken.map_err(|error| io(path)(error.into()))
+    let taken = rustix::stdio::dup2_stdout(log).and_then(|()| rustix::stdio::dup2_stderr(log));
+    taken.map_err(|error| CliError::problem(format!("the log: {error}")))
+}
+
+/// Opens what the daemon writes to, before there is a mount that would be left behind.
+pub(crate) fn log(path: Option<&Path>) -> Result<File> {
+    let path = path.unwrap_or(Path::new("/dev/null"));
+    File::options().append(true).create(true).open(path).map_err(io(path))
 }

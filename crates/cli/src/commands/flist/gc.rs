@@ -1,24 +1,23 @@
 //! `mos flist gc`.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mos_flist::Flist;
 use mos_flist::gc::{BLOBS, Collected, Collection, Verdict, collect, plan};
-use mos_store::Write;
+use mos_store::{Listed, Write};
 use serde::Serialize;
 
-use super::open::{flist_error, open_version_2, shown};
+use super::open::{Format, Opened, open_version_2, shown};
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 use crate::{output, stores, ui};
 
 /// Delete the blobs of a store that no kept flist names
 ///
-/// Shows what would go, and deletes it only with --yes or after a yes on a terminal. Flists that lie in the store itself, as in
-/// a channel, are kept too. Blobs younger than --grace stay: they may belong to an upload that still runs, or to an flist that is
+/// Shows what would go, and deletes it only with --yes or after a yes on a terminal. Flists that lie in the store itself (*.fl,
+/// those of a channel and those below manifests/) are kept too. Blobs younger than --grace stay: they may belong to an upload that still runs, or to an flist that is
 /// not kept yet. Packing into the store may go on meanwhile.
 ///
 /// Examples: mos flist gc /srv/store --keep web.fl db.fl; mos flist gc s3://KEY:SECRET@host/bucket --keep *.fl --grace 7d --yes
@@ -78,14 +77,16 @@ struct Deleted {
 }
 
 pub(crate) fn run(context: &Context, args: &GcArgs) -> Result<()> {
+    stores::is_there(&args.store)?;
     let store = stores::open_write(&args.store)?;
     let mut kept = args
         .keep
         .iter()
         .map(|path| open_version_2(path))
         .collect::<Result<Vec<_>>>()?;
-    kept.extend(own_flists(&*store)?);
-    let listing = store.list_entries(BLOBS)?;
+    let mut listing = store.list_entries("")?;
+    kept.extend(own_flists(&*store, &listing)?);
+    listing.retain(|listed| listed.name.starts_with(BLOBS));
     let claims = mos_flist::claims(&*store)?;
     let collection = plan(&listing, &kept, &claims, SystemTime::now(), args.grace);
     if let Some(missing) = collection.missing.first() {
@@ -114,25 +115,25 @@ pub(crate) fn run(context: &Context, args: &GcArgs) -> Result<()> {
     Ok(())
 }
 
-/// The flists of a channel: its releases name them.
-fn own_flists(store: &dyn Write) -> Result<Vec<Arc<Flist>>> {
-    let names: BTreeSet<String> = store
-        .list(FLISTS)?
-        .into_iter()
+/// The flists that lie in the store itself: those of a channel, which its releases name, and those that packers put below
+/// `manifests/` or whatever folder they were told.
+fn own_flists(store: &dyn Write, all: &[Listed]) -> Result<Vec<Arc<Flist>>> {
+    let mut kept = Vec::new();
+    for name in all
+        .iter()
+        .map(|listed| &listed.name)
         .filter(|name| name.ends_with(".fl"))
-        .collect();
-    let read = |name: String| {
+    {
         let place = format!("{}/{name}", store.address());
-        let bytes = store.get(&name, MAX_FLIST)?;
-        Ok(Arc::new(
-            Flist::parse(bytes).map_err(|error| flist_error(&error, &place))?,
-        ))
-    };
-    names.into_iter().map(read).collect()
+        match Opened::parse(store.get(name, MAX_FLIST)?, &place)?.format {
+            Format::Mos(flist) => kept.push(flist),
+            // Its content are blocks, which are no blobs and stay in any case.
+            Format::Rfs(_) => {}
+        }
+    }
+    Ok(kept)
 }
 
-/// Where a channel keeps its flists.
-const FLISTS: &str = "flists/";
 /// Largest flist that is read, in bytes.
 const MAX_FLIST: u64 = 1 << 30;
 
@@ -208,8 +209,8 @@ fn outcome(report: &Report) -> String {
                 count => format!(", {count} changed meanwhile and stayed"),
             };
             format!(
-                "Deleted {} blobs, {}{changed}; {kept}.",
-                done.blobs,
+                "Deleted {}, {}{changed}; {kept}.",
+                ui::count(done.blobs, "blob"),
                 ui::bytes(done.bytes)
             )
         }

@@ -24,6 +24,8 @@ pub(super) struct Rules {
     /// Of the folders that are being read, each with its path in the tree.
     folders: Vec<(Vec<u8>, Gitignore)>,
     exclude: Gitignore,
+    /// Paths in the tree that whoever packs writes to.
+    own: Vec<Vec<u8>>,
 }
 
 impl Rules {
@@ -32,7 +34,13 @@ impl Rules {
         Ok(Self {
             folders: Vec::new(),
             exclude: compile(exclude.iter().map(String::as_str)).map_err(|(_, why)| why)?,
+            own: Vec::new(),
         })
+    }
+
+    /// Leaves out these paths in the tree, whatever the patterns say.
+    pub(super) fn without(self, own: Vec<Vec<u8>>) -> Self {
+        Self { own, ..self }
     }
 
     /// Whether a path is to be left out.
@@ -56,6 +64,9 @@ impl Filter for Rules {
     }
 
     fn leaves_out(&self, path: &[u8], is_directory: bool) -> bool {
+        if self.own.iter().any(|own| own == path) {
+            return true;
+        }
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
         (!is_directory && name == NAME.as_bytes()) || self.excludes(path, is_directory)
     }

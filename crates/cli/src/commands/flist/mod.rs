@@ -15,6 +15,7 @@ mod open;
 mod pack;
 mod pack_firmware;
 mod pack_modules;
+mod places;
 mod pull;
 mod push;
 mod rfs;

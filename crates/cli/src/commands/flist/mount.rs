@@ -111,9 +111,13 @@ pub(crate) fn run(context: &Context, args: &MountArgs) -> Result<()> {
     if args.daemon && !args.serving {
         return daemon::start();
     }
-    if args.serving {
-        daemon::detach();
-    }
+    let log = match args.serving {
+        true => {
+            daemon::detach();
+            Some(daemon::log(args.log.as_deref())?)
+        }
+        false => None,
+    };
     // Blocked before there are threads, so that no thread takes them.
     let signals = Signals::new(&ENDING).map_err(|error| CliError::problem(format!("signals: {error}")))?;
     let source = source(context, args)?;
@@ -122,8 +126,8 @@ pub(crate) fn run(context: &Context, args: &MountArgs) -> Result<()> {
     let mounted = mount(source, &args.directory, &options).map_err(mount_error)?;
     drop(work);
     report(context, args, &mounted)?;
-    if args.serving {
-        daemon::ready(args.log.as_deref())?;
+    if let Some(log) = &log {
+        daemon::ready(log)?;
     }
     mounted.serve(&signals).map_err(mount_error)
 }

@@ -1,9 +1,11 @@
 //! An flist's file, opened: the only place that knows formats apart. And what its errors mean to a person.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use mos_flist::{Advance, Entry, Flist, FlistError, Image, ReadError, Reader};
+use mos_flist::{Advance, Entry, Flist, FlistError, Image, MAGIC, ReadError, Reader};
 use mos_rfs::Rfs;
 use mos_store::{Digest, StoreError};
 
@@ -32,16 +34,24 @@ pub(crate) enum Format {
 
 /// What every SQLite database begins with ("Database File Format", 1.3), and so every flist of the older format.
 const SQLITE: &[u8] = b"SQLite format 3\0";
+/// How much of a file says what it is.
+const SNIFFED: u64 = 16;
 
 impl Opened {
     /// Reads and checks a file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(io(path))?;
+        let mut file = File::open(path).map_err(io(path))?;
+        let mut bytes = Vec::new();
+        (&mut file).take(SNIFFED).read_to_end(&mut bytes).map_err(io(path))?;
+        // What is neither, and may have no end, is refused for its beginning.
+        if bytes.starts_with(SQLITE) || bytes.starts_with(&MAGIC) {
+            file.read_to_end(&mut bytes).map_err(io(path))?;
+        }
         Self::parse(bytes, &path.display().to_string())
     }
 
     /// Checks the bytes of a file that came from `place`.
-    fn parse(bytes: Vec<u8>, place: &str) -> Result<Self> {
+    pub(super) fn parse(bytes: Vec<u8>, place: &str) -> Result<Self> {
         let length = bytes.len() as u64;
         if bytes.starts_with(SQLITE) {
             let rfs = Rfs::parse(&bytes).map_err(|error| rfs_error(&error, place))?;

@@ -8,8 +8,8 @@ use mos_store::Digest;
 use mos_tree::{Kind, Tree};
 use serde::Serialize;
 
-use super::open::{open_version_2, store_failed};
-use super::{change, rfs, source, stamps};
+use super::open::{open_version_2, show, store_failed};
+use super::{change, places, rfs, source, stamps};
 use crate::context::Context;
 use crate::error::{CliError, Kind as ErrorKind, Result, io, system};
 use crate::stores::StoreArgs;
@@ -112,9 +112,18 @@ pub(crate) fn run(context: &Context, args: &PackArgs) -> Result<()> {
         let cache = context.cache()?;
         std::fs::create_dir_all(&cache).map_err(io(&cache)).map(|()| cache)
     };
+    places::check_output(&args.output)?;
+    let written = [args.output.clone(), context.cache()?];
+    let folders = args.store.folders(context);
+    let own = places::within(&args.source, written.into_iter().chain(folders));
+    for path in &own {
+        let path = show(path);
+        context.ui.line(format!("left out, since this writes to it: {path}"));
+    }
     let reader = source::Reader {
         change: &args.change,
         image: &args.image,
+        own: &own,
         room: &room,
     };
     let mut source = reader.read(&args.source)?;

@@ -84,6 +84,30 @@ fn places(context: &Context, stores: &StoreArgs) -> Result<Places> {
 
 /// The settings of an older builder, if there are any, and the store that they put content into.
 pub(crate) fn conf(context: &Context) -> Result<Option<(Route, Conf)>> {
+    let Some((name, conf)) = read_conf(context)? else {
+        return Ok(None);
+    };
+    let target = conf.store().ok_or_else(|| {
+        CliError::problem(format!("{name}: no keys that may write"))
+            .with_hint("set S3_ACCESS_KEY and S3_SECRET_KEY in it")
+    })?;
+    Ok(Some((target, conf)))
+}
+
+/// The route that the settings of an older builder give to flists.
+pub(crate) fn conf_route(context: &Context) -> Result<Route> {
+    let Some((name, conf)) = read_conf(context)? else {
+        let message = format!("neither {} nor {} is there", CONFS[0], CONFS[1]);
+        return Err(CliError::not_found(message).with_hint("stand in the config repository, or name it with --config"));
+    };
+    conf.route().ok_or_else(|| {
+        CliError::problem(format!("{name}: no keys that may read"))
+            .with_hint("set READ_ACCESS_KEY and READ_SECRET_KEY in it")
+    })
+}
+
+/// The settings of an older builder, and the name of their file.
+fn read_conf(context: &Context) -> Result<Option<(String, Conf)>> {
     let folder = context.config().unwrap_or_else(|_| PathBuf::from("."));
     let paths = CONFS.map(|name| folder.join(name));
     let Some(path) = paths.iter().find(|path| path.is_file()) else {
@@ -92,11 +116,7 @@ pub(crate) fn conf(context: &Context) -> Result<Option<(Route, Conf)>> {
     let text = std::fs::read_to_string(path).map_err(io(path))?;
     let name = path.display().to_string();
     let conf = Conf::parse(&name, &text).map_err(|error| CliError::problem(error.to_string()))?;
-    let target = conf.store().ok_or_else(|| {
-        CliError::problem(format!("{name}: no keys that may write"))
-            .with_hint("set S3_ACCESS_KEY and S3_SECRET_KEY in it")
-    })?;
-    Ok(Some((target, conf)))
+    Ok(Some((name, conf)))
 }
 
 /// Reads routes as they are typed.

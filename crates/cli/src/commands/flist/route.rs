@@ -6,7 +6,7 @@ use mos_rfs::{Route, edit, warning};
 use serde::Serialize;
 
 use super::open::{Format, Opened};
-use super::rfs::{file_error, parse};
+use super::rfs::{conf_route, file_error, parse};
 use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::output;
@@ -16,7 +16,7 @@ use crate::output;
 /// A route is [00-7f=]URL: the store of the blocks whose name begins with these digits, of all blocks without a range. Passwords
 /// are never shown. Flists of version 2 have no routes: who reads one says where its content is.
 ///
-/// Examples: mos flist route old.fl; mos flist route old.fl --set https://blobs.example.org/blobs
+/// Examples: mos flist route old.fl; mos flist route old.fl --set https://blobs.example.org/blobs; mos flist route old.fl --conf
 ///
 /// Exit codes: 0 fine, 1 it is no flist of the older format, 2 a route makes no sense, 4 there is no such file.
 #[derive(Debug, clap::Args)]
@@ -36,6 +36,12 @@ pub(crate) struct RouteArgs {
     /// Take all routes to this URL away; may be repeated
     #[arg(long, value_name = "URL", conflicts_with = "set")]
     delete: Vec<String>,
+
+    /// Put the route in place of all that are there which config/rfs.conf or config/myfs.conf of the config repository
+    /// describes: READ_ACCESS_KEY and READ_SECRET_KEY, ROUTE_ENDPOINT [there: S3_ENDPOINT], ROUTE_PATH [/blobs] and
+    /// ROUTE_REGION [garage]
+    #[arg(long, conflicts_with_all = ["set", "add", "delete"])]
+    conf: bool,
 
     /// Print the routes as JSON
     #[arg(long)]
@@ -57,7 +63,11 @@ pub(crate) fn run(context: &Context, args: &RouteArgs) -> Result<()> {
         let message = format!("{}: an flist of version 2 has no routes", args.file.display());
         return Err(CliError::problem(message).with_hint("say where its content is with --store or MOS_STORE"));
     };
-    let (set, add) = (parse(&args.set)?, parse(&args.add)?);
+    let set = match args.conf {
+        true => vec![conf_route(context)?],
+        false => parse(&args.set)?,
+    };
+    let add = parse(&args.add)?;
     if set.is_empty() && add.is_empty() && args.delete.is_empty() {
         return show(rfs.routes(), args.json);
     }

@@ -56,6 +56,8 @@ pub(super) struct Image {
 pub(super) struct Reader<'r> {
     pub(super) change: &'r ChangeArgs,
     pub(super) image: &'r ImageArgs,
+    /// Paths in a folder's tree that are left out, because they are written to meanwhile.
+    pub(super) own: &'r [Vec<u8>],
     /// Finds the folder that has room for what is decompressed.
     pub(super) room: &'r dyn Fn() -> Result<PathBuf>,
 }
@@ -92,7 +94,8 @@ impl Reader<'_> {
             owners: true,
             xattrs: true,
         };
-        let tree = directory::read_filtered(path, options, &mut self.change.rules()?);
+        let mut rules = self.change.rules()?.without(self.own.to_vec());
+        let tree = directory::read_filtered(path, options, &mut rules);
         Ok(Source {
             tree: tree.map_err(|error| system(error.kind(), error.to_string()))?,
             image: None,
@@ -312,6 +315,7 @@ mod tests {
         };
         let (change, image) = (ChangeArgs::default(), ImageArgs::default());
         let reader = Reader {
+            own: &[],
             change: &change,
             image: &image,
             room: &|| Ok(folder.path().to_owned()),

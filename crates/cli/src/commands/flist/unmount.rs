@@ -6,7 +6,7 @@ use mos_mount::{Unmounted, unmount};
 
 use super::mount::mount_error;
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{CliError, Result};
 
 /// Take away what `mos flist mount` mounted, with all its layers
 ///
@@ -25,6 +25,10 @@ pub(crate) struct UnmountArgs {
 
 pub(crate) fn run(context: &Context, args: &UnmountArgs) -> Result<()> {
     let place = args.directory.display();
+    let absent = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    if args.directory.symlink_metadata().is_err_and(|error| absent(&error)) {
+        return Err(CliError::not_found(format!("{place}: there is no such folder")));
+    }
     let line = match unmount(&args.directory).map_err(mount_error)? {
         Unmounted::Clean => format!("Unmounted {place}."),
         Unmounted::Lazy => format!("Unmounted {place}; somebody still uses what was there."),

@@ -69,7 +69,12 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
     let file = args.file.display();
     if let Some(kind) = worst(&findings) {
         let count = ui::count(findings.len() as u64, "problem");
-        return Err(CliError::new(kind, format!("{file}: {count}")));
+        let error = CliError::new(kind, format!("{file}: {count}"));
+        let missing = findings.iter().filter(|finding| matches!(finding, Finding::Missing(_)));
+        return Err(match missing.count() as u64 == report.objects {
+            true => error.with_hint("is this the store that the flist was packed into?"),
+            false => error,
+        });
     }
     let (objects, noun) = flist.objects();
     let (objects, content) = (ui::count(objects, noun), ui::bytes(report.content_bytes));
