@@ -72,6 +72,11 @@ struct RawFooter {
 
 const _: () = assert!(size_of::<RawFooter>() as u64 == FOOTER_LENGTH);
 
+/// True when the last bytes of an object are those of a blob.
+pub(crate) fn is_footer(tail: &[u8]) -> bool {
+    RawFooter::ref_from_bytes(tail).is_ok_and(|footer| footer.magic == MAGIC)
+}
+
 /// Reads the index at the end of a blob; says what is wrong with it.
 pub(crate) fn parse_index(blob: &[u8]) -> Result<Vec<IndexedFrame>, &'static str> {
     parse_tail(blob, 0)

@@ -4,6 +4,9 @@
 //! before the flist that names them exists, so a blob that nobody names may belong to an upload that still runs.
 //! [`collect`] looks at the store once more before it deletes: a blob that was put again meanwhile stays, and so does one
 //! that a packer claims because it found it there (see `claims`). So both may run beside each other, as often as they like.
+//!
+//! Blocks of the older format are never collected. Its packers make no claims, and its blocks may be called as blobs are:
+//! those of `dir:///srv/store/blobs` in the store `/srv/store`. [`spare_foreign`] tells them by their ends.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -12,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use mos_store::{Digest, Listed, StoreError, Write};
 
+use crate::blob::{FOOTER_LENGTH, is_footer};
 use crate::claims::{self, Claim, Notice};
 use crate::flist::Flist;
 use crate::image::{Advance, Progress};
@@ -25,8 +29,10 @@ pub const BLOBS: &str = "blobs/";
 const MOSTLY: u64 = 4;
 /// And whose other bytes are so many: fewer, an index among them, are not worth packing anew.
 const WORTH: u64 = 64 << 10;
-/// Requests to delete that are under way at a time.
+/// Requests to delete, or to look, that are under way at a time.
 const AT_ONCE: usize = 8;
+/// What is longer, in bytes, is a blob: blocks of the older format have 512 KiB of content and little more.
+const LARGEST_BLOCK: u64 = 1 << 20;
 
 /// What to do with the objects of a store, in the order of their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +73,7 @@ pub enum Verdict {
     Claimed,
     /// It stays: nobody names it, but the store does not say how old it is.
     AgeUnknown,
-    /// It stays: its name is not that of a blob.
+    /// It stays: its name, or its end, is not that of a blob.
     Foreign,
 }
 
@@ -187,6 +193,47 @@ impl Collection {
     }
 }
 
+/// Looks at the ends of small objects that the plan calls dead, and takes back what it said of those that are no blobs,
+/// whatever they are called.
+///
+/// # Errors
+/// [`StoreError`]: the first.
+pub fn spare_foreign(plan: &mut Collection, store: &dyn Write) -> Result<(), StoreError> {
+    let foreign = Mutex::new(HashSet::new());
+    let suspects = plan.dead().filter(|object| object.length <= LARGEST_BLOCK);
+    parallel::for_each(
+        AT_ONCE,
+        suspects.map(Ok),
+        |_| LARGEST_BLOCK,
+        |object| {
+            if !is_blob(object, store)? {
+                let mut foreign = foreign.lock().unwrap_or_else(PoisonError::into_inner);
+                foreign.insert(object.name.clone());
+            }
+            Ok::<_, StoreError>(())
+        },
+    )?;
+    let foreign = foreign.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for judged in &mut plan.objects {
+        if foreign.contains(&judged.object.name) {
+            judged.verdict = Verdict::Foreign;
+        }
+    }
+    Ok(())
+}
+
+/// One that is gone is nobody's.
+fn is_blob(object: &Listed, store: &dyn Write) -> Result<bool, StoreError> {
+    let Some(start) = object.length.checked_sub(FOOTER_LENGTH) else {
+        return Ok(false);
+    };
+    match store.get_range(&object.name, start..object.length) {
+        Ok(tail) => Ok(is_footer(&tail)),
+        Err(StoreError::NotFound { .. } | StoreError::Short { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Deletes what the plan calls dead, unless it changed or was claimed since, and the claims that count no more.
 ///
 /// # Errors
@@ -291,7 +338,7 @@ impl fmt::Display for Judged {
             Verdict::Young => write!(f, "keep {name}: may belong to an upload that still runs"),
             Verdict::Claimed => write!(f, "keep {name}: an flist that was packed lately names it"),
             Verdict::AgeUnknown => write!(f, "keep {name}: the store does not say how old it is"),
-            Verdict::Foreign => write!(f, "keep {name}: not the name of a blob"),
+            Verdict::Foreign => write!(f, "keep {name}: not a blob"),
         }
     }
 }

@@ -27,7 +27,7 @@
 //! | `route`, `stores` | where blocks are: the grammar, and the stores behind it |
 //! | `read`, `cache`, `verify` | content, verified |
 //! | `pack` | a tree into an flist and blocks |
-//! | `convert` | any image into a tree, for either packer |
+//! | `convert`, `loss` | any image into a tree, for either packer, and what the new flist has no place for |
 //! | `edit` | routes and tags of a file |
 //! | `conf` | the `rfs.conf` and `myfs.conf` of older builders |
 
@@ -40,6 +40,8 @@ mod convert;
 mod database;
 mod edit;
 mod error;
+#[cfg(feature = "pack")]
+mod loss;
 #[cfg(feature = "pack")]
 mod pack;
 mod read;
@@ -55,7 +57,9 @@ pub use convert::{ConvertError, Spooled};
 pub use edit::{FileError, edit, warning};
 pub use error::RfsError;
 #[cfg(feature = "pack")]
-pub use pack::{Loss, Lost, PackError, PackOptions, PackStats, Packed, Targets, pack, summary};
+pub use loss::{Loss, LossCount, Lost, summary};
+#[cfg(feature = "pack")]
+pub use pack::{PackError, PackOptions, PackStats, Packed, Targets, pack};
 pub use read::Reader;
 pub use route::{Route, RouteError};
 pub use stores::{Layout, Stores};

@@ -321,6 +321,26 @@ fn collected_only_when_told() {
 }
 
 #[test]
+fn blocks_of_the_older_format_among_blobs_are_not_collected() {
+    let folder = packed();
+    let here = folder.path();
+    // Where both put `blobs/ab/ab…`.
+    run(&mut command(
+        here,
+        "pack tree -o old.fl --format rfs --store store/blobs",
+    ));
+    fs::write(here.join("tree/usr/bin/tool"), noise(3, 300_000)).unwrap();
+    run(&mut command(here, "pack tree -o new.fl --store store"));
+    expect![[r#"
+        delete blobs/b6/[HEX]  [SIZE]
+        ! Deleted 1 blobs, [SIZE]; 1 needed, 0 young, 2 other objects stay.
+    "#]]
+    .assert_eq(&says(here, "gc store --keep new.fl --grace 0s --yes"));
+    run(&mut command(here, "verify old.fl"));
+    run(&mut command(here, "verify new.fl --store store"));
+}
+
+#[test]
 fn flists_of_a_channel_are_kept() {
     let folder = packed();
     let here = folder.path();
@@ -843,8 +863,16 @@ fn older_format_is_packed_read_converted_and_rerouted() {
         content  [SIZE] in 2 files
         chunks  4, 4 of them new
         uploaded  [SIZE] in 1 object
+        ! warning: not in the flist: the store dir:///nowhere, which the flist named
     "#]]
     .assert_eq(&convert("convert old.fl -o new.fl --to mos --from store --store new"));
+    let json = convert("convert old.fl -o new.fl --to mos --from store --store new --json");
+    assert!(
+        json.contains(r#""kind": "store""#) && json.contains(r#""count": 1"#),
+        "{json}"
+    );
+    let json = says(here, "pack tree -o lossy.fl --format rfs --store store --json");
+    assert!(json.contains(r#""kind": "sub-second-time""#), "{json}");
     run(&mut command(here, "unpack new.fl copy --store new"));
     run(Command::new("diff")
         .args(["-r", "--no-dereference"])

@@ -8,7 +8,6 @@
 //! few blocks per thread and the rows.
 
 mod blocks;
-mod loss;
 mod records;
 mod targets;
 
@@ -20,9 +19,9 @@ use mos_tree::Tree;
 
 use crate::catalogue::Rfs;
 use crate::error::RfsError;
+use crate::loss::{self, Loss};
 use crate::route::{Route, RouteError};
 
-pub use loss::{Loss, Lost, summary};
 pub use targets::Targets;
 
 /// How to pack.

@@ -121,11 +121,41 @@ fn losses_are_summed_up_by_kind() {
         let id = tree.find(path).unwrap();
         tree.inode_mut(id).metadata.mtime.nanoseconds = 1;
     }
-    let lines = summary(&losses(&tree));
+    let sums = summary(&losses(&tree));
+    assert_eq!((sums.len(), sums[0].kind, sums[0].count), (1, "sub-second-time", 2));
     assert_eq!(
-        lines,
-        ["not in the flist, 2 times: empty: the part of its time below a second"]
+        sums[0].to_string(),
+        "not in the flist, 2 times: empty: the part of its time below a second"
     );
+}
+
+#[test]
+fn what_a_conversion_leaves_behind_is_counted() {
+    let mut rfs = packed(&sample(), &Memory::new()).rfs;
+    rfs.tags_mut().insert("version".to_owned(), "1".to_owned());
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.fl");
+    rfs.save(&path).unwrap();
+    let stores = rfs.routes().len();
+    let before = summary(&rfs.left_behind());
+    assert_eq!(
+        before.iter().map(|lost| lost.kind).collect::<Vec<_>>(),
+        ["tag", "store"]
+    );
+    // What others pack has times of its own for the last change.
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let changed = connection.execute("UPDATE inode SET ctime = ctime + 1 WHERE parent > 0", []);
+    let changed = changed.unwrap() as u64;
+    drop(connection);
+    let rfs = mos_rfs::Rfs::parse(&std::fs::read(&path).unwrap()).unwrap();
+    let found: Vec<_> = summary(&rfs.left_behind())
+        .into_iter()
+        .map(|lost| (lost.kind, lost.count))
+        .collect();
+    assert!(changed > 3);
+    assert_eq!(found, [("change-time", changed), ("tag", 1), ("store", stores as u64)]);
+    let text = summary(&rfs.left_behind())[1].to_string();
+    assert_eq!(text, "not in the flist: the tag `version`");
 }
 
 #[test]

@@ -14,7 +14,8 @@ use crate::stores::StoreArgs;
 /// Convert an flist to another format, content included
 ///
 /// Everything is read, verified and packed anew into --store; the cache needs room for all content meanwhile. The older format
-/// holds no attributes and no hard links, and whole seconds only: what is lost is said.
+/// holds no attributes and no hard links, and whole seconds only; the newer one no time of the last change (ctime), no tags
+/// and no stores. What is lost is said, each kind once with how often, also in --json.
 ///
 /// Examples: mos flist convert old.fl -o new.fl --to mos --store /srv/store; mos flist convert web.fl -o old.fl --to rfs --from
 /// /srv/store --store s3://KEY:SECRET@host:9000/blobs
@@ -62,7 +63,7 @@ pub(crate) fn run(context: &Context, args: &ConvertArgs) -> Result<()> {
     let work = context.ui.work(format!("reading {}", args.file.display()));
     let spooled = Spooled::new(&*image, &cache).map_err(convert_error)?;
     drop(work);
-    let report = write(
+    let mut report = write(
         context,
         Job {
             tree: spooled.tree(),
@@ -73,7 +74,10 @@ pub(crate) fn run(context: &Context, args: &ConvertArgs) -> Result<()> {
             strip_password: !args.no_strip_password,
         },
     )?;
-    report.print(args.json)
+    if let Format::Rfs(rfs) = &opened.format {
+        report.lose(&rfs.left_behind());
+    }
+    report.print(context, args.json)
 }
 
 fn convert_error(error: ConvertError) -> CliError {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mos_flist::Flist;
-use mos_flist::gc::{BLOBS, Collected, Collection, Verdict, collect, plan};
+use mos_flist::gc::{BLOBS, Collected, Collection, Verdict, collect, plan, spare_foreign};
 use mos_store::{Listed, Write};
 use serde::Serialize;
 
@@ -17,8 +17,9 @@ use crate::{output, stores, ui};
 /// Delete the blobs of a store that no kept flist names
 ///
 /// Shows what would go, and deletes it only with --yes or after a yes on a terminal. Flists that lie in the store itself (*.fl,
-/// those of a channel and those below manifests/) are kept too. Blobs younger than --grace stay: they may belong to an upload that still runs, or to an flist that is
-/// not kept yet. Packing into the store may go on meanwhile.
+/// those of a channel and those below manifests/) are kept too. Blobs younger than --grace stay: they may belong to an upload
+/// that still runs, or to an flist that is not kept yet. Packing into the store may go on meanwhile. Blocks of the older format
+/// always stay.
 ///
 /// Examples: mos flist gc /srv/store --keep web.fl db.fl; mos flist gc s3://KEY:SECRET@host/bucket --keep *.fl --grace 7d --yes
 ///
@@ -88,7 +89,7 @@ pub(crate) fn run(context: &Context, args: &GcArgs) -> Result<()> {
     kept.extend(own_flists(&*store, &listing)?);
     listing.retain(|listed| listed.name.starts_with(BLOBS));
     let claims = mos_flist::claims(&*store)?;
-    let collection = plan(&listing, &kept, &claims, SystemTime::now(), args.grace);
+    let mut collection = plan(&listing, &kept, &claims, SystemTime::now(), args.grace);
     if let Some(missing) = collection.missing.first() {
         let count = ui::count(collection.missing.len() as u64, "blob");
         let message = format!("{}: {count} of kept flists missing, such as {missing}", store.address());
@@ -96,6 +97,7 @@ pub(crate) fn run(context: &Context, args: &GcArgs) -> Result<()> {
             CliError::new(Kind::Conflict, message).with_hint("is this the store that these flists were packed into?")
         );
     }
+    spare_foreign(&mut collection, &*store)?;
     let mut report = report(&collection);
     if !args.json {
         show(&report)?;

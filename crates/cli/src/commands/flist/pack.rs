@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use mos_flist::{PackError, PackOptions, pack};
+use mos_rfs::{Loss, LossCount, summary};
 use mos_store::Digest;
 use mos_tree::{Kind, Tree};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::open::{open_version_2, show, store_failed};
 use super::{change, places, rfs, source, stamps};
@@ -95,6 +96,22 @@ pub(crate) struct Report {
     new_chunks: u64,
     uploaded_objects: u64,
     uploaded_bytes: u64,
+    /// What the format has no place for.
+    lost: Vec<LostReport>,
+}
+
+/// A kind of thing that is not in the flist.
+#[derive(Serialize)]
+struct LostReport {
+    kind: &'static str,
+    count: u64,
+    /// The first one, and the line for people.
+    #[serde(serialize_with = "first_path")]
+    first: LossCount,
+}
+
+fn first_path<S: Serializer>(lost: &LossCount, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(&lost.first)
 }
 
 /// What is packed, and where to.
@@ -148,7 +165,7 @@ pub(crate) fn run(context: &Context, args: &PackArgs) -> Result<()> {
     let done = job.options.done.clone();
     let report = work.follow(|| done.so_far().bytes, || write(context, job))?;
     drop(work);
-    report.print(args.json)
+    report.print(context, args.json)
 }
 
 /// Bytes in all regular files, hard links counted once.
@@ -185,6 +202,7 @@ fn write_mos(context: &Context, job: &Job<'_>) -> Result<Report> {
         new_chunks: stats.new_chunks,
         uploaded_objects: stats.put_blobs,
         uploaded_bytes: stats.put_bytes,
+        lost: Vec::new(),
     })
 }
 
@@ -193,7 +211,7 @@ fn write_rfs(context: &Context, job: &Job<'_>) -> Result<Report> {
     packed.rfs.save(job.output).map_err(rfs::file_error)?;
     let bytes = std::fs::read(job.output).map_err(io(job.output))?;
     let stats = packed.stats;
-    Ok(Report {
+    let mut report = Report {
         file: job.output.display().to_string(),
         digest: Digest::of(&bytes).to_string(),
         flist_bytes: bytes.len() as u64,
@@ -203,7 +221,10 @@ fn write_rfs(context: &Context, job: &Job<'_>) -> Result<Report> {
         new_chunks: stats.put_blocks,
         uploaded_objects: stats.put_blocks,
         uploaded_bytes: stats.put_bytes,
-    })
+        lost: Vec::new(),
+    };
+    report.lose(&packed.losses);
+    Ok(report)
 }
 
 fn options(context: &Context, args: &PackArgs) -> Result<PackOptions> {
@@ -234,12 +255,23 @@ fn pack_error(error: PackError) -> CliError {
 }
 
 impl Report {
-    pub(crate) fn print(&self, json: bool) -> Result<()> {
+    /// Adds what is not in the flist.
+    pub(crate) fn lose(&mut self, losses: &[Loss]) {
+        self.lost.extend(summary(losses).into_iter().map(|first| LostReport {
+            kind: first.kind,
+            count: first.count,
+            first,
+        }));
+    }
+
+    pub(crate) fn print(&self, context: &Context, json: bool) -> Result<()> {
         if json {
-            output::json(self)
-        } else {
-            output::line(text(self))
+            return output::json(self);
         }
+        for lost in &self.lost {
+            context.ui.line(format!("warning: {}", lost.first));
+        }
+        output::line(text(self))
     }
 }
 

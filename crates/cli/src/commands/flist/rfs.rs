@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use mos_rfs::{
-    Conf, FileError, PackError, PackOptions, Packed, Rfs, RfsError, Route, RouteError, Stores, Targets, pack, summary,
-    warning,
+    Conf, FileError, PackError, PackOptions, Packed, Rfs, RfsError, Route, RouteError, Stores, Targets, pack, warning,
 };
 use mos_store::Options;
 use mos_tree::Tree;
@@ -42,7 +41,7 @@ struct Places {
     routes: Option<Vec<Route>>,
 }
 
-/// Packs a tree, and says what the format cannot hold.
+/// Packs a tree. What the format cannot hold is told with the result.
 pub(crate) fn pack_tree(context: &Context, stores: &StoreArgs, tree: &Tree, strip_password: bool) -> Result<Packed> {
     let places = places(context, stores)?;
     let targets = Targets::open(&places.targets, &Options::default()).map_err(route_error)?;
@@ -51,8 +50,6 @@ pub(crate) fn pack_tree(context: &Context, stores: &StoreArgs, tree: &Tree, stri
         ..PackOptions::default()
     };
     let mut packed = pack(tree, &targets, &options).map_err(pack_error)?;
-    let lost = summary(&packed.losses);
-    lost.iter().for_each(|line| context.ui.line(format!("warning: {line}")));
     if let Some(routes) = places.routes {
         packed.rfs.set_routes(routes);
     }

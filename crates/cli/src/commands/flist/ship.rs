@@ -100,7 +100,7 @@ impl Shipment<'_> {
         )?;
         let uploaded = self.upload(context, name, &file)?;
         drop(work);
-        report.print(args.json)?;
+        report.print(context, args.json)?;
         uploaded
             .iter()
             .for_each(|place| context.ui.line(format!("Uploaded {place}.")));
