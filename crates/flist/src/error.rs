@@ -56,7 +56,7 @@ pub enum Part {
     #[error("blob {0}")]
     Blob(Digest),
     /// All blobs of an flist, so many.
-    #[error("{0} blobs")]
+    #[error("{} {}", .0, if *.0 == 1 { "blob" } else { "blobs" })]
     Blobs(usize),
     /// A block of another format, by the name that the format gives it.
     #[error("block {0}")]

@@ -47,7 +47,8 @@ impl Failure {
     /// The exit code.
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::NoStore => 2,
+            Self::NoStore | Self::Store(StoreError::BadUrl { .. }) => 2,
+            Self::Store(StoreError::Unreachable { .. } | StoreError::NotFound { .. }) => 4,
             Self::Flist { .. } | Self::Read(ReadError::Tampered { .. }) => 3,
             Self::Mount(MountError::Read(ReadError::Tampered { .. })) => 3,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => 4,

@@ -278,6 +278,11 @@ fn what_cannot_be_mounted_is_said_before_the_program_goes_into_the_background() 
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("kernel: not possible: there is no cache"), "{said}");
+    assert_eq!(
+        setting.run("store", &[]).status.code(),
+        Some(2),
+        "the address of no store"
+    );
     fs::remove_dir(setting.path("place")).unwrap();
     let output = setting.run(&setting.url(), &[]);
     assert_eq!(output.status.code(), Some(1));

@@ -441,6 +441,22 @@ fn slips_of_the_pen_are_told_before_work_is_done() {
         said.contains("is missing") && said.contains("hint: is this the store"),
         "{said}"
     );
+    for line in [
+        "convert web.fl -o absent/x.fl --to mos --store other",
+        "pull oci://127.0.0.1:9/x -o absent/x.fl --store other",
+    ] {
+        let said = says(here, line);
+        assert!(
+            said.contains("absent/x.fl") && !here.join("other").exists(),
+            "{line}: {said}"
+        );
+    }
+    fs::create_dir_all(here.join("out/bin")).unwrap();
+    let said = says(here, "unpack web.fl out --store store");
+    assert!(
+        said.contains("a folder stands where the flist has something else"),
+        "{said}"
+    );
     let said = says(here, "ls /dev/zero");
     assert!(said.contains("not an flist"), "{said}");
 }

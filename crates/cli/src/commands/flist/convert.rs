@@ -7,6 +7,7 @@ use mos_rfs::{ConvertError, Spooled};
 
 use super::open::{Format, Opened, read_error};
 use super::pack::{FormatName, Job, write};
+use super::places::check_output;
 use crate::context::Context;
 use crate::error::{CliError, Result, io, system};
 use crate::stores::StoreArgs;
@@ -53,6 +54,7 @@ pub(crate) struct ConvertArgs {
 
 pub(crate) fn run(context: &Context, args: &ConvertArgs) -> Result<()> {
     let opened = Opened::open(&args.file)?;
+    check_output(&args.output)?;
     let from = StoreArgs::of(args.from.clone());
     let image = match &opened.format {
         Format::Mos(_) if args.from.is_empty() => opened.whole_image(context, &args.store)?,

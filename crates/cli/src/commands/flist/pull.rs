@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::oci_error;
 use super::open::flist_error;
+use super::places::check_output;
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result, io};
 use crate::stores::StoreArgs;
@@ -52,6 +53,7 @@ struct Report {
 }
 
 pub(crate) fn run(context: &Context, args: &PullArgs) -> Result<()> {
+    check_output(&args.output)?;
     let reference = Reference::parse(&args.from).map_err(oci_error)?;
     let store = args.store.write(context)?;
     let credentials = Credentials::find(&reference.registry).map_err(oci_error)?;

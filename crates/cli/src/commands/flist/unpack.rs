@@ -108,6 +108,9 @@ fn unpack_error(error: UnpackError) -> CliError {
     let message = error.to_string();
     match error {
         UnpackError::Read(error) => read_error(error),
+        UnpackError::Io { source, .. } if source.kind() == std::io::ErrorKind::IsADirectory => {
+            CliError::problem(message).with_hint("a folder stands where the flist has something else: move it away")
+        }
         UnpackError::Io { source, .. } => system(source.kind(), message),
         UnpackError::Busy(_) => CliError::new(Kind::Conflict, message),
         _ => CliError::problem(message),
