@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use crate::error::ReadError;
 use crate::flist::Entry;
+use crate::slice::Slice;
 use crate::verify::{Depth, Finding};
 
 /// A filesystem image of any format, with the store that its content comes from. May be shared between threads.
@@ -31,7 +32,14 @@ pub trait Image: Send + Sync {
     ///
     /// # Errors
     /// [`ReadError`].
-    fn read_at(&self, inode: u64, range: Range<u64>) -> Result<Vec<u8>, ReadError>;
+    fn read_at(&self, inode: u64, range: Range<u64>) -> Result<Slice, ReadError>;
+
+    /// For who reads `range` of a file here and there, all that is better decoded with it: what its frame holds of the
+    /// file, when that is most of the frame. None for who reads in order.
+    fn around(&self, inode: u64, range: &Range<u64>) -> Option<Range<u64>> {
+        let _ = (inode, range);
+        None
+    }
 
     /// The inode numbers of the files to fetch first, in the order in which they will be wanted; formats without such a
     /// list give none.

@@ -52,6 +52,7 @@ mod pack;
 mod parallel;
 mod prefetch;
 mod read;
+mod slice;
 mod table;
 mod tree;
 mod unpack;
@@ -73,6 +74,7 @@ pub use pack::{Done, PackError, PackOptions, PackStats, Packed, Stamps, Trust, p
 #[cfg(feature = "pack")]
 pub use prefetch::{PrefetchError, with_prefetch};
 pub use read::Reader;
+pub use slice::Slice;
 pub use table::BlobRef;
 pub use tree::{TreeReadError, to_tree};
 pub use unpack::{Before, Operation, UnpackError, UnpackOptions, Unpacked, unpack, unpack_observed};

@@ -14,6 +14,7 @@ use crate::error::{Part, ReadError, show};
 use crate::flist::{Entry, Flist, Place};
 use crate::frame;
 use crate::image::{Image, Progress};
+use crate::slice::Slice;
 use crate::table::{Chunk, Frame};
 use crate::verify::{self, Depth, Finding};
 
@@ -76,33 +77,52 @@ impl Image for Reader {
             Place::Chunks { chunks, .. } => chunks,
         };
         for position in 0..chunks.len() {
-            self.chunk(&chunks[position..], Extent::Whole, &file, |bytes| {
-                out.write_all(bytes).map_err(write_error)
-            })?;
+            let bytes = self.chunk(&chunks[position..], Extent::Whole, &file)?;
+            out.write_all(&bytes).map_err(write_error)?;
         }
         Ok(())
     }
 
-    fn read_at(&self, inode: u64, range: Range<u64>) -> Result<Vec<u8>, ReadError> {
+    fn read_at(&self, inode: u64, range: Range<u64>) -> Result<Slice, ReadError> {
         let file = || self.flist.name_of(inode);
         let place = self.flist.place(inode);
         let (chunks, starts) = match place.ok_or_else(|| ReadError::NotAFile(file()))? {
-            Place::Inline(bytes) => return Ok(bytes[within(&range, 0, bytes.len() as u64)].to_vec()),
+            Place::Inline(bytes) => {
+                return Ok(bytes[within(&range, 0, bytes.len() as u64)].to_vec().into());
+            }
             Place::Chunks { chunks, starts } => (chunks, starts),
         };
-        let mut out = Vec::new();
+        let mut out = Slice::default();
         let first = starts.partition_point(|start| *start <= range.start).saturating_sub(1);
         // Only chunks of the range are fetched along.
         let last = starts.partition_point(|start| *start < range.end).max(first);
-        let scattered = range.start > 0 && range.end.saturating_sub(range.start) <= SCATTERED_BYTES;
-        let extent = if scattered { Extent::Needed } else { Extent::Whole };
+        let extent = match is_scattered(&range) {
+            true => Extent::Needed,
+            false => Extent::Whole,
+        };
         for position in first..last {
-            self.chunk(&chunks[position..last], extent, &file, |bytes| {
-                out.extend_from_slice(&bytes[within(&range, starts[position], bytes.len() as u64)]);
-                Ok(())
-            })?;
+            let bytes = self.chunk(&chunks[position..last], extent, &file)?;
+            let wanted = within(&range, starts[position], bytes.len() as u64);
+            out.push(bytes.part(wanted));
         }
         Ok(out)
+    }
+
+    fn around(&self, inode: u64, range: &Range<u64>) -> Option<Range<u64>> {
+        let Some(Place::Chunks { chunks, starts }) = self.flist.place(inode) else {
+            return None;
+        };
+        if !is_scattered(range) {
+            return None;
+        }
+        let chunk = |position: usize| self.flist.tables.chunks[chunks[position] as usize];
+        let here = starts.partition_point(|start| *start <= range.start).checked_sub(1)?;
+        let same = |position: &usize| chunk(*position).frame == chunk(here).frame;
+        let first = (0..here).rev().take_while(same).last().unwrap_or(here);
+        let last = (here..chunks.len()).take_while(same).last()?;
+        let part = starts[first]..starts[last] + u64::from(chunk(last).length);
+        let frame = self.flist.tables.frames[chunk(here).frame as usize];
+        (part.end.saturating_sub(part.start) >= u64::from(frame.plain) / 2).then_some(part)
     }
 
     fn prefetch(&self) -> &[u64] {
@@ -151,14 +171,8 @@ impl Reader {
         &self.store
     }
 
-    /// Gives the first of these chunks to `take`, verified; frames of the next ones may be fetched along.
-    fn chunk(
-        &self,
-        chunks: &[u32],
-        extent: Extent,
-        file: &dyn Fn() -> String,
-        take: impl FnOnce(&[u8]) -> Result<(), ReadError>,
-    ) -> Result<(), ReadError> {
+    /// The first of these chunks, verified; frames of the next ones may be fetched along.
+    fn chunk(&self, chunks: &[u32], extent: Extent, file: &dyn Fn() -> String) -> Result<Slice, ReadError> {
         let chunk = self.flist.tables.chunks[chunks[0] as usize];
         let wanted = Wanted {
             flist: &self.flist,
@@ -170,8 +184,8 @@ impl Reader {
             Err(ReadError::Tampered { .. }) if self.may_come_right(&wanted) => self.frame(chunks, &wanted)?,
             other => other?,
         };
-        let bytes = plain.get(chunk.offset as usize..chunk.end() as usize);
-        take(bytes.ok_or_else(|| wanted.tampered(chunk.frame, "the frame is too short"))?)
+        let bytes = Slice::of(plain, chunk.offset as usize..chunk.end() as usize);
+        bytes.ok_or_else(|| wanted.tampered(chunk.frame, "the frame is too short"))
     }
 
     /// Tells the store of wrong bytes. When it may have others, what came of that blob is forgotten: all of it came the
@@ -360,6 +374,11 @@ impl Wanted<'_> {
 fn within(range: &Range<u64>, start: u64, length: u64) -> Range<usize> {
     let clamp = |at: u64| at.saturating_sub(start).min(length) as usize;
     clamp(range.start)..clamp(range.end.max(range.start))
+}
+
+/// True for who reads a few pages that are not the first of a file.
+fn is_scattered(range: &Range<u64>) -> bool {
+    range.start > 0 && range.end.saturating_sub(range.start) <= SCATTERED_BYTES
 }
 
 /// The first byte behind a frame in its blob.

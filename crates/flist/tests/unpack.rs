@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{large, metadata, noise, packed, parsed, reader, sequential, text};
 use mos_flist::{
-    Advance, Depth, Entry, EntryKind, Finding, Image, Progress, ReadError, Reader, UnpackError, UnpackOptions,
+    Advance, Depth, Entry, EntryKind, Finding, Image, Progress, ReadError, Reader, Slice, UnpackError, UnpackOptions,
     Unpacked, diff, unpack, unpack_observed,
 };
 use mos_store::{Digest, Memory};
@@ -377,7 +377,7 @@ impl Image for NoDigests {
         self.0.read_file(entry, out)
     }
 
-    fn read_at(&self, inode: u64, range: Range<u64>) -> Result<Vec<u8>, ReadError> {
+    fn read_at(&self, inode: u64, range: Range<u64>) -> Result<Slice, ReadError> {
         self.0.read_at(inode, range)
     }
 
@@ -430,6 +430,29 @@ fn any_range_of_a_file_can_be_read() {
     let directory = image.find(b"sizes/").unwrap().inode;
     let error = image.read_at(directory, 0..1).unwrap_err();
     assert!(matches!(error, ReadError::NotAFile(path) if path == "sizes"));
+}
+
+#[test]
+fn what_is_better_decoded_with_a_page_is_what_its_frame_holds_of_the_file() {
+    let image = image(&large());
+    let inode = image.find(b"sizes/noise").unwrap().inode;
+    let page = |at: u64| image.around(inode, &(at..at + 4096));
+    assert_eq!(page(0), None, "the first page: somebody reads in order");
+    assert_eq!(image.around(inode, &(4096..200_000)), None);
+    let mut end = 1;
+    while end < 700_000 {
+        let Some(part) = page(end) else {
+            // A frame that is mostly other files.
+            end += 4096;
+            continue;
+        };
+        assert!(part.contains(&end) && part.end - part.start >= 100_000, "{part:?}");
+        assert_eq!(page(part.end - 1).as_ref(), Some(&part));
+        end = part.end;
+    }
+    assert_eq!(end, 700_000, "the last part ends with the file");
+    let small = image.find(b"sizes/1023").unwrap().inode;
+    assert_eq!(image.around(small, &(512..1023)), None);
 }
 
 #[test]

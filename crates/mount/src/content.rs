@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mos_flist::ReadError;
+use mos_flist::{ReadError, Slice};
 
 use crate::index::{Index, NodeId};
 use crate::objects::{Objects, Written};
@@ -45,7 +45,7 @@ impl Content {
     }
 
     /// Part of a file; `None` after an error, which was told.
-    pub(crate) fn read(&self, id: NodeId, range: Range<u64>) -> Option<Vec<u8>> {
+    pub(crate) fn read(&self, id: NodeId, range: Range<u64>) -> Option<Slice> {
         match self.try_read(id, range) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
@@ -55,7 +55,12 @@ impl Content {
         }
     }
 
-    fn try_read(&self, id: NodeId, range: Range<u64>) -> Result<Vec<u8>, ReadError> {
+    /// What is better decoded together with these bytes of a file, as [`mos_flist::Image::around`] has it.
+    pub(crate) fn around(&self, id: NodeId, range: &Range<u64>) -> Option<Range<u64>> {
+        self.source.image.around(self.index.node(id).ino, range)
+    }
+
+    fn try_read(&self, id: NodeId, range: Range<u64>) -> Result<Slice, ReadError> {
         self.source.image.read_at(self.index.node(id).ino, range)
     }
 

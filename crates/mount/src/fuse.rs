@@ -7,6 +7,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -21,6 +22,7 @@ use fuser::{
 };
 
 use crate::ahead::Ahead;
+use crate::around::Around;
 use crate::content;
 use crate::given_up::GivenUp;
 use crate::index::{Index, Node, NodeId};
@@ -59,6 +61,8 @@ pub(crate) struct ImageFs {
     /// What did not come in time.
     pub(crate) given_up: Arc<GivenUp>,
     pub(crate) ahead: Ahead,
+    /// None where opening a file is a request, which this must not make.
+    pub(crate) around: Option<Around>,
     /// What is fetched in any case.
     pub(crate) coming: Arc<Coming>,
     /// Others than the one who mounts are let in.
@@ -109,24 +113,47 @@ impl ImageFs {
                 None => self.discard(id),
             }
         }
-        let content = self.content.clone();
         self.go_ahead(id);
+        self.read_image(id, offset..end, reply);
+    }
+
+    /// Gives bytes of a file to `answer`, from the image.
+    fn read_image(&self, id: NodeId, range: Range<u64>, reply: ReplyData) {
+        let part = self.around(id, &range);
+        let content = self.content.clone();
+        let wanted = range.clone();
+        let all = part.clone().unwrap_or_else(|| range.clone());
+        let fetch = move || {
+            let skip = usize::try_from(wanted.start - all.start).ok()?;
+            let length = usize::try_from(wanted.end - wanted.start).ok()?;
+            Some(content.read(id, all)?.part(skip..skip.saturating_add(length)))
+        };
         if self.at_once {
-            return answer(reply, content.read(id, offset..end).as_deref());
+            answer(reply, fetch().as_deref());
+        } else if self.given_up.has(id, &range) {
+            answer(reply, None);
+        } else {
+            let given_up = self.given_up.clone();
+            self.workers.submit(
+                Box::new(fetch),
+                Box::new(move |bytes| {
+                    if bytes.is_none() {
+                        given_up.note(id, range);
+                    }
+                    answer(reply, bytes);
+                }),
+            );
         }
-        if self.given_up.has(id, &(offset..end)) {
-            return answer(reply, None);
+        if let (Some(around), Some(part)) = (&self.around, part) {
+            around.ask(id, part);
         }
-        let given_up = self.given_up.clone();
-        self.workers.submit(
-            Box::new(move || content.read(id, offset..end)),
-            Box::new(move |bytes| {
-                if bytes.is_none() {
-                    given_up.note(id, offset..end);
-                }
-                answer(reply, bytes);
-            }),
-        );
+    }
+
+    /// What to decode with these bytes, so that the kernel can have all of it.
+    fn around(&self, id: NodeId, range: &Range<u64>) -> Option<Range<u64>> {
+        let part = self.content.around(id, range)?;
+        let around = self.around.as_ref()?;
+        (part.start <= range.start && range.end <= part.end && around.takes(id, &part)).then_some(part)
     }
 
     /// Fetches what is likely to be read next.

@@ -20,16 +20,17 @@
 //! Linux stacks two file systems and no more. The kernel's way and passthrough take one, plain FUSE none, so that one
 //! more overlay, a container's for instance, fits on each; a writable layer over passthrough takes the second.
 //!
-//! Where it stands in the code: `way` decides, `mounted` carries it out by `kernel` or by `session`, `system` has the system calls of the
-//! former and `refusal` says what it means when one fails, `fuse` answers the
-//! kernel from an `index` in memory, `content` and `workers` bring bytes, `ahead` and `prefetch` before they are asked
-//! for, `objects` keeps whole files, `opened` knows which are passed through.
+//! Where it stands in the code: `way` decides, `mounted` carries it out by `kernel` or by `session`, `system` has the
+//! system calls of the former and `refusal` says what it means when one fails, `fuse` answers the kernel from an `index`
+//! in memory, `content` and `workers` bring bytes, `ahead`, `around` and `prefetch` before they are asked for, `objects`
+//! keeps whole files, `opened` knows which are passed through.
 
 // For tests in here that share their helpers with those of the whole crate.
 #[cfg(test)]
 extern crate self as mos_mount;
 
 mod ahead;
+mod around;
 mod content;
 pub mod daemon;
 mod error;

@@ -10,6 +10,7 @@ use mos_sys::signals::Signals;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::ahead::Ahead;
+use crate::around::Around;
 use crate::content::{Content, CopyError, Shared};
 use crate::error::MountError;
 use crate::fuse::ImageFs;
@@ -195,6 +196,10 @@ impl Job<'_> {
             given_up: Arc::default(),
             coming: fetching.coming,
             ahead: Ahead::default(),
+            around: match self.shelf {
+                Some(_) => None,
+                None => Around::start(self.content.clone(), self.place.clone()),
+            },
             others: self.options.allow_other,
             trace: trace.transpose()?,
             promote: self.promoter(),

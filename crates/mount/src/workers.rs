@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use mos_flist::Slice;
+
 /// Threads at most: as many requests to a store at once.
 const THREADS: usize = 16;
 
@@ -17,7 +19,7 @@ pub(crate) type Answer = Box<dyn FnOnce(Option<&[u8]>) + Send>;
 /// An answer that is given once, by whoever comes first.
 type Slot = Arc<Mutex<Option<Answer>>>;
 /// Brings the bytes.
-pub(crate) type Fetch = Box<dyn FnOnce() -> Option<Vec<u8>> + Send>;
+pub(crate) type Fetch = Box<dyn FnOnce() -> Option<Slice> + Send>;
 
 /// The threads. Dropping this lets them end after what they are doing.
 #[derive(Debug)]
@@ -175,7 +177,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         let fetch = move || {
             std::thread::sleep(Duration::from_millis(sleep));
-            Some(vec![0; sleep as usize])
+            Some(vec![0; sleep as usize].into())
         };
         let answer = move |bytes: Option<&[u8]>| sender.send(bytes.map(<[u8]>::len)).unwrap();
         workers.submit(Box::new(fetch), Box::new(answer));

@@ -3,7 +3,9 @@
 
 mod common;
 
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{alone, assert_shows, everything, logged, metadata, packed, source, text};
 use mos_mount::{How, MountOptions, Prefetch, Unmounted, Way, mount, unmount};
@@ -52,6 +54,72 @@ fn check(tree: Tree) {
 fn everything_there_is() {
     if alone() {
         check(everything());
+    }
+}
+
+/// A store that counts what it is asked for.
+struct Counted(mos_store::Memory, AtomicUsize);
+
+impl mos_store::Read for Counted {
+    fn get(&self, name: &str, limit: u64) -> Result<Vec<u8>, mos_store::StoreError> {
+        self.0.get(name, limit)
+    }
+
+    fn get_range(&self, name: &str, wanted: std::ops::Range<u64>) -> Result<Vec<u8>, mos_store::StoreError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.get_range(name, wanted)
+    }
+
+    fn length(&self, name: &str) -> Result<Option<u64>, mos_store::StoreError> {
+        self.0.length(name)
+    }
+
+    fn address(&self) -> String {
+        self.0.address()
+    }
+}
+
+#[test]
+fn a_page_brings_the_rest_of_its_frame_into_the_page_cache() {
+    if !alone() {
+        return;
+    }
+    let mut tree = Tree::default();
+    let bytes = text(3, 3_000_000);
+    common::put(&mut tree, b"file", 0o644, Kind::File(bytes.clone().into()));
+    let packed = packed(tree);
+    let place = tempfile::tempdir().unwrap();
+    for local_store in [true, false] {
+        let store = Arc::new(Counted(packed.store.clone(), AtomicUsize::new(0)));
+        let mut source = source(&packed.flist, store.clone());
+        // Of the frames, none but the last.
+        source.image = Arc::new(mos_flist::Reader::new(packed.flist.clone(), store.clone()).keeping(0));
+        let options = MountOptions {
+            how: How::Fuse,
+            local_store,
+            ..logged().0
+        };
+        let mounted = mount(source, place.path(), &options).unwrap();
+        let file = std::fs::File::open(place.path().join("file")).unwrap();
+        let page = |at: u64| {
+            let mut page = [0; 4096];
+            file.read_exact_at(&mut page, at).unwrap();
+            assert_eq!(page[..], bytes[at as usize..][..4096]);
+        };
+        let pages = || (1..700_u64).map(|n| n * 7919 % 700 * 4096).filter(|at| *at > 0);
+        pages().for_each(page);
+        // The kernel takes it while we read on.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let asked = store.1.load(Ordering::Relaxed);
+        assert!(asked < 100, "{asked} frames for 699 pages");
+        pages().for_each(page);
+        assert_eq!(
+            store.1.load(Ordering::Relaxed),
+            asked,
+            "everything was in the page cache"
+        );
+        drop(file);
+        mounted.unmount().unwrap();
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
-use mos_flist::{Depth, Entry, Finding, Image, Part, Progress, ReadError, show};
+use mos_flist::{Depth, Entry, Finding, Image, Part, Progress, ReadError, Slice, show};
 
 use crate::block::{BLOCK_SIZE, BlockRef};
 use crate::cache::Cache;
@@ -104,7 +104,7 @@ impl Image for Reader {
         self.read(record, &file, 0..record.size, &mut write)
     }
 
-    fn read_at(&self, inode: u64, range: Range<u64>) -> Result<Vec<u8>, ReadError> {
+    fn read_at(&self, inode: u64, range: Range<u64>) -> Result<Slice, ReadError> {
         let file = || self.rfs.path_of(inode);
         let record = self.file(inode).ok_or_else(|| ReadError::NotAFile(file()))?;
         let range = range.start..range.end.min(record.size);
@@ -113,7 +113,7 @@ impl Image for Reader {
             bytes.extend_from_slice(part);
             Ok(())
         })?;
-        Ok(bytes)
+        Ok(bytes.into())
     }
 
     fn verify(&self, depth: Depth, progress: &Progress<'_>) -> Vec<Finding> {
