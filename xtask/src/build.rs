@@ -88,6 +88,8 @@ fn component() -> PlannedComponent {
         binaries: PROGRAMS.map(str::to_owned).into(),
         files: Default::default(),
         routes: Default::default(),
+        kernel_modules: false,
+        firmware: None,
         service: None,
     }
 }

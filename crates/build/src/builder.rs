@@ -19,6 +19,7 @@ pub trait Report {
 pub struct Builder<'r> {
     repository: PathBuf,
     cache: Cache,
+    programs: PathBuf,
     pub(crate) report: &'r dyn Report,
 }
 
@@ -32,11 +33,18 @@ impl std::fmt::Debug for Builder<'_> {
 }
 
 impl<'r> Builder<'r> {
-    /// Builds for the config repository in a folder, with the cache in another.
-    pub fn new(repository: impl Into<PathBuf>, cache: impl Into<PathBuf>, report: &'r dyn Report) -> Self {
+    /// Builds for the config repository in a folder, with the cache in another. The programs for nodes that come with
+    /// MOS are in a third.
+    pub fn new(
+        repository: impl Into<PathBuf>,
+        cache: impl Into<PathBuf>,
+        programs: impl Into<PathBuf>,
+        report: &'r dyn Report,
+    ) -> Self {
         Self {
             repository: repository.into(),
             cache: Cache::new(cache),
+            programs: programs.into(),
             report,
         }
     }
@@ -55,7 +63,7 @@ impl<'r> Builder<'r> {
     }
 
     pub(crate) fn workshop(&self) -> Workshop {
-        Workshop::new(&self.repository, self.cache.clone())
+        Workshop::new(&self.repository, self.cache.clone()).with_programs(&self.programs)
     }
 
     pub(crate) fn apt(&self) -> Apt {

@@ -3,6 +3,7 @@
 //! ```text
 //! Plan --runtime--> flists + blobs in the local store      components, staged flat, packed
 //!      --image----> vmlinuz.efi, initramfs, report         packages, modules, programs, settings
+//!      --release--> a publish plan, on top of a channel    flists and boot image, signed
 //! ```
 //!
 //! Each step's output is cached by its inputs (`mos-cache`): a second build with nothing changed does nothing. What is
@@ -13,15 +14,19 @@ mod authorities;
 mod builder;
 mod error;
 mod image;
+mod kernel_files;
 mod node_files;
 mod packages;
+mod release;
 mod runtime;
 mod size;
 
 pub use builder::{Builder, Report};
 pub use error::BuildError;
 pub use image::{BuiltImage, NodePrograms};
+pub use kernel_files::firmware_tree;
 pub use node_files::NodeFiles;
 pub use packages::{kernel_tree, lock_packages};
+pub use release::{Made, plan_release};
 pub use runtime::{BuiltFlist, PackMode, lock_components};
 pub use size::{ImageReport, Part};

@@ -43,7 +43,6 @@ pub fn lock_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock) -> Res
 }
 
 pub(crate) fn image_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock) -> Result<ImagePackages, BuildError> {
-    let kernel = std::slice::from_ref(&plan.image.kernel_package);
     let stub = [STUB_PACKAGE.to_owned()];
     let authorities = match plan.image.authorities {
         Authorities::Debian => {
@@ -58,7 +57,7 @@ pub(crate) fn image_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock
     Ok(ImagePackages {
         authorities,
         base: answer(builder, lock, &plan.image.packages, How::WithDependencies)?,
-        kernel: single(answer(builder, lock, kernel, How::Kernel)?, &kernel[0])?,
+        kernel: kernel_package(builder, &plan.image.kernel_package, lock)?,
         stub: single(answer(builder, lock, &stub, How::Single)?, STUB_PACKAGE)?,
     })
 }
@@ -69,10 +68,18 @@ pub(crate) fn image_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock
 /// # Errors
 /// [`BuildError::Package`], [`BuildError::Deb`].
 pub fn kernel_tree(builder: &Builder<'_>, name: &str, lock: &mut Lock) -> Result<Tree, BuildError> {
-    let wanted = [name.to_owned()];
-    let found = answer(builder, lock, &wanted, How::Kernel)?;
-    let package = single(found, name)?;
-    Ok(deb::read(&fetch(builder, &package)?.path)?.tree)
+    tree_of(&fetch(builder, &kernel_package(builder, name, lock)?)?)
+}
+
+/// The kernel package with this name, exactly.
+pub(crate) fn kernel_package(builder: &Builder<'_>, name: &str, lock: &mut Lock) -> Result<LockedPackage, BuildError> {
+    let found = answer(builder, lock, &[name.to_owned()], How::Kernel)?;
+    Ok(single(found, name)?)
+}
+
+/// The files of a package.
+pub(crate) fn tree_of(package: &Deb) -> Result<Tree, BuildError> {
+    Ok(deb::read(&package.path)?.tree)
 }
 
 /// The one package that answers a request.
@@ -91,7 +98,7 @@ fn answer(
     how: How,
 ) -> Result<Vec<LockedPackage>, BuildError> {
     if let Some(locked) = lock.answer(wanted) {
-        return Ok(locked.into_iter().map(from_lock).collect());
+        return Ok(locked.into_iter().cloned().collect());
     }
     builder
         .report
@@ -109,7 +116,7 @@ fn answer(
             kernels
         }
     };
-    lock.set_answer(wanted, found.iter().map(to_lock).collect());
+    lock.set_answer(wanted, found.clone());
     Ok(found)
 }
 
@@ -132,25 +139,5 @@ fn progress<'b>(builder: &'b Builder<'_>) -> impl FnMut(Progress<'_>) + use<'b> 
             ));
         }
         _ => {}
-    }
-}
-
-fn from_lock(package: &mos_config::LockedPackage) -> LockedPackage {
-    LockedPackage {
-        name: package.name.clone(),
-        version: package.version.clone(),
-        architecture: package.architecture.clone(),
-        sha256: package.sha256.clone(),
-        size: package.size,
-    }
-}
-
-fn to_lock(package: &LockedPackage) -> mos_config::LockedPackage {
-    mos_config::LockedPackage {
-        name: package.name.clone(),
-        version: package.version.clone(),
-        architecture: package.architecture.clone(),
-        sha256: package.sha256.clone(),
-        size: package.size,
     }
 }

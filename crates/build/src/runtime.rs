@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mos_cache::{Cached, Inputs};
-use mos_components::{ROUTES_FILE, Toolchain, build, fetch, stage};
+use mos_components::{Staged, Toolchain, build, fetch, stage};
 use mos_config::{Lock, Plan, PlannedComponent};
 use mos_flist::{Flist, PackOptions, pack};
+use mos_service::{ROUTES, Routes};
 use mos_store::{Digest, Read as _};
-use mos_tree::{Kind, Tree};
+use mos_tree::{Content, Tree};
 
 use crate::builder::Builder;
 use crate::error::BuildError;
@@ -20,6 +21,7 @@ const STEP: &str = "flist";
 /// Raised whenever the same tree would give another flist than before.
 const FORMAT: u32 = 2;
 const FLIST_FILE: &str = "flist.fl";
+const FILE_MODE: u32 = 0o644;
 /// zstd level for chunks. What is packed once is fetched by every node.
 const LEVEL: i32 = 15;
 
@@ -50,10 +52,19 @@ pub struct BuiltFlist {
 }
 
 /// A component, ready to be packed.
-struct Staged {
+struct Component {
     name: String,
     version: String,
-    tree: Tree,
+    staged: Staged,
+    /// The blobs of flists among its files.
+    carried: Vec<(Digest, u64)>,
+}
+
+/// An flist in the cache.
+pub(crate) struct Packed {
+    pub(crate) file: PathBuf,
+    pub(crate) blobs: Vec<(Digest, u64)>,
+    pub(crate) hit: bool,
 }
 
 /// Finds out the exact state of every component and puts it into the lock.
@@ -84,7 +95,7 @@ impl Builder<'_> {
         let toolchain = Toolchain::find()?;
         let mut staged = Vec::new();
         for component in components {
-            staged.push(self.stage(component, lock, &toolchain)?);
+            staged.push(self.stage(plan, component, lock, &toolchain)?);
         }
         if mode == PackMode::Combined {
             staged = vec![combine(staged)?];
@@ -94,10 +105,11 @@ impl Builder<'_> {
 
     fn stage(
         &self,
+        plan: &Plan,
         component: &PlannedComponent,
         lock: &mut Lock,
         toolchain: &Toolchain,
-    ) -> Result<Staged, BuildError> {
+    ) -> Result<Component, BuildError> {
         let shop = self.workshop();
         let name = &component.name;
         self.report.detail(&format!("fetching {name}"));
@@ -121,50 +133,85 @@ impl Builder<'_> {
                 self.report.detail(line);
             },
         )?;
-        let tree = stage(component, &built, &shop)?;
-        Ok(Staged {
+        let mut made = Component {
             name: name.clone(),
             version: fetched.version,
-            tree,
+            staged: stage(component, &built, &shop)?,
+            carried: Vec::new(),
+        };
+        for inner in self.kernel_files(plan, component, lock)? {
+            made.staged.tree.insert_file(
+                &inner.name,
+                FILE_MODE,
+                Content::file(&inner.packed.file).map_err(BuildError::at(&inner.packed.file))?,
+            )?;
+            // The configuration has no such file, or inserting it would have failed.
+            let _ = made.staged.routes.insert(&inner.name, &inner.place());
+            made.carried.extend(inner.packed.blobs);
+            made.version = format!("{}+{}", made.version, inner.tag);
+        }
+        Ok(made)
+    }
+
+    fn pack(&self, component: &Component) -> Result<BuiltFlist, BuildError> {
+        let Component {
+            name,
+            version,
+            staged,
+            carried,
+        } = component;
+        let mut tree = staged.tree.clone();
+        if !staged.routes.is_empty() {
+            tree.insert_file(ROUTES, FILE_MODE, staged.routes.to_string().as_str())?;
+        }
+        let key = Inputs::new(STEP, FORMAT)
+            .add("level", LEVEL.to_le_bytes())
+            .add_digest("tree", &digest(&tree)?)
+            .key();
+        let packed = self.packed(name, &key, &|output| self.pack_into(name, &tree, LEVEL, output))?;
+        self.report.line(&match packed.hit {
+            true => format!("{name} {version}: nothing changed"),
+            false => format!("{name} {version}: packed, {} blobs", packed.blobs.len()),
+        });
+        Ok(BuiltFlist {
+            name: name.clone(),
+            version: version.clone(),
+            file: packed.file,
+            blobs: [packed.blobs.as_slice(), carried].concat(),
+            content_bytes: bytes(&tree),
+            hit: packed.hit,
         })
     }
 
-    fn pack(&self, staged: &Staged) -> Result<BuiltFlist, BuildError> {
-        let Staged { name, version, tree } = staged;
-        let key = Inputs::new(STEP, FORMAT)
-            .add("level", LEVEL.to_le_bytes())
-            .add_digest("tree", &digest(tree)?)
-            .key();
-        let mut cached = self
-            .cache()
-            .step(STEP, &key, |output| self.pack_into(name, tree, output))?;
+    /// An flist from the cache, or made now: `make` writes it into a folder with [`Builder::pack_into`].
+    pub(crate) fn packed(
+        &self,
+        name: &str,
+        key: &Digest,
+        make: &dyn Fn(&Path) -> Result<(), BuildError>,
+    ) -> Result<Packed, BuildError> {
+        let mut cached = self.cache().step(STEP, key, make)?;
         let (file, mut blobs) = read_back(&cached)?;
         if !self.has_all(&blobs) {
             self.report.line(&format!(
                 "{name}: blobs are missing or damaged in the local store, packing again"
             ));
             self.forget(&blobs)?;
-            self.pack_into(name, tree, &cached.path)?;
+            make(&cached.path)?;
             cached.hit = false;
             blobs = read_back(&cached)?.1;
         }
-        self.report.line(&match cached.hit {
-            true => format!("{name} {version}: nothing changed"),
-            false => format!("{name} {version}: packed, {} blobs", blobs.len()),
-        });
-        Ok(BuiltFlist {
-            name: name.clone(),
-            version: version.clone(),
+        Ok(Packed {
             file,
             blobs,
-            content_bytes: bytes(tree),
             hit: cached.hit,
         })
     }
 
-    fn pack_into(&self, name: &str, tree: &Tree, output: &Path) -> Result<(), BuildError> {
+    /// Packs a tree into the local store, and writes its flist into a folder.
+    pub(crate) fn pack_into(&self, name: &str, tree: &Tree, level: i32, output: &Path) -> Result<(), BuildError> {
         let options = PackOptions {
-            compression_level: LEVEL,
+            compression_level: level,
             ..PackOptions::default()
         };
         let packed = pack(tree, &self.store(), &options).map_err(|source| BuildError::Pack {
@@ -224,18 +271,17 @@ fn chosen<'p>(plan: &'p Plan, only: &[String]) -> Result<Vec<&'p PlannedComponen
     only.iter().map(find).collect()
 }
 
-/// One tree of all; routes are joined, other files may not meet.
-fn combine(parts: Vec<Staged>) -> Result<Staged, BuildError> {
+/// One flist of all; routes are joined, files may not meet.
+fn combine(parts: Vec<Component>) -> Result<Component, BuildError> {
     let mut tree = Tree::default();
     let mut owners: BTreeMap<Vec<u8>, String> = BTreeMap::new();
-    let mut routes = String::new();
+    let mut routes = Routes::default();
     let mut versions = Vec::new();
+    let mut carried = Vec::new();
     for part in parts {
         versions.push(format!("{}-{}", part.name, part.version));
-        for entry in part.tree.walk().filter(|entry| !entry.path.is_empty()) {
-            if entry.path == ROUTES_FILE.as_bytes() {
-                routes.push_str(&routes_of(entry.inode)?);
-            } else if let Some(first) = owners.insert(entry.path.clone(), part.name.clone()) {
+        for entry in part.staged.tree.walk().filter(|entry| !entry.path.is_empty()) {
+            if let Some(first) = owners.insert(entry.path.clone(), part.name.clone()) {
                 let file = String::from_utf8_lossy(&entry.path).into_owned();
                 return Err(BuildError::Clash {
                     file,
@@ -244,65 +290,51 @@ fn combine(parts: Vec<Staged>) -> Result<Staged, BuildError> {
                 });
             }
         }
-        tree.overlay(&part.tree)?;
+        tree.overlay(&part.staged.tree)?;
+        for (from, to) in part.staged.routes.iter() {
+            // Of a file that only this component brings.
+            let _ = routes.insert(from, to);
+        }
+        carried.extend(part.carried);
     }
-    if !routes.is_empty() {
-        tree.insert_file(ROUTES_FILE, 0o644, format!("[routes]\n{routes}").as_str())?;
-    }
-    Ok(Staged {
+    Ok(Component {
         name: "runtime".to_owned(),
         version: versions.join("+"),
-        tree,
+        staged: Staged { tree, routes },
+        carried,
     })
-}
-
-/// The lines of a routes file below its one heading, as `stage` writes it.
-fn routes_of(inode: &mos_tree::Inode) -> Result<String, BuildError> {
-    let Kind::File(content) = &inode.kind else {
-        return Ok(String::new());
-    };
-    let text = content.read().map_err(BuildError::at(Path::new(ROUTES_FILE)))?;
-    let text = String::from_utf8_lossy(&text);
-    Ok(text
-        .lines()
-        .filter(|line| !line.starts_with('['))
-        .map(|line| format!("{line}\n"))
-        .collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn staged(name: &str, files: &[(&str, &str)]) -> Staged {
-        let mut tree = Tree::default();
-        for (path, text) in files {
-            tree.insert_file(path, 0o644, *text).unwrap();
-        }
-        Staged {
+    fn component(name: &str, file: &str, route: (&str, &str)) -> Component {
+        let mut staged = Staged::default();
+        staged.tree.insert_file(file, 0o644, name).unwrap();
+        staged.routes.insert(route.0, route.1).unwrap();
+        Component {
             name: name.into(),
             version: "1".into(),
-            tree,
+            staged,
+            carried: vec![(Digest::of(name.as_bytes()), 3)],
         }
     }
 
     #[test]
     fn combined_flists_join_routes_and_refuse_clashes() {
-        let web = staged(
-            "web",
-            &[("web.toml", ""), (ROUTES_FILE, "[routes]\n\"a\" = \"share/a\"\n")],
-        );
-        let api = staged(
-            "api",
-            &[("api.toml", ""), (ROUTES_FILE, "[routes]\n\"b\" = \"share/b\"\n")],
-        );
+        let web = component("web", "web.toml", ("a", "share/a"));
+        let api = component("api", "api.toml", ("b", "share/b"));
         let both = combine(vec![web, api]).unwrap();
-        let routes = routes_of(both.tree.get(ROUTES_FILE).unwrap()).unwrap();
-        assert_eq!(routes, "\"a\" = \"share/a\"\n\"b\" = \"share/b\"\n");
+        assert_eq!(
+            both.staged.routes.to_string(),
+            "[routes]\n\"a\" = \"share/a\"\n\"b\" = \"share/b\"\n"
+        );
         assert_eq!(both.version, "web-1+api-1");
+        assert_eq!(both.carried.len(), 2);
         let clash = combine(vec![
-            staged("web", &[("x.toml", "1")]),
-            staged("api", &[("x.toml", "2")]),
+            component("web", "x.toml", ("a", "share/a")),
+            component("api", "x.toml", ("b", "share/b")),
         ]);
         assert_eq!(
             clash.err().unwrap().to_string(),

@@ -3,9 +3,9 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use mos_build::{Builder, BuiltFlist, BuiltImage, NodePrograms, PackMode, Report};
-use mos_channel::publish::{Boot, FlistFile, Inputs, PublishPlan, execute, plan_publish, survey};
-use mos_channel::{Blob, KeyPair, Trust};
+use mos_build::{Builder, BuiltFlist, BuiltImage, Made, NodePrograms, PackMode, Report, plan_release};
+use mos_channel::KeyPair;
+use mos_channel::publish::{Progress, PublishPlan};
 use mos_config::{Lock, Plan};
 use mos_tree::Tree;
 
@@ -97,32 +97,34 @@ impl<'c> Pipeline<'c> {
     ) -> Result<PublishPlan> {
         let files = self.context.key_files(&self.plan)?;
         let pair = KeyPair::read(&files.private).map_err(|error| CliError::new(Kind::Trust, error.to_string()))?;
-        let trust = Trust::new(self.plan.environment.as_str(), vec![pair.public()]);
-        let days = i64::from(self.plan.release.expires_days);
-        let inputs = Inputs {
-            trust: trust.clone(),
-            boot: Boot::read(&image.efi).map_err(publish_error)?,
-            flists: flists.iter().map(flist_file).collect::<Result<_>>()?,
-            minimum_sequence: self.plan.release.minimum_sequence.unwrap_or(0),
-            now: now()?,
-            validity: jiff::SignedDuration::from_hours(24 * days),
-        };
         let channel = mos_store::open_write(to)?;
-        let existing = survey(channel.as_ref(), &trust).map_err(publish_error)?;
-        let plan = plan_publish(&inputs, &existing, &[&pair]).map_err(publish_error)?;
+        let made = Made { image, flists };
+        let plan = plan_release(&self.plan, made, &pair, channel.as_ref(), now()?).map_err(publish_error)?;
         if !dry_run {
-            let work = self.context.ui.work(format!("publishing to {}", channel.address()));
-            let store = mos_store::Dir::new(self.cache.join("store"));
-            execute(&plan, &store, channel.as_ref(), &mut |progress| {
+            let reporter = self.reporter(&format!("publishing to {}", channel.address()));
+            let mut tell = |progress: Progress<'_>| {
                 let bytes = format!("{} of {}", ui::bytes(progress.bytes_done), ui::bytes(progress.bytes));
-                work.update(format!(
+                reporter.work.update(format!(
                     "publishing {} of {} objects, {bytes}",
                     progress.done, progress.steps
                 ));
-            })
-            .map_err(publish_error)?;
+            };
+            let builder = self.builder(&reporter);
+            builder
+                .publish(&plan, channel.as_ref(), &mut tell)
+                .map_err(publish_error)?;
         }
         Ok(plan)
+    }
+
+    fn reporter(&self, what: &str) -> Reporter {
+        Reporter {
+            work: self.context.ui.work(what),
+        }
+    }
+
+    fn builder<'r>(&self, reporter: &'r Reporter) -> Builder<'r> {
+        Builder::new(&self.repository, &self.cache, programs_folder(), reporter)
     }
 
     fn with_builder<T>(
@@ -130,10 +132,8 @@ impl<'c> Pipeline<'c> {
         what: &str,
         run: impl FnOnce(&Builder<'_>, &Plan, &mut Lock) -> std::result::Result<T, mos_build::BuildError>,
     ) -> Result<T> {
-        let reporter = Reporter {
-            work: self.context.ui.work(what),
-        };
-        let builder = Builder::new(&self.repository, &self.cache, &reporter);
+        let reporter = self.reporter(what);
+        let builder = self.builder(&reporter);
         run(&builder, &self.plan, &mut self.lock).map_err(build_error)
     }
 
@@ -162,7 +162,7 @@ pub(crate) fn kernel_tree(context: &Context) -> Result<Tree> {
     let reporter = Reporter {
         work: context.ui.work("reading the kernel package"),
     };
-    let builder = Builder::new(&folder, context.cache()?, &reporter);
+    let builder = Builder::new(&folder, context.cache()?, programs_folder(), &reporter);
     let tree = mos_build::kernel_tree(&builder, &repository.project.kernel_package, &mut lock).map_err(build_error)?;
     let written = lock.write(&folder);
     written.map_err(|error| CliError::problem(error.to_string()))?;
@@ -199,20 +199,13 @@ impl Report for Reporter {
     }
 }
 
-fn flist_file(flist: &BuiltFlist) -> Result<FlistFile> {
-    let blobs = flist
-        .blobs
-        .iter()
-        .map(|&(blake3, length)| Blob { blake3, length })
-        .collect();
-    FlistFile::read(&flist.name, &flist.version, &flist.file, blobs).map_err(publish_error)
-}
-
 fn build_error(error: mos_build::BuildError) -> CliError {
     use mos_build::BuildError as E;
     let kind = match &error {
         E::NoComponent { .. }
-        | E::Component(mos_components::ComponentError::MissingTool { .. })
+        | E::Component(
+            mos_components::ComponentError::MissingTool { .. } | mos_components::ComponentError::NoProgram { .. },
+        )
         | E::Package(mos_packages::PackageError::NoApt { .. } | mos_packages::PackageError::NotFound { .. }) => {
             Kind::NotFound
         }
@@ -236,15 +229,18 @@ fn publish_error(error: mos_channel::publish::PublishError) -> CliError {
 }
 
 /// Where the node's programs are: `MOS_NODE_PROGRAMS`, or `node` beside the folder that `mos` is in.
-fn node_programs() -> Result<NodePrograms> {
+fn programs_folder() -> PathBuf {
     let beside = || {
         let program = std::env::current_exe().ok()?.canonicalize().ok()?;
         Some(program.parent()?.parent()?.join("node"))
     };
-    let folder = std::env::var_os("MOS_NODE_PROGRAMS")
-        .map(PathBuf::from)
-        .or_else(beside)
-        .unwrap_or_default();
+    let named = std::env::var_os("MOS_NODE_PROGRAMS").map(PathBuf::from);
+    named.or_else(beside).unwrap_or_default()
+}
+
+/// Those of every image.
+fn node_programs() -> Result<NodePrograms> {
+    let folder = programs_folder();
     let programs = NodePrograms {
         my_init: folder.join("my_init"),
         mos_node: folder.join("mos-node"),

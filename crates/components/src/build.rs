@@ -86,7 +86,7 @@ fn key(fetched: &Fetched, settings: &Build, binaries: &[String], toolchain: &Too
         Content::Commit { subdirectory, .. } => subdirectory.clone().unwrap_or_default(),
         // Which member of its workspace; the digest is that of the whole.
         Content::Folder(path) => inner(path, &folder::root(path)).to_string_lossy().into_owned(),
-        Content::Archive(_) => String::new(),
+        Content::Archive(_) | Content::Programs(_) => String::new(),
     };
     let list = |words: &[String]| words.join("\n");
     let kind = match settings.kind {
@@ -164,6 +164,7 @@ impl Job<'_> {
                     .map_or_else(|| source.clone(), |folder| source.join(folder));
                 (directory, source, work.join("target"))
             }
+            Content::Programs(folder) => (folder.clone(), folder.clone(), work.join("target")),
             Content::Folder(path) => {
                 let root = folder::root(path);
                 let digest = Digest::of(root.as_os_str().as_encoded_bytes()).to_string();

@@ -19,6 +19,19 @@ pub enum ComponentError {
         /// The Debian package that has it.
         package: &'static str,
     },
+    /// A program that should come with MOS.
+    #[error(
+        "{name}: no program for nodes {path}: {source}\n  hint: `make build` makes those that come with mos; \
+         MOS_NODE_PROGRAMS names the folder that has them"
+    )]
+    NoProgram {
+        /// The component.
+        name: String,
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A program failed.
     #[error("{name}: `{command}` failed ({status})\n{tail}\n  hint: the whole output is in {log}")]
     Failed {

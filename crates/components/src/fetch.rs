@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mos_cache::Inputs;
 use mos_config::{LockedComponent, PlannedComponent, Source};
 
 use crate::error::ComponentError;
@@ -20,7 +21,7 @@ pub struct Fetched {
     pub digest: String,
     /// Where it is.
     pub content: Content,
-    /// What to remember; `None` for folders, which are taken as they are.
+    /// What to remember; `None` for folders and for what comes with MOS, which are taken as they are.
     pub lock: Option<LockedComponent>,
 }
 
@@ -40,6 +41,8 @@ pub enum Content {
     },
     /// A folder, built in place.
     Folder(PathBuf),
+    /// The folder of the programs that come with MOS.
+    Programs(PathBuf),
 }
 
 /// Finds out the exact state of a component and brings it here. What the lock or the configuration names exactly is
@@ -85,13 +88,18 @@ pub fn fetch(
             let digest = folder::digest(&folder::root(&path))?.to_string();
             (short(&digest), digest, Content::Folder(path))
         }
+        Source::Mos => {
+            let digest = own_programs(component, shop)?;
+            (short(&digest), digest, Content::Programs(shop.programs().to_owned()))
+        }
     };
     let version = component
         .version
         .clone()
         .or_else(|| tag(&component.source))
         .unwrap_or(version);
-    let lock = (component.source.kind() != "path").then(|| LockedComponent {
+    let as_it_is = matches!(component.source, Source::Path { .. } | Source::Mos);
+    let lock = (!as_it_is).then(|| LockedComponent {
         name: name.clone(),
         kind: component.source.kind().to_owned(),
         source: component.source.location().to_owned(),
@@ -106,6 +114,21 @@ pub fn fetch(
         content,
         lock,
     })
+}
+
+/// The digest of the programs of a component that come with MOS.
+fn own_programs(component: &PlannedComponent, shop: &Workshop) -> Result<String, ComponentError> {
+    let mut inputs = Inputs::new("programs", 1);
+    for name in &component.binaries {
+        let path = shop.programs().join(name);
+        let missing = |source| ComponentError::NoProgram {
+            name: component.name.clone(),
+            path: path.clone(),
+            source,
+        };
+        inputs = inputs.add(name, std::fs::read(&path).map_err(missing)?);
+    }
+    Ok(inputs.key().to_string())
 }
 
 /// Twelve digits tell commits of one project apart, and fit a table.

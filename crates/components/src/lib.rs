@@ -42,6 +42,6 @@ pub use build::{Built, build};
 pub use elf::{ElfError, check_static};
 pub use error::ComponentError;
 pub use fetch::{Content, Fetched, fetch};
-pub use stage::{ROUTES_FILE, stage};
+pub use stage::{Staged, stage};
 pub use toolchain::Toolchain;
 pub use workshop::{Progress, Workshop};

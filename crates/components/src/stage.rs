@@ -1,24 +1,30 @@
 //! The tree of a runtime flist: flat, with the routes for files whose suffix does not say where they go.
 
-use std::fmt::Write as _;
-
 use mos_config::PlannedComponent;
+use mos_service::Routes;
 use mos_tree::{Content, Tree};
 
 use crate::build::Built;
 use crate::error::ComponentError;
 use crate::workshop::Workshop;
 
-/// The file of a runtime flist that says where its other files go (ARCHITECTURE.md, "Node").
-pub const ROUTES_FILE: &str = "mos-routes.toml";
 const PROGRAM_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
 
-/// Puts programs, files, service and routes of a component into a tree. File content stays on disk, by reference.
+/// What goes into an flist.
+#[derive(Debug, Clone, Default)]
+pub struct Staged {
+    /// The files, without the one for the routes.
+    pub tree: Tree,
+    /// Where files go whose suffix does not say.
+    pub routes: Routes,
+}
+
+/// Puts programs, files and service of a component into a tree. File content stays on disk, by reference.
 ///
 /// # Errors
 /// [`ComponentError::Io`] when a file is missing, [`ComponentError::Tree`] when a name does not fit.
-pub fn stage(component: &PlannedComponent, built: &Built, shop: &Workshop) -> Result<Tree, ComponentError> {
+pub fn stage(component: &PlannedComponent, built: &Built, shop: &Workshop) -> Result<Staged, ComponentError> {
     let mut tree = Tree::default();
     let mut add = |name: &str, mode: u32, content: Content| {
         let inserted = tree.insert_file(name, mode, content);
@@ -45,18 +51,10 @@ pub fn stage(component: &PlannedComponent, built: &Built, shop: &Workshop) -> Re
     if let Some(service) = &component.service {
         add(&service.file_name, FILE_MODE, service.text.as_str().into())?;
     }
-    if !component.routes.is_empty() {
-        add(ROUTES_FILE, FILE_MODE, routes(component).as_str().into())?;
-    }
-    Ok(tree)
-}
-
-fn routes(component: &PlannedComponent) -> String {
-    let mut text = "[routes]\n".to_owned();
+    let mut routes = Routes::default();
     for (name, target) in &component.routes {
-        // Both were checked to be plain paths; a quote or backslash in one is still only a character.
-        let quote = |path: &str| path.replace('\\', "\\\\").replace('"', "\\\"");
-        let _ = writeln!(text, "\"{}\" = \"{}\"", quote(name), quote(target));
+        // Names are unique here, so nothing is there yet.
+        let _ = routes.insert(name, target);
     }
-    text
+    Ok(Staged { tree, routes })
 }

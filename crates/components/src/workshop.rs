@@ -14,6 +14,8 @@ pub struct Workshop {
     repository: PathBuf,
     /// The build cache.
     cache: Cache,
+    /// The programs for nodes that come with MOS.
+    programs: PathBuf,
 }
 
 impl Workshop {
@@ -22,7 +24,22 @@ impl Workshop {
         Self {
             repository: repository.into(),
             cache,
+            programs: PathBuf::new(),
         }
+    }
+
+    /// With the folder of the programs for nodes that come with MOS.
+    #[must_use]
+    pub fn with_programs(self, folder: impl Into<PathBuf>) -> Self {
+        Self {
+            programs: folder.into(),
+            ..self
+        }
+    }
+
+    /// The folder of the programs for nodes that come with MOS.
+    pub fn programs(&self) -> &Path {
+        &self.programs
     }
 
     /// The config repository.

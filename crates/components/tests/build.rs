@@ -7,7 +7,7 @@ use std::process::Command;
 
 use mos_cache::Cache;
 use mos_components::{Built, ComponentError, Fetched, Toolchain, Workshop, build, check_static, fetch, stage};
-use mos_config::{Build, Lock, LockedComponent, Plan, PlannedComponent, Source, load, resolve};
+use mos_config::{Build, BuildKind, Lock, LockedComponent, Plan, PlannedComponent, Source, load, resolve};
 
 fn example(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -36,6 +36,8 @@ fn component(source: Source, binaries: &[&str]) -> PlannedComponent {
         binaries: binaries.iter().map(|name| (*name).to_owned()).collect(),
         files: BTreeMap::new(),
         routes: BTreeMap::new(),
+        kernel_modules: false,
+        firmware: None,
         service: None,
     }
 }
@@ -144,7 +146,7 @@ fn same_commit_same_bytes_in_any_directory() {
             "nothing is left of the build"
         );
 
-        let tree = stage(component, &again, &shop).unwrap();
+        let tree = stage(component, &again, &shop).unwrap().tree;
         let names: Vec<_> = tree
             .walk()
             .map(|entry| String::from_utf8(entry.path).unwrap())
@@ -338,4 +340,31 @@ fn a_crate_is_locked_by_its_digest() {
 
     let wrong = fetch(&of("2.44.1", Some(&"0".repeat(64))), &shop, &mut |_| {});
     assert!(matches!(wrong, Err(ComponentError::WrongDigest { .. })), "{wrong:?}");
+}
+
+#[test]
+fn programs_that_come_with_mos_are_taken_as_they_are_and_their_absence_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let programs = directory.path().join("programs");
+    fs::create_dir(&programs).unwrap();
+    let shop = shop(directory.path(), &directory.path().join("cache")).with_programs(&programs);
+    let mut wanted = component(Source::Mos, &["myfs"]);
+    wanted.build.kind = BuildKind::None;
+    let error = make(&wanted, &shop).unwrap_err().to_string();
+    assert!(
+        error.contains("programs/myfs") && error.contains("`make build`"),
+        "{error}"
+    );
+    let mut versions = Vec::new();
+    for text in ["first", "second"] {
+        fs::write(programs.join("myfs"), text).unwrap();
+        fs::write(programs.join("other"), text).unwrap();
+        let (fetched, built) = make(&wanted, &shop).unwrap();
+        assert_eq!(fs::read_to_string(&built.binaries["myfs"]).unwrap(), text);
+        assert!(fetched.lock.is_none());
+        versions.push(fetched.version);
+    }
+    assert_ne!(versions[0], versions[1]);
+    fs::write(programs.join("other"), "not asked for").unwrap();
+    assert_eq!(make(&wanted, &shop).unwrap().0.version, versions[1]);
 }

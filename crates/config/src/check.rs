@@ -59,7 +59,8 @@ fn check_component(
         }
         _ => {}
     }
-    for path in component.install.files.values().filter(|path| !exists(&path.value)) {
+    let paths = component.install.files.values().chain(&component.install.firmware);
+    for path in paths.filter(|path| !exists(&path.value)) {
         error(&path.position, format!("`{}` does not exist", path.value));
     }
     check_build(name, component, problems);
@@ -75,15 +76,12 @@ fn check_component(
 
 fn check_build(name: &str, component: &Component, problems: &Problems) {
     let install = &component.install;
-    if install.binaries.is_empty() && install.files.is_empty() && install.service.is_none() {
+    let flists = install.kernel_modules || install.firmware.is_some();
+    if install.binaries.is_empty() && install.files.is_empty() && install.service.is_none() && !flists {
         let problem = Problem::error(Some(component.position.clone()), format!("`{name}` installs nothing"));
         problems.push(problem.with_hint("name its programs: [install] binaries = [\"…\"]"));
     }
-    let settings = Build {
-        kind: BuildKind::None,
-        ..Build::default()
-    };
-    if component.build.kind == BuildKind::None && component.build != settings {
+    if component.build.kind == BuildKind::None && component.build != Build::none() {
         let message = format!("`{name}` is not built (kind = \"none\"), but has settings for cargo");
         problems.push(Problem::warning(Some(component.position.clone()), message));
     }

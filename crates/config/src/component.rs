@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use mos_service::PLACES;
 use mos_toml::{Document, Item, Position, Problem, Problems, Table};
 use serde::Serialize;
 
 use crate::names::{check_inner_path, is_file_name, is_inner_path, is_name};
 use crate::source::{GitUrl, Origin, Request, classify_url};
-
-/// The folders of a generation that a route may point into (ARCHITECTURE.md, "Node").
-const ROUTE_FOLDERS: [&str; 4] = ["bin", "services", "etc", "share"];
 
 /// A component.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +60,10 @@ pub struct Install {
     pub files: BTreeMap<String, Item<String>>,
     /// Where a file goes when its suffix does not say: name in the flist, path in the generation.
     pub routes: BTreeMap<String, Item<String>>,
+    /// All modules of the image's kernel, as an flist that `myfs kernel-files` mounts.
+    pub kernel_modules: bool,
+    /// A folder of the config repository with firmware, the same.
+    pub firmware: Option<Item<String>>,
     /// The service file, by its path in the config repository.
     pub service: Option<Item<String>>,
 }
@@ -78,6 +80,16 @@ impl Default for Build {
     }
 }
 
+impl Build {
+    /// Of what is taken as it is.
+    pub(crate) fn none() -> Self {
+        Self {
+            kind: BuildKind::None,
+            ..Self::default()
+        }
+    }
+}
+
 impl Component {
     /// Reads a component's file; whatever is wrong goes to `problems`.
     pub(crate) fn read(name: &str, document: &Document, problems: &Problems) -> Option<Self> {
@@ -85,15 +97,23 @@ impl Component {
         let position = root.position();
         let description = root.string("description").unwrap_or_default();
         if !root.has("source") {
-            root.complain("", "missing [source] with its `kind`: crate, git or path");
+            root.complain("", "missing [source] with its `kind`: crate, git, path or mos");
         }
         let source = root
             .table("source")
             .and_then(|source| read_source(name, source, problems));
-        let build = root.table("build").map(read_build).unwrap_or_default();
+        let built = root.table("build").map(read_build);
         let install = root.table("install").map(|install| read_install(install, problems));
+        let comes_with_mos = matches!(source, Some((Origin::Mos, _)));
+        if comes_with_mos && built.is_some() {
+            root.complain("build", "`build` has no meaning for programs that come with mos");
+        }
         root.finish();
         let (origin, request) = source?;
+        let build = match comes_with_mos {
+            true => Build::none(),
+            false => built.unwrap_or_default(),
+        };
         Some(Self {
             description,
             origin,
@@ -110,18 +130,25 @@ enum Kind {
     Crate,
     Git,
     Path,
+    Mos,
 }
 
 fn read_source(component: &str, source: Table<'_>, problems: &Problems) -> Option<(Origin, Request)> {
     source.required_string("kind");
     let kind = source.choice(
         "kind",
-        &[("crate", Kind::Crate), ("git", Kind::Git), ("path", Kind::Path)],
+        &[
+            ("crate", Kind::Crate),
+            ("git", Kind::Git),
+            ("path", Kind::Path),
+            ("mos", Kind::Mos),
+        ],
     )?;
     let origin = match kind {
         Kind::Crate => read_crate(component, &source),
         Kind::Git => read_git(&source, problems),
         Kind::Path => read_path(&source),
+        Kind::Mos => Some(Origin::Mos),
     };
     let request = Request::read(&source);
     source.finish();
@@ -206,6 +233,10 @@ fn read_install(install: Table<'_>, problems: &Problems) -> Install {
     }
     let files = install.table("files").map(|files| read_files(&files, problems));
     let routes = install.table("routes").map(|routes| read_routes(&routes, problems));
+    let kernel_modules = install.boolean("kernel_modules").unwrap_or_default();
+    let firmware = install
+        .string_item("firmware")
+        .filter(|path| check_inner_path(problems, path));
     let service = install
         .string_item("service")
         .filter(|path| check_service_path(problems, path));
@@ -214,6 +245,8 @@ fn read_install(install: Table<'_>, problems: &Problems) -> Install {
         binaries,
         files: files.unwrap_or_default(),
         routes: routes.unwrap_or_default(),
+        kernel_modules,
+        firmware,
         service,
     }
 }
@@ -241,12 +274,12 @@ fn read_routes(routes: &Table<'_>, problems: &Problems) -> BTreeMap<String, Item
     let mut read = BTreeMap::new();
     for (name, target) in routes.strings() {
         let folder = target.value.split_once('/').map(|(folder, _)| folder);
-        if is_inner_path(&target.value) && folder.is_some_and(|folder| ROUTE_FOLDERS.contains(&folder)) {
+        if is_inner_path(&target.value) && folder.is_some_and(|folder| PLACES.contains(&folder)) {
             read.insert(name.to_owned(), target);
             continue;
         }
         let message = format!("`{}` is not a place for `{name}`", target.value);
-        let hint = format!("write a path below one of: {}", ROUTE_FOLDERS.join(", "));
+        let hint = format!("write a path below one of: {}", PLACES.join(", "));
         problems.push(Problem::error(Some(target.position), message).with_hint(hint));
     }
     read
@@ -291,5 +324,20 @@ mod tests {
             let expected = format!("error: components/web.toml:4:7: `{bad}` is not a place for `a`");
             assert!(problems.starts_with(&expected), "{problems}");
         }
+    }
+
+    #[test]
+    fn programs_that_come_with_mos_are_not_built() {
+        let text = "[source]\nkind = \"mos\"\n[install]\nkernel_modules = true\nfirmware = \"firmware\"\n";
+        let (component, problems) = read(text);
+        assert_eq!(problems, "");
+        let component = component.unwrap();
+        assert_eq!(component.build.kind, BuildKind::None);
+        assert!(component.install.kernel_modules);
+        assert_eq!(component.install.firmware.unwrap().value, "firmware");
+        let (_, problems) = read("[source]\nkind = \"mos\"\n[build]\nprofile = \"dev\"\n");
+        assert!(problems.contains("`build` has no meaning"), "{problems}");
+        let (_, problems) = read("[source]\nkind = \"mos\"\n[install]\nfirmware = \"/lib/firmware\"\n");
+        assert!(problems.contains("components/web.toml:4:12"), "{problems}");
     }
 }

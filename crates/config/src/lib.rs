@@ -41,7 +41,7 @@ pub use component::{Build, BuildKind, Component, Install};
 pub use environment::{Environment, EnvironmentKind, ImageSettings, Release, Selection};
 pub use image::ImageLists;
 pub use load::{LoadError, Loaded, load};
-pub use lock::{LOCK_FILE, Lock, LockError, LockedComponent, LockedPackage, LockedRequest};
+pub use lock::{LOCK_FILE, Lock, LockError, LockedComponent, LockedRequest};
 pub use plan::{Authorities, ImagePlan, Output, Plan, PlannedComponent, PlannedService, PlannedUser};
 pub use project::{Compression, Project};
 pub use repository::{Repository, Service, parse};

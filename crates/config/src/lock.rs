@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mos_packages::LockedPackage;
 use mos_toml::{Document, Problem, Problems, Table};
 use serde::Serialize;
 
@@ -48,21 +49,6 @@ pub struct LockedComponent {
     pub version: String,
     /// SHA-256 of the crate's archive, or the commit.
     pub digest: String,
-}
-
-/// The exact state of a Debian package.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct LockedPackage {
-    /// Name.
-    pub name: String,
-    /// Version.
-    pub version: String,
-    /// Architecture, as Debian calls it.
-    pub architecture: String,
-    /// SHA-256 of the package file, in hex.
-    pub sha256: String,
-    /// Bytes of the package file.
-    pub size: u64,
 }
 
 /// What was asked of the package sources, and the names of the packages that answered it: dependencies are found out

@@ -60,6 +60,10 @@ pub struct PlannedComponent {
     pub files: BTreeMap<String, String>,
     /// Where files go whose suffix does not say: name in the flist, path in the generation.
     pub routes: BTreeMap<String, String>,
+    /// All modules of the image's kernel, as an flist that `myfs kernel-files` mounts.
+    pub kernel_modules: bool,
+    /// A folder of the config repository with firmware, the same.
+    pub firmware: Option<String>,
     /// Its service file.
     pub service: Option<PlannedService>,
 }
@@ -162,14 +166,14 @@ impl Plan {
 }
 
 impl PlannedComponent {
-    /// True when fetching has to find out the exact state first. A folder is taken as it is, and a commit is exact by
-    /// itself.
+    /// True when fetching has to find out the exact state first. A folder is taken as it is, as are
+    /// the programs of MOS, and a commit is exact by itself.
     pub fn needs_lock(&self) -> bool {
         self.locked.is_none()
             && match &self.source {
                 Source::Crate { sha256, .. } => sha256.is_none(),
                 Source::Git { commit, .. } => commit.is_none(),
-                Source::Path { .. } => false,
+                Source::Path { .. } | Source::Mos => false,
             }
     }
 }

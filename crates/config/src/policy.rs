@@ -36,7 +36,7 @@ pub(crate) fn check(repository: &Repository, name: &str, environment: &Environme
                 rules.exact_crate(component, &request, position, locked);
             }
             (true, Origin::Git { .. }) => rules.exact_commit(component, &request, position),
-            (true, Origin::Path { .. }) => {}
+            (true, Origin::Path { .. } | Origin::Mos) => {}
         }
     }
     if rules.strict() {

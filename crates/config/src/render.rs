@@ -95,7 +95,12 @@ impl PlannedComponent {
             )?,
             BuildKind::None => writeln!(f, "    build    none")?,
         }
+        let flists = [
+            ("modules-VERSION.fl", self.kernel_modules),
+            ("firmware-TAG.fl", self.firmware.is_some()),
+        ];
         let files = self.files.keys().map(String::as_str);
+        let files = files.chain(flists.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name));
         let service = self.service.iter().map(|service| service.file_name.as_str());
         let names: Vec<&str> = self
             .binaries
@@ -129,6 +134,7 @@ impl fmt::Display for Source {
                 subdirectory.iter().try_for_each(|folder| write!(f, " in {folder}"))
             }
             Self::Path { path } => write!(f, "path {path}"),
+            Self::Mos => write!(f, "mos, {}", self.location()),
         }
     }
 }

@@ -108,6 +108,8 @@ fn plan_component(repository: &Repository, name: &str, selection: &Selection, lo
         binaries: values(&component.install.binaries),
         files: texts(&component.install.files),
         routes: texts(&component.install.routes),
+        kernel_modules: component.install.kernel_modules,
+        firmware: component.install.firmware.as_ref().map(|path| path.value.clone()),
         service,
     })
 }

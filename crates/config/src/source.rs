@@ -30,6 +30,8 @@ pub enum Origin {
         /// The folder, relative to the config repository.
         path: Item<String>,
     },
+    /// The programs for nodes that come with MOS.
+    Mos,
 }
 
 /// Which state of a component is wanted: in its own file as the default, in an environment instead of it.
@@ -78,6 +80,8 @@ pub enum Source {
         /// The folder, relative to the config repository.
         path: String,
     },
+    /// The programs for nodes that come with MOS.
+    Mos,
 }
 
 impl Request {
@@ -128,6 +132,7 @@ impl Request {
             Origin::Crate { .. } => ("crate", references.to_vec()),
             Origin::Git { .. } => ("git", digest.to_vec()),
             Origin::Path { .. } => ("path", [references.as_slice(), &digest].concat()),
+            Origin::Mos => ("mos", [references.as_slice(), &digest].concat()),
         };
         for (key, item) in useless {
             if let Some(item) = item {
@@ -178,24 +183,27 @@ impl Source {
             Origin::Path { path } => Self::Path {
                 path: path.value.clone(),
             },
+            Origin::Mos => Self::Mos,
         })
     }
 
-    /// `crate`, `git` or `path`.
+    /// `crate`, `git`, `path` or `mos`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Crate { .. } => "crate",
             Self::Git { .. } => "git",
             Self::Path { .. } => "path",
+            Self::Mos => "mos",
         }
     }
 
-    /// The crate's name, the URL or the path.
+    /// The crate's name, the URL or the path; words for what comes with MOS.
     pub fn location(&self) -> &str {
         match self {
             Self::Crate { name, .. } => name,
             Self::Git { url, .. } => url,
             Self::Path { path } => path,
+            Self::Mos => "programs for nodes",
         }
     }
 
@@ -211,7 +219,7 @@ impl Source {
                 branch: Some(branch), ..
             } => format!("branch {branch}"),
             Self::Git { .. } => "HEAD".to_owned(),
-            Self::Path { .. } => String::new(),
+            Self::Path { .. } | Self::Mos => String::new(),
         }
     }
 }

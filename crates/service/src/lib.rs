@@ -44,6 +44,8 @@
 //! console = false                  # also to the console, as `NAME: text`
 //! ```
 //!
+//! [`Routes`] say where on a node the files of a component go, its service file among them.
+//!
 //! Pure: nothing here reads a file or a clock. [`check`] is for builds (every problem is one), [`load`] for a node
 //! (what is wrong with one service leaves the others alone).
 
@@ -54,6 +56,7 @@ mod graph;
 mod health;
 mod model;
 mod parse;
+mod route;
 mod signal;
 
 pub use check::{Loaded, check, load};
@@ -62,4 +65,5 @@ pub use graph::Graph;
 pub use health::{Health, Probe};
 pub use model::{Class, Dependencies, Dependency, Kind, Lifecycle, Logging, Restart, Service, Status};
 pub use parse::{Parsed, is_service_file, parse};
+pub use route::{MAX_ROUTES, PLACES, ROUTES, Routes, is_executable};
 pub use signal::{Signal, SignalError};

@@ -24,7 +24,6 @@ mod generation;
 mod installed;
 mod layout;
 mod plan;
-mod route;
 mod state;
 mod wanted;
 
@@ -35,7 +34,7 @@ pub use execute::{Content, Job, execute, switch_to};
 pub use generation::{Generation, load};
 pub use installed::{Installed, Object};
 pub use layout::{Layout, Lock};
+pub use mos_service::{MAX_ROUTES, PLACES, ROUTES};
 pub use plan::{Fetch, Plan, Step, plan};
-pub use route::{MAX_ROUTES, PLACES, ROUTES, Routes, is_executable};
 pub use state::{Failure, Loaded, State};
 pub use wanted::{File, Item, Kind, Link, Wanted, WantedFlist};

@@ -6,7 +6,7 @@ use mos_channel::Release;
 use mos_flist::{Entry, EntryKind, Flist, ObjectDigest};
 
 use crate::UpdateError;
-use crate::route::{ROUTES, Routes, is_executable};
+use mos_service::{ROUTES, Routes, is_executable};
 
 /// Everything a generation has to hold.
 #[derive(Debug, Clone)]

@@ -59,7 +59,7 @@ fn row(component: &PlannedComponent) -> Row<'_> {
     let exact = match &component.source {
         Source::Crate { sha256, .. } => sha256.clone(),
         Source::Git { commit, .. } => commit.clone(),
-        Source::Path { .. } => None,
+        Source::Path { .. } | Source::Mos => None,
     };
     Row {
         component: &component.name,

@@ -54,42 +54,37 @@ exec sleep 100000
     service: "[service]\nname = \"probe\"\nexec = \"/var/cache/bin/probe\"\n[dependencies]\nafter = [\"kernel-files\"]\n",
 };
 
-/// The example as a user has it, in a system whose store is where nobody answers yet.
+/// The example as a user has it, with firmware, in a system whose store is where nobody answers yet.
 fn system(port: u16) -> System {
     let system = System::new(&[PROBE]);
     system.write(
         "mos.toml",
         &format!("[project]\nname = \"test\"\n[kernel]\npackage = \"{KERNEL}\"\n"),
     );
-    let store = format!("dir://{}", system.store().display());
-    system.mos(&["flist", "pack-modules", "--store", &store, "--upload"]);
-    pack_firmware(&system, &store);
-    packed(&system);
+    firmware(&system);
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/kernel-files");
     let text = |path: &str| fs::read_to_string(example.join(path)).unwrap();
-    let component = text("components/kernel-files.toml");
-    let component = component.replace("VERSION", &version(&system)).replace("TAG", "1");
-    system.write("components/kernel-files.toml", &component);
-    let service = text("services/kernel-files.service.toml");
-    let service = service.replace("# [service.env]", "[service.env]").replace(
-        "# FLIST_STORE = \"http://store.example.org\"",
-        &format!("FLIST_STORE = \"http://10.0.2.2:{port}\""),
+    let changed = |path: &str, from: &str, to: &str| {
+        let text = text(path);
+        assert!(text.contains(from), "{text}");
+        system.write(path, &text.replace(from, to));
+    };
+    changed("components/kernel-files.toml", "# firmware =", "firmware =");
+    changed(
+        "services/kernel-files.service.toml",
+        "# [service.env]\n# FLIST_STORE = \"http://store.example.org\"",
+        &format!("[service.env]\nFLIST_STORE = \"http://10.0.2.2:{port}\""),
     );
-    assert!(service.contains("\nFLIST_STORE"), "{service}");
-    system.write("services/kernel-files.service.toml", &service);
     let environment = fs::read_to_string(system.repository().join("environments/dev.toml")).unwrap();
     system.write(
         "environments/dev.toml",
         &format!("{environment}[components.kernel-files]\n"),
     );
-    let program = system.repository().join("files/kernel-files/myfs");
-    fs::create_dir_all(program.parent().unwrap()).unwrap();
-    fs::copy(crate::support::node_programs().join("myfs"), program).unwrap();
     system
 }
 
-/// What the card wants, what `cfg80211` wants, and much that nobody wants.
-fn pack_firmware(system: &System, store: &str) {
+/// What the card wants, and what `cfg80211` wants.
+fn firmware(system: &System) {
     system.write(&format!("firmware/{FIRMWARE}"), &"\u{1}".repeat(FIRMWARE_LENGTH));
     for name in ["regulatory.db", "regulatory.db.p7s"] {
         fs::copy(
@@ -98,42 +93,22 @@ fn pack_firmware(system: &System, store: &str) {
         )
         .unwrap();
     }
-    run(system
-        .command(&["flist", "pack-firmware", "--tag", "1", "--store", store, "--upload"])
-        .env_remove("FIRMWARE_TAG"));
 }
 
-/// Both are in the store under their names, and the modules are those of the locked kernel package.
-fn packed(system: &System) {
-    let version = version(system);
-    for name in [format!("modules-{version}.fl"), "firmware-1.fl".to_owned()] {
-        let flist = fs::read(system.repository().join("dist/flists").join(&name)).unwrap();
-        assert!(
-            fs::read(system.store().join("manifests").join(&name)).unwrap() == flist,
-            "{name}"
-        );
-    }
+/// The release names the locked kernel, and a second build does nothing.
+fn check_release(system: &System) {
+    let mut show = system.command(&["release", "show", "--env", "dev", "--json", "--from"]);
+    let shown = String::from_utf8(run(show.arg(system.channel())).stdout).unwrap();
     let lock = fs::read_to_string(system.repository().join("mos.lock")).unwrap();
-    assert!(lock.contains(&format!("linux-image-{version}")), "{version}: {lock}");
-}
-
-/// That of the modules, from the name of their flist.
-fn version(system: &System) -> String {
-    let names = fs::read_dir(system.repository().join("dist/flists")).unwrap().flatten();
-    let names = names.map(|entry| entry.file_name().into_string().unwrap());
-    let versions: Vec<String> = names
-        .filter_map(|name| Some(name.strip_prefix("modules-")?.strip_suffix(".fl")?.to_owned()))
-        .collect();
-    let [version] = versions.as_slice() else {
-        panic!("{versions:?}")
-    };
-    version.clone()
-}
-
-impl System {
-    fn store(&self) -> std::path::PathBuf {
-        self.folder().join("store")
-    }
+    let package = lock
+        .lines()
+        .find(|line| line.starts_with("name = \"linux-image-"))
+        .unwrap();
+    let kernel = package.split('"').nth(1).unwrap().strip_prefix("linux-image-").unwrap();
+    assert!(shown.contains(&format!("+{kernel}+")), "{kernel}: {shown}");
+    let again = system.command(&["runtime", "build", "--env", "dev"]).output().unwrap();
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(again.status.success() && !said.contains("packing"), "{said}");
 }
 
 /// Bytes of all files below a folder.
@@ -160,6 +135,7 @@ fn modules_and_firmware_come_on_demand_once_the_store_answers() {
     let port = dead_port();
     let system = system(port);
     system.publish();
+    check_release(&system);
     let channel = system.serve();
     let vm = system.boot_with(channel.address().port(), "firmware_class.dyndbg=+p", |machine| {
         machine.devices.push(CARD.to_owned());
@@ -180,7 +156,7 @@ fn modules_and_firmware_come_on_demand_once_the_store_answers() {
     let count = served.clone();
     let _store = Server::bind(
         SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-        &system.store(),
+        &system.channel(),
         Arc::new(move |entry| {
             count.fetch_add(entry.bytes, Ordering::Relaxed);
         }),
@@ -207,7 +183,7 @@ fn modules_and_firmware_come_on_demand_once_the_store_answers() {
             assert!(said.contains(&line), "no `{line}`:\n{said}");
         }
     }
-    let (served, whole) = (served.load(Ordering::Relaxed), size(&system.store()));
+    let (served, whole) = (served.load(Ordering::Relaxed), size(&system.channel().join("blobs")));
     println!("{served} of {whole} bytes were fetched");
     assert!(served < whole / 10, "{served} of {whole}\n{said}");
 }

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use mos_tree::{Timestamp, Tree};
+use mos_build::BuildError;
 
 use super::ship::{self, ShipArgs};
 use crate::context::{Context, now};
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Result, system};
 
 /// Where firmware is in a config repository, and in a root file system.
 const PLACES: [&str; 4] = [
@@ -47,7 +47,7 @@ pub(crate) fn run(context: &Context, args: &PackFirmwareArgs) -> Result<()> {
         Some(directory) => directory.clone(),
         None => default_directory(context)?,
     };
-    let tree = anonymous(ship::read(&directory)?);
+    let tree = mos_build::firmware_tree(&directory).map_err(tree_error)?;
     if tree.walk().nth(1).is_none() {
         return Err(CliError::not_found(format!("{} is empty", directory.display())));
     }
@@ -65,13 +65,10 @@ fn default_directory(context: &Context) -> Result<PathBuf> {
     })
 }
 
-/// Without what depends on who fetched the files when.
-fn anonymous(mut tree: Tree) -> Tree {
-    let ids: Vec<_> = tree.walk().map(|entry| entry.id).collect();
-    for id in ids {
-        let metadata = &mut tree.inode_mut(id).metadata;
-        metadata.mtime = Timestamp::default();
-        metadata.mode = if metadata.mode & 0o111 == 0 { 0o644 } else { 0o755 };
+fn tree_error(error: BuildError) -> CliError {
+    let message = error.to_string();
+    match error {
+        BuildError::Directory(error) => system(error.kind(), message),
+        _ => CliError::problem(message),
     }
-    tree
 }

@@ -5,6 +5,7 @@
 //! below it; the longest match wins. Files in directories have no suffix rule and need a route.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use mos_toml::{Document, Problem, Problems};
 
@@ -44,6 +45,28 @@ impl Routes {
         Ok(Self(routes))
     }
 
+    /// Adds a route; one for the same file that leads elsewhere stays, and is returned.
+    ///
+    /// # Errors
+    /// Where the file goes already.
+    pub fn insert(&mut self, from: &str, to: &str) -> Result<(), String> {
+        let there = self.0.entry(from.to_owned()).or_insert_with(|| to.to_owned());
+        match there == to {
+            true => Ok(()),
+            false => Err(there.clone()),
+        }
+    }
+
+    /// All of them: path in the flist, path in the generation.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(from, to)| (from.as_str(), to.as_str()))
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The path in the generation for a path in the flist (no slash at the start).
     ///
     /// # Errors
@@ -69,6 +92,29 @@ impl Routes {
             known = known.rsplit_once('/')?.0;
         }
     }
+}
+
+/// The text of a routes file.
+impl fmt::Display for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "[routes]")?;
+        self.iter()
+            .try_for_each(|(from, to)| writeln!(f, "{} = {}", quoted(from), quoted(to)))
+    }
+}
+
+/// A basic string of TOML 1.0.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => out.extend(['\\', letter]),
+            control if control.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(control))),
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// True for paths in a generation that are programs.
@@ -131,6 +177,17 @@ mod tests {
         assert_eq!(routes.place("www/bin/x").unwrap(), "bin/w/x");
         assert_eq!(routes.place("wwwx").unwrap(), "bin/wwwx");
         assert!(routes.place("other/a").unwrap_err().contains("does not say where"));
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let mut routes = Routes::default();
+        routes.insert("a \"quoted\" \\ name\u{7f}", "share/a").unwrap();
+        routes.insert("b", "etc/b").unwrap();
+        routes.insert("b", "etc/b").unwrap();
+        assert_eq!(routes.insert("b", "bin/b"), Err("etc/b".to_owned()));
+        assert_eq!(Routes::parse("r", &routes.to_string()).unwrap(), routes);
+        assert_eq!(routes.iter().count(), 2);
     }
 
     #[test]
