@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mos_flist::{Flist, FlistError, ReadError, Reader};
 use mos_mount::{MountError, MountOptions, Prefetch, Source, Unmounted, daemon};
-use mos_store::{Address, Cached, Options, Read, Routes, Schedule, StoreError, Timeouts};
+use mos_store::{Address, Authorities, Cached, Options, Read, Routes, Schedule, StoreError, Timeouts};
 use mos_sys::signals::Signals;
 
 use crate::arguments::{IN_BACKGROUND, Mount};
@@ -17,6 +17,10 @@ use crate::arguments::{IN_BACKGROUND, Mount};
 pub(crate) const END: [i32; 2] = [2, 15];
 /// A request that says nothing for this long is given up, so that a store that comes back is noticed soon.
 const SILENCE: Duration = Duration::from_secs(10);
+/// Who may vouch for the servers of a node: what `mos-node` believes about its channel, from the signed boot image.
+const AUTHORITIES: &str = "etc/mos/ca.pem";
+const AUTHORITIES_HINT: &str =
+    "name a PEM file with the server's authority in `ca` of the environment and make a new image, or in SSL_CERT_FILE";
 /// Tries of one read; it waits as long as `--wait` says anyway.
 pub(crate) const TRIES: u32 = 4;
 
@@ -129,7 +133,7 @@ fn serve(mut mount: Mount, say: fn(&str)) -> Result<(), Failure> {
     }
     mount.options.log = Arc::new(|line| eprintln!("myfs: {line}"));
     let url = mount.store.as_deref().ok_or(Failure::NoStore)?;
-    let source = source(&mount.flist, url, &mut mount.options, TRIES)?;
+    let source = source(&mount.flist, url, &mut mount.options, &patience(TRIES, Path::new("/")))?;
     let mounted = mos_mount::mount(source, &mount.directory, &mount.options)?;
     say(&format!(
         "{}: {} ({})",
@@ -158,8 +162,13 @@ pub(crate) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Failure + use<>
     move |source| Failure::Io { path, source }
 }
 
-/// An flist and its store, which is asked this often for each part.
-pub(crate) fn source(path: &Path, url: &str, options: &mut MountOptions, tries: u32) -> Result<Source, Failure> {
+/// An flist and its store.
+pub(crate) fn source(
+    path: &Path,
+    url: &str,
+    options: &mut MountOptions,
+    patience: &Options,
+) -> Result<Source, Failure> {
     let bytes = std::fs::read(path).map_err(io_error(path))?;
     let flist = Flist::parse(bytes).map_err(|source| Failure::Flist {
         path: path.to_owned(),
@@ -171,7 +180,7 @@ pub(crate) fn source(path: &Path, url: &str, options: &mut MountOptions, tries: 
         .iter()
         .all(|route| matches!(route.address, Address::Dir(_)));
     options.local_store = local;
-    let store: Arc<dyn Read> = mos_store::open_read_with(url, &patience(tries))?.into();
+    let store: Arc<dyn Read> = mos_store::open_read_with(url, patience)?.into();
     // What is far away is kept; what is on a local disk already would only be there twice.
     let store = match options.cache.as_ref().filter(|_| !local) {
         Some(cache) => Arc::new(Cached::new(store, cache, options.cache_bytes)),
@@ -185,8 +194,10 @@ pub(crate) fn source(path: &Path, url: &str, options: &mut MountOptions, tries: 
     })
 }
 
-fn patience(tries: u32) -> Options {
+/// A store is asked this often for each part. Below `root` is who may vouch for it.
+pub(crate) fn patience(tries: u32, root: &Path) -> Options {
     Options {
+        authorities: authorities(root),
         timeouts: Timeouts {
             connect: SILENCE,
             read: SILENCE,
@@ -197,5 +208,19 @@ fn patience(tries: u32) -> Options {
             ..Schedule::default()
         },
         ..Options::default()
+    }
+}
+
+/// Who may vouch for servers: those that `SSL_CERT_FILE` names, else those of a node's image, else this host's.
+fn authorities(root: &Path) -> Authorities {
+    let host = Authorities::default();
+    let file = root.join(AUTHORITIES);
+    let named = std::env::var_os("SSL_CERT_FILE").is_some_and(|file| !file.is_empty());
+    match named || !file.is_file() {
+        true => host,
+        false => Authorities {
+            file,
+            hint: AUTHORITIES_HINT.into(),
+        },
     }
 }

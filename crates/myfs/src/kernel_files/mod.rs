@@ -26,7 +26,7 @@ use mos_mount::{How, MountOptions, Mounted};
 use mos_sys::signals::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::run::{END, Failure, TRIES, io_error, source};
+use crate::run::{END, Failure, TRIES, io_error, patience, source};
 use plan::{FLISTS, Facts, Part, Plan, is_source, mounted_at};
 
 /// Where content is kept, below the root.
@@ -289,8 +289,8 @@ fn mount(part: &Part, root: &Path, store: &str, table: &str) -> Result<Option<Mo
         ..MountOptions::default()
     };
     // One try: whoever waits for this service shall not wait long for a store that is away.
-    prove(&source(&part.flist, store, &mut options, 1)?)?;
-    let source = source(&part.flist, store, &mut options, TRIES)?;
+    prove(&source(&part.flist, store, &mut options, &patience(1, root))?)?;
+    let source = source(&part.flist, store, &mut options, &patience(TRIES, root))?;
     Ok(Some(mos_mount::mount(source, place, &options)?))
 }
 
