@@ -13,7 +13,7 @@ use std::time::Duration;
 use common::{alone, within};
 use mos_flist::{PackOptions, pack};
 use mos_store::Dir;
-use mos_testkit::{Fault, HttpServer};
+use mos_testkit::{Authority, Fault, HttpServer};
 use mos_tree::Tree;
 
 const SOON: Duration = Duration::from_secs(8);
@@ -32,6 +32,11 @@ struct Running(Child);
 
 impl Node {
     fn new() -> Self {
+        Self::with(|store, _| HttpServer::serve(store))
+    }
+
+    /// With a server for a store, and what it leaves in the node's settings.
+    fn with(serve: impl FnOnce(&Path, &Path) -> HttpServer) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         for directory in [
@@ -42,7 +47,7 @@ impl Node {
         ] {
             fs::create_dir_all(path(directory)).unwrap();
         }
-        let server = HttpServer::serve(&path("store"));
+        let server = serve(&path("store"), &path("node/etc/mos"));
         fs::write(
             path("node/etc/mos/node.toml"),
             format!("channel = \"{}\"\n", server.url()),
@@ -93,7 +98,7 @@ impl Node {
             .unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_myfs"));
         command.args(["kernel-files", "--root"]).arg(self.path("node"));
-        for variable in ["FLIST_STORE", "MODULES_FLIST", "FIRMWARE_FLIST"] {
+        for variable in ["FLIST_STORE", "MODULES_FLIST", "FIRMWARE_FLIST", "SSL_CERT_FILE"] {
             command.env_remove(variable);
         }
         command.env("NOTIFY_SOCKET", self.path("ready"));
@@ -172,6 +177,39 @@ fn content(name: &str) -> Vec<u8> {
         state.extend_from_slice(next.as_bytes());
     }
     state
+}
+
+#[test]
+fn a_channel_of_https_is_read_when_the_image_has_its_authority() {
+    if !alone() {
+        return;
+    }
+    let authority = Authority::new();
+    let node = Node::with(|store, settings| {
+        fs::write(settings.join("ca.pem"), authority.pem()).unwrap();
+        HttpServer::serve_tls(store, &authority.vouch("127.0.0.1"))
+    });
+    assert!(node.server.url().starts_with("https://"));
+    let running = node.start();
+    node.wait_ready();
+    assert_eq!(node.mounts(), 2, "{}", node.log());
+    node.check();
+    drop(running);
+}
+
+#[test]
+fn a_channel_of_https_that_nobody_vouches_for_is_not_read() {
+    if !alone() {
+        return;
+    }
+    let node = Node::with(|store, settings| {
+        fs::write(settings.join("ca.pem"), Authority::new().pem()).unwrap();
+        HttpServer::serve_tls(store, &Authority::new().vouch("127.0.0.1"))
+    });
+    let running = node.start();
+    node.wait_log("the server's certificate is not trusted", 1);
+    assert_eq!((node.mounts(), node.server.requests().len()), (0, 0), "{}", node.log());
+    drop(running);
 }
 
 #[test]

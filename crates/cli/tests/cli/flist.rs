@@ -333,7 +333,7 @@ fn blocks_of_the_older_format_among_blobs_are_not_collected() {
     run(&mut command(here, "pack tree -o new.fl --store store"));
     expect![[r#"
         delete blobs/b6/[HEX]  [SIZE]
-        ! Deleted 1 blobs, [SIZE]; 1 needed, 0 young, 2 other objects stay.
+        ! Deleted 1 blob, [SIZE]; 1 needed, 0 young, 2 other objects stay.
     "#]]
     .assert_eq(&says(here, "gc store --keep new.fl --grace 0s --yes"));
     run(&mut command(here, "verify old.fl"));
