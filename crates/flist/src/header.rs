@@ -28,8 +28,10 @@ pub(crate) const HEADER_LENGTH: usize = 1024;
 pub const MAGIC: [u8; 8] = *b"MOSFLIST";
 const VERSION: u32 = 2;
 const SECTIONS: usize = 6;
-/// Incompatible features this program knows: none yet.
-const KNOWN_INCOMPATIBLE: u64 = 0;
+/// Incompatible feature: the EROFS image has compact inodes, which readers of the first flists refuse.
+const COMPACT_INODES: u64 = 1;
+/// Incompatible features this program knows.
+const KNOWN_INCOMPATIBLE: u64 = COMPACT_INODES;
 /// Most bytes in a chunk that a reader accepts. Chunks that come from a base may have been cut with other sizes than the
 /// header's, so this is the only bound.
 pub(crate) const CHUNK_LIMIT: u32 = 1 << 20;
@@ -238,7 +240,7 @@ fn sections(raw: &RawHeader, file: &[u8]) -> Result<[Range<usize>; SECTIONS], Fl
 pub(crate) fn with_prefetch(file: &[u8], list: Vec<u8>) -> Result<Vec<u8>, FlistError> {
     let header = Header::parse(file)?;
     let (raw, _) = RawHeader::ref_from_prefix(file).map_err(|_| too_short(file))?;
-    let features = raw.compatible.get() | raw.read_compatible.get() | raw.incompatible.get();
+    let features = raw.compatible.get() | raw.read_compatible.get() | raw.incompatible.get() & !KNOWN_INCOMPATIBLE;
     if features != 0 {
         return Err(FlistError::Features(features));
     }
@@ -274,7 +276,7 @@ pub(crate) fn assemble(mut image: Vec<u8>, tables: [Vec<u8>; SECTIONS - 1], size
         sections: U32::new(SECTIONS as u32),
         compatible: U64::ZERO,
         read_compatible: U64::ZERO,
-        incompatible: U64::ZERO,
+        incompatible: U64::new(COMPACT_INODES),
         chunk_min: U32::new(sizes.min),
         chunk_average: U32::new(sizes.average),
         chunk_max: U32::new(sizes.max),

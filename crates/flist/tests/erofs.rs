@@ -10,7 +10,7 @@ use common::random::some_tree;
 use common::{large, packed, parsed, reader, round_trip, sequential, small};
 use mos_flist::{ObjectDigest, UnpackOptions, unpack};
 use mos_store::Memory;
-use mos_tree::{Kind, Tree};
+use mos_tree::{Kind, Timestamp, Tree};
 use proptest::prelude::*;
 
 /// Runs a tool, or says why it was not run.
@@ -179,6 +179,38 @@ fn the_kernel_lists_the_same_tree() {
         assert_eq!(bytes, vec![0; 1_000_000]);
     }
     drop(mounted);
+}
+
+#[test]
+fn inodes_of_the_commonest_time_are_compact_where_they_fit() {
+    let mut tree = small();
+    let ids: Vec<_> = tree.walk().map(|entry| entry.id).collect();
+    for id in ids {
+        let metadata = &mut tree.inode_mut(id).metadata;
+        (metadata.uid, metadata.gid) = (u32::from(u16::MAX), 0);
+        metadata.mtime = Timestamp {
+            seconds: 1_700_000_000,
+            nanoseconds: 7,
+        };
+    }
+    let (late, rich) = (tree.find("etc/host").unwrap(), tree.find("bin/tool").unwrap());
+    tree.inode_mut(late).metadata.mtime.nanoseconds = 8;
+    tree.inode_mut(rich).metadata.uid = 1 << 16;
+    let packed = round_trip(&tree);
+    let flist = parsed(&packed);
+    for entry in flist.entries() {
+        let compact = flist.as_bytes()[entry.inode as usize * 32] & 1 == 0;
+        let fits = ![&b"etc/host"[..], b"bin/tool", b"bin/link"].contains(&&entry.path[..]);
+        assert_eq!(compact, fits, "{}", String::from_utf8_lossy(&entry.path));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (path, mount) = (directory.path().join("tree.fl"), directory.path().join("mount"));
+    std::fs::write(&path, &packed.flist).unwrap();
+    std::fs::create_dir(&mount).unwrap();
+    let Some(_mounted) = mount_image(&path, &mount) else {
+        return;
+    };
+    assert_same(&found(&mount), &expected(&tree));
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn golden_digest_of_a_fixed_tree() {
     let packed = round_trip(&small());
     assert_eq!(
         packed.digest.to_string(),
-        "3c7694fcb1ee5c6f64249bfed6665051e966e858172f9bca9509cf4d3bdfd254"
+        "9e4cf80044e1e5e3a5cead7762e371a37f0b43b9051c959c47c3a293efffc130"
     );
 }
 

@@ -77,6 +77,25 @@ pub(crate) struct RawInode {
     pub(crate) reserved2: [u8; 16],
 }
 
+/// `struct erofs_inode_compact`: half as long, for what fits.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct RawCompactInode {
+    pub(crate) format: U16,
+    pub(crate) xattr_count: U16,
+    pub(crate) mode: U16,
+    pub(crate) links: U16,
+    pub(crate) size: U32,
+    /// Seconds after the superblock's build time to Linux 6.15 and later. Older ones take the build time for every
+    /// compact inode, so it is zero in what we write.
+    pub(crate) mtime: U32,
+    pub(crate) address: U32,
+    pub(crate) number: U32,
+    pub(crate) uid: U16,
+    pub(crate) gid: U16,
+    pub(crate) reserved: U32,
+}
+
 /// `struct erofs_dirent`.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -105,7 +124,8 @@ pub(crate) struct XattrEntry {
     pub(crate) value_length: U16,
 }
 
-const _: () = assert!(size_of::<SuperBlock>() == 128 && size_of::<RawInode>() == 64);
+const _: () = assert!(size_of::<SuperBlock>() == 128);
+const _: () = assert!(size_of::<RawInode>() == 64 && size_of::<RawCompactInode>() == 32);
 const _: () = assert!(size_of::<RawDirent>() == 12 && size_of::<XattrHeader>() == 12);
 
 /// The types a directory entry and a mode can name.

@@ -5,9 +5,11 @@
 //! * [`reader`]: an image into inodes and names, every offset checked once.
 //! * [`writer`]: a tree into an image.
 //!
-//! What we write: blocks of 4 KiB, extended inodes only (64-bit sizes, 32-bit owners, nanoseconds), attributes beside
-//! the inode, directories and links inline where they fit, small files always inline, larger files with their size and a
-//! null address. The reader takes exactly this and refuses the rest of EROFS: less to get wrong with hostile input.
+//! What we write: blocks of 4 KiB, compact inodes (32 bytes) for whatever fits into one and has the commonest time, which
+//! is the superblock's, extended ones (64 bytes: 64-bit sizes, 32-bit owners, a time of their own) for the others,
+//! attributes beside the inode, directories and links inline where they fit, small files always inline, larger files with
+//! their size and a null address. The reader takes exactly this and refuses the rest of EROFS: less to get wrong with
+//! hostile input.
 
 pub(crate) mod directory;
 pub(crate) mod format;

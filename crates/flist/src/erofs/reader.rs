@@ -8,11 +8,12 @@ use std::ops::Range;
 
 use mos_tree::{Metadata, Name, Timestamp};
 use zerocopy::FromBytes as _;
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
 use super::directory::{Dirent, decode_block};
 use super::format::{
     BLOCK, BLOCK_BITS, COMPAT_MTIME, EXTENDED, FILE_LIMIT, FLAT_INLINE, FLAT_PLAIN, FileType, MAGIC, NULL_ADDRESS,
-    PATH_LIMIT, RawInode, SLOT, SUPER_OFFSET, SuperBlock, TARGET_LIMIT, decode_device,
+    PATH_LIMIT, RawCompactInode, RawInode, SLOT, SUPER_OFFSET, SuperBlock, TARGET_LIMIT, decode_device,
 };
 use super::xattr::{self, area_length};
 use crate::error::FlistError;
@@ -88,6 +89,8 @@ struct Pending {
 struct Reader<'a> {
     image: &'a [u8],
     metadata_start: u64,
+    /// What the times of compact inodes count from.
+    epoch: Timestamp,
     /// Bytes that inodes and directories may still claim.
     budget: usize,
     /// Names that may still come: each takes a directory entry of its own.
@@ -107,6 +110,10 @@ pub(crate) fn read(image: &[u8]) -> Result<Image, FlistError> {
     let mut reader = Reader {
         image,
         metadata_start: u64::from(raw.metadata_block.get()) << BLOCK_BITS,
+        epoch: Timestamp {
+            seconds: raw.build_time.get().cast_signed(),
+            nanoseconds: raw.build_time_nanoseconds.get(),
+        },
         budget: image.len(),
         names_left: image.len() / size_of::<super::format::RawDirent>() + 1,
         said_links: Vec::new(),
@@ -187,30 +194,42 @@ impl<'a> Reader<'a> {
         if index != self.out.inodes.len() {
             return Err(wrong("inodes that are not in the order of their paths"));
         }
-        let (raw, _) = RawInode::ref_from_prefix(&self.image[offset..]).map_err(|_| wrong("cut off"))?;
+        let (raw, behind) = self.raw_inode(offset).ok_or_else(|| wrong("cut off, or too late"))?;
         let mode = raw.mode.get();
         let file_type = FileType::of_mode(mode).ok_or_else(|| wrong("an unknown file type"))?;
-        if raw.format.get() & EXTENDED == 0 || raw.format.get() & !0xf != 0 || file_type.code() != name.code {
+        if raw.format.get() & !0xf != 0 || file_type.code() != name.code {
             return Err(wrong(
                 "a format that an flist does not use, or a type other than its name's",
             ));
         }
-        let area = offset + size_of::<RawInode>()..offset + size_of::<RawInode>() + area_length(raw.xattr_count.get());
+        let area = behind..behind + area_length(raw.xattr_count.get());
         let attributes = self
             .image
             .get(area.clone())
             .ok_or_else(|| wrong("attributes beyond the image"))?;
         let attributes = xattr::decode(attributes).map_err(wrong)?;
         self.claim(area.end - offset, offset)?;
-        let kind = self.kind(raw, file_type, area.end, name)?;
+        let kind = self.kind(&raw, file_type, area.end, name)?;
         self.said_links.push(raw.links.get());
         self.out.inodes.push(Inode {
             nid: name.nid,
             links: 1,
-            metadata: metadata(raw, attributes).ok_or_else(|| wrong("a time with too many nanoseconds"))?,
+            metadata: metadata(&raw, attributes).ok_or_else(|| wrong("a time with too many nanoseconds"))?,
             kind,
         });
         Ok(index)
+    }
+
+    /// The inode at a place, a compact one in its long form, and where it ends.
+    fn raw_inode(&self, offset: usize) -> Option<(RawInode, usize)> {
+        let bytes = &self.image[offset..];
+        if bytes.first()? & EXTENDED as u8 != 0 {
+            let (raw, _) = RawInode::read_from_prefix(bytes).ok()?;
+            return Some((raw, offset + size_of::<RawInode>()));
+        }
+        let (raw, _) = RawCompactInode::ref_from_prefix(bytes).ok()?;
+        let raw = raw.extended(self.epoch)?;
+        Some((raw, offset + size_of::<RawCompactInode>()))
     }
 
     /// Where an inode lies in the image.
@@ -391,6 +410,28 @@ impl<'a> Reader<'a> {
                 Err(FlistError::malformed("inode", nid * SLOT as u64, why))
             }
         }
+    }
+}
+
+impl RawCompactInode {
+    /// The same inode at length; `None` for a time beyond all times.
+    fn extended(&self, epoch: Timestamp) -> Option<RawInode> {
+        let seconds = epoch.seconds.checked_add(i64::from(self.mtime.get()))?;
+        Some(RawInode {
+            format: self.format,
+            xattr_count: self.xattr_count,
+            mode: self.mode,
+            reserved: U16::ZERO,
+            size: U64::new(u64::from(self.size.get())),
+            address: self.address,
+            number: self.number,
+            uid: U32::new(u32::from(self.uid.get())),
+            gid: U32::new(u32::from(self.gid.get())),
+            mtime: U64::new(seconds.cast_unsigned()),
+            mtime_nanoseconds: U32::new(epoch.nanoseconds),
+            links: U32::new(u32::from(self.links.get())),
+            reserved2: [0; 16],
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! A tree into an EROFS image.
 //!
-//! Three steps, each a function of the one before: *describe* every inode (attributes, bytes), *lay out* (where each
-//! inode and each block goes), *write*. Inodes lie in the order of a walk by path, so that listing a directory reads
+//! Four steps, each a function of the one before: *describe* every inode (attributes, bytes), *shrink* those that are
+//! written in short, *lay out* (where each inode and each block goes), *write*. Inodes lie in the order of a walk by path, so that listing a directory reads
 //! forward; blocks of large directories follow behind all inodes. Nothing depends on the time or the machine.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,8 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use super::directory::{self, Dirent};
 use super::format::{
     BLOCK, BLOCK_BITS, COMPAT_MTIME, EXTENDED, FILE_LIMIT, FLAT_INLINE, FLAT_PLAIN, FileType, MAGIC, NAME_LIMIT,
-    NULL_ADDRESS, PATH_LIMIT, RawInode, SLOT, SUPER_OFFSET, SuperBlock, TAIL_LIMIT, TARGET_LIMIT, encode_device,
+    NULL_ADDRESS, PATH_LIMIT, RawCompactInode, RawInode, SLOT, SUPER_OFFSET, SuperBlock, TAIL_LIMIT, TARGET_LIMIT,
+    encode_device,
 };
 use super::xattr::{self, Style};
 use crate::error::show;
@@ -65,8 +66,11 @@ struct Draft {
     path: Vec<u8>,
     parent: InodeId,
     links: u32,
+    mtime: Timestamp,
     xattrs: Vec<u8>,
     data: Data,
+    /// Written as a compact inode, once that is decided.
+    compact: bool,
     /// Byte offset in the image, once laid out.
     offset: usize,
     /// First data block, once laid out.
@@ -84,19 +88,23 @@ enum Data {
 /// Makes the image of a tree. `files` says what becomes of each regular file.
 pub(crate) fn write(tree: &Tree, files: &BTreeMap<InodeId, ImageFile>, style: Style) -> Result<Written, Unfit> {
     let mut drafts = describe(tree, files, style)?;
+    let epoch = shrink(&mut drafts, tree);
     let length = lay_out(&mut drafts)?;
     let nids: BTreeMap<InodeId, u64> = drafts
         .iter()
         .map(|draft| (draft.id, (draft.offset / SLOT) as u64))
         .collect();
     let mut image = vec![0; length];
-    put(&mut image, SUPER_OFFSET, super_block(&drafts, length)?.as_bytes());
+    put(
+        &mut image,
+        SUPER_OFFSET,
+        super_block(&drafts, length, epoch)?.as_bytes(),
+    );
     for draft in &mut drafts {
         if let Kind::Directory(entries) = &tree.inode(draft.id).kind {
             draft.data = Data::Bytes(directory_bytes(tree, entries, |id| nids[&id], draft));
         }
-        let modified = files.get(&draft.id).and_then(|file| file.modified);
-        write_inode(&mut image, tree, draft, modified);
+        write_inode(&mut image, tree, draft);
     }
     Ok(Written { image, nids })
 }
@@ -116,13 +124,16 @@ fn describe(tree: &Tree, files: &BTreeMap<InodeId, ImageFile>, style: Style) -> 
             continue;
         }
         seen.insert(entry.id, drafts.len());
+        let modified = files.get(&entry.id).and_then(|file| file.modified);
         let mut draft = Draft {
             id: entry.id,
             path: entry.path,
             parent,
             links: 1,
+            mtime: modified.unwrap_or(entry.inode.metadata.mtime),
             xattrs: Vec::new(),
             data: Data::Bytes(Vec::new()),
+            compact: false,
             offset: 0,
             block: 0,
         };
@@ -234,12 +245,45 @@ fn directory_bytes(
     directory::encode(&all)
 }
 
+/// Decides which inodes are compact: those that fit and have the commonest time, which is returned. The image has that one
+/// as its build time, and every kernel gives it to compact inodes.
+fn shrink(drafts: &mut [Draft], tree: &Tree) -> Timestamp {
+    let mut counts: BTreeMap<Timestamp, usize> = BTreeMap::new();
+    for draft in drafts.iter() {
+        *counts.entry(draft.mtime).or_default() += 1;
+    }
+    let commonest = counts.into_iter().max_by_key(|(_, count)| *count);
+    let epoch = commonest.map_or_else(Timestamp::default, |(time, _)| time);
+    for draft in drafts {
+        draft.compact = draft.mtime == epoch && compact(draft, tree).is_some();
+    }
+    epoch
+}
+
+/// The compact form of an inode whose time is the image's, where its numbers fit.
+fn compact(draft: &Draft, tree: &Tree) -> Option<RawCompactInode> {
+    let raw = extended(draft, tree);
+    Some(RawCompactInode {
+        format: U16::new(raw.format.get() & !EXTENDED),
+        xattr_count: raw.xattr_count,
+        mode: raw.mode,
+        links: U16::new(u16::try_from(raw.links.get()).ok()?),
+        size: U32::new(u32::try_from(raw.size.get()).ok()?),
+        mtime: U32::ZERO,
+        address: raw.address,
+        number: raw.number,
+        uid: U16::new(u16::try_from(raw.uid.get()).ok()?),
+        gid: U16::new(u16::try_from(raw.gid.get()).ok()?),
+        reserved: U32::ZERO,
+    })
+}
+
 /// Gives every inode its place; returns the length of the image.
 fn lay_out(drafts: &mut [Draft]) -> Result<usize, Unfit> {
     let mut position = SUPER_OFFSET + size_of::<SuperBlock>();
     for draft in drafts.iter_mut() {
         position = position.next_multiple_of(SLOT);
-        let head = size_of::<RawInode>() + draft.xattrs.len();
+        let head = draft.length() + draft.xattrs.len();
         let tail = draft.data.tail();
         let into_block = (position + head) % BLOCK;
         if into_block + tail > BLOCK {
@@ -259,6 +303,17 @@ fn lay_out(drafts: &mut [Draft]) -> Result<usize, Unfit> {
     match u32::try_from(block) {
         Ok(_) => Ok(block * BLOCK),
         Err(_) => Err(Unfit::new(b"", "its metadata does not fit into EROFS (16 TiB)")),
+    }
+}
+
+impl Draft {
+    /// Bytes of the inode alone.
+    fn length(&self) -> usize {
+        if self.compact {
+            size_of::<RawCompactInode>()
+        } else {
+            size_of::<RawInode>()
+        }
     }
 }
 
@@ -295,7 +350,7 @@ impl Data {
     }
 }
 
-fn super_block(drafts: &[Draft], length: usize) -> Result<SuperBlock, Unfit> {
+fn super_block(drafts: &[Draft], length: usize, epoch: Timestamp) -> Result<SuperBlock, Unfit> {
     let root = drafts.first().map_or(0, |root| root.offset / SLOT);
     let root = u16::try_from(root).map_err(|_| Unfit::new(b"", "its root has too many attributes"))?;
     Ok(SuperBlock {
@@ -306,8 +361,8 @@ fn super_block(drafts: &[Draft], length: usize) -> Result<SuperBlock, Unfit> {
         extra_slots: 0,
         root_nid: U16::new(root),
         inodes: U64::new(drafts.len() as u64),
-        build_time: U64::ZERO,
-        build_time_nanoseconds: U32::ZERO,
+        build_time: U64::new(epoch.seconds.cast_unsigned()),
+        build_time_nanoseconds: U32::new(epoch.nanoseconds),
         blocks: U32::new(u32::try_from(length / BLOCK).expect("lay_out checked the number of blocks")),
         metadata_block: U32::ZERO,
         xattr_block: U32::ZERO,
@@ -318,28 +373,12 @@ fn super_block(drafts: &[Draft], length: usize) -> Result<SuperBlock, Unfit> {
     })
 }
 
-fn write_inode(image: &mut [u8], tree: &Tree, draft: &Draft, modified: Option<Timestamp>) {
-    let inode = tree.inode(draft.id);
-    let metadata = &inode.metadata;
-    let mtime = modified.unwrap_or(metadata.mtime);
-    let permissions = u16::try_from(metadata.mode).expect("fill checked the mode");
-    let raw = RawInode {
-        format: U16::new(draft.data.layout() << 1 | EXTENDED),
-        xattr_count: U16::new(xattr::area_count(draft.xattrs.len()).expect("fill checked the size")),
-        mode: U16::new(permissions | file_type(&inode.kind).mode()),
-        reserved: U16::ZERO,
-        size: U64::new(draft.data.size()),
-        address: U32::new(address(draft)),
-        number: U32::new(u32::try_from(draft.offset / SLOT).unwrap_or(u32::MAX)),
-        uid: U32::new(metadata.uid),
-        gid: U32::new(metadata.gid),
-        mtime: U64::new(mtime.seconds.cast_unsigned()),
-        mtime_nanoseconds: U32::new(mtime.nanoseconds),
-        links: U32::new(draft.links),
-        reserved2: [0; 16],
-    };
-    put(image, draft.offset, raw.as_bytes());
-    let xattrs = draft.offset + size_of::<RawInode>();
+fn write_inode(image: &mut [u8], tree: &Tree, draft: &Draft) {
+    match compact(draft, tree).filter(|_| draft.compact) {
+        Some(raw) => put(image, draft.offset, raw.as_bytes()),
+        None => put(image, draft.offset, extended(draft, tree).as_bytes()),
+    }
+    let xattrs = draft.offset + draft.length();
     put(image, xattrs, &draft.xattrs);
     let behind = xattrs + draft.xattrs.len();
     match &draft.data {
@@ -349,6 +388,27 @@ fn write_inode(image: &mut [u8], tree: &Tree, draft: &Draft, modified: Option<Ti
             put(image, behind, tail);
         }
         Data::Outside(_) | Data::Device(_) => {}
+    }
+}
+
+fn extended(draft: &Draft, tree: &Tree) -> RawInode {
+    let inode = tree.inode(draft.id);
+    let metadata = &inode.metadata;
+    let permissions = u16::try_from(metadata.mode).expect("fill checked the mode");
+    RawInode {
+        format: U16::new(draft.data.layout() << 1 | EXTENDED),
+        xattr_count: U16::new(xattr::area_count(draft.xattrs.len()).expect("fill checked the size")),
+        mode: U16::new(permissions | file_type(&inode.kind).mode()),
+        reserved: U16::ZERO,
+        size: U64::new(draft.data.size()),
+        address: U32::new(address(draft)),
+        number: U32::new(u32::try_from(draft.offset / SLOT).unwrap_or(u32::MAX)),
+        uid: U32::new(metadata.uid),
+        gid: U32::new(metadata.gid),
+        mtime: U64::new(draft.mtime.seconds.cast_unsigned()),
+        mtime_nanoseconds: U32::new(draft.mtime.nanoseconds),
+        links: U32::new(draft.links),
+        reserved2: [0; 16],
     }
 }
 
