@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use zstd::stream::raw::{Decoder, Operation as _};
+use zstd::stream::raw::{Decoder, InBuffer, Operation as _, OutBuffer};
 
 /// Most plain bytes in a frame. We pack up to 1.25 MiB; the room is for packers to come, the limit bounds what a hostile
 /// flist makes a reader allocate.
@@ -40,11 +40,15 @@ impl Encoding {
 /// The plain bytes of a frame, exactly `plain` of them; never allocates more. Says what is wrong with the bytes.
 pub(crate) fn decode(encoding: Encoding, stored: &[u8], plain: u32) -> Result<Vec<u8>, &'static str> {
     let plain = plain.min(PLAIN_LIMIT) as usize;
-    let bytes = match encoding {
-        Encoding::Stored => stored.to_vec(),
-        Encoding::Zstd => zstd::bulk::decompress(stored, plain).map_err(|_| WRONG)?,
+    let (bytes, ended) = match encoding {
+        Encoding::Stored => (stored.to_vec(), true),
+        Encoding::Zstd => DECODER.with_borrow_mut(|decoder| run(decoder, stored, plain))?,
     };
-    if bytes.len() == plain { Ok(bytes) } else { Err(WRONG) }
+    if ended && bytes.len() == plain {
+        Ok(bytes)
+    } else {
+        Err(WRONG)
+    }
 }
 
 /// The first `length` plain bytes of a frame, for the price of decoding little more than these. Whether the frame has the
@@ -53,36 +57,40 @@ pub(crate) fn decode_start(encoding: Encoding, stored: &[u8], length: u32) -> Re
     let length = length.min(PLAIN_LIMIT) as usize;
     match encoding {
         Encoding::Stored => stored.get(..length).map(<[u8]>::to_vec).ok_or(WRONG),
-        Encoding::Zstd => DECODER.with_borrow_mut(|decoder| start(decoder, stored, length)),
+        Encoding::Zstd => {
+            let (bytes, _) = DECODER.with_borrow_mut(|decoder| run(decoder, stored, length))?;
+            if bytes.len() == length { Ok(bytes) } else { Err(WRONG) }
+        }
     }
 }
 
 const WRONG: &str = "the frame does not decompress to its length";
 
 thread_local! {
-    /// Tables and a window are made once for a thread, not for each read of a page.
+    /// Tables and a window are made once for a thread, not for each frame.
     static DECODER: RefCell<Option<Decoder<'static>>> = const { RefCell::new(None) };
 }
 
-fn start(decoder: &mut Option<Decoder<'static>>, stored: &[u8], length: usize) -> Result<Vec<u8>, &'static str> {
+/// At most the first `length` plain bytes, and whether the frame and the stored bytes end there. With room for a whole
+/// frame, zstd decodes straight into it.
+fn run(decoder: &mut Option<Decoder<'static>>, stored: &[u8], length: usize) -> Result<(Vec<u8>, bool), &'static str> {
     let decoder = match decoder {
         Some(decoder) => decoder,
         None => decoder.insert(Decoder::new().map_err(|_| WRONG)?),
     };
     decoder.reinit().map_err(|_| WRONG)?;
-    let mut bytes = vec![0; length];
-    let (mut taken, mut given) = (0, 0);
-    while given < length {
-        let step = decoder
-            .run_on_buffers(&stored[taken..], &mut bytes[given..])
-            .map_err(|_| WRONG)?;
-        if step.bytes_read == 0 && step.bytes_written == 0 {
-            return Err(WRONG);
+    let mut bytes = Vec::with_capacity(length);
+    let mut input = InBuffer::around(stored);
+    loop {
+        let before = (input.pos(), bytes.len());
+        let mut output = OutBuffer::around_pos(&mut bytes, before.1);
+        let left = decoder.run(&mut input, &mut output).map_err(|_| WRONG)?;
+        let ended = left == 0;
+        if ended || bytes.len() >= length || before == (input.pos(), bytes.len()) {
+            bytes.truncate(length);
+            return Ok((bytes, ended && input.pos() == stored.len()));
         }
-        taken += step.bytes_read;
-        given += step.bytes_written;
     }
-    Ok(bytes)
 }
 
 /// Levels, 3 being ours unless told otherwise, at which matches of four bytes are worth taking: zstd itself takes five,

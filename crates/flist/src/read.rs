@@ -100,10 +100,12 @@ impl Image for Reader {
             true => Extent::Needed,
             false => Extent::Whole,
         };
+        // What an flist says of lengths is not to be believed without bound.
+        let all = range.end.saturating_sub(range.start).min(AHEAD_BYTES as u64) as usize;
         for position in first..last {
             let bytes = self.chunk(&chunks[position..last], extent, &file)?;
             let wanted = within(&range, starts[position], bytes.len() as u64);
-            out.push(bytes.part(wanted));
+            out.push(bytes.part(wanted), all);
         }
         Ok(out)
     }

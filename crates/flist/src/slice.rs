@@ -26,8 +26,9 @@ impl Slice {
         self
     }
 
-    /// Puts another one behind it: a copy, unless they lie so in one frame.
-    pub(crate) fn push(&mut self, next: Self) {
+    /// Puts another one behind it: a copy, unless they lie so in one frame. `all`: how many bytes to make
+    /// room for, when it is.
+    pub(crate) fn push(&mut self, next: Self, all: usize) {
         if self.is_empty() {
             *self = next;
         } else if Arc::ptr_eq(&self.bytes, &next.bytes) && self.range.end == next.range.start {
@@ -38,7 +39,10 @@ impl Slice {
             own.extend_from_slice(&next);
             self.range.end = own.len();
         } else {
-            *self = [&**self, &*next].concat().into();
+            let mut own = Vec::with_capacity(all.max(self.len() + next.len()));
+            own.extend_from_slice(self);
+            own.extend_from_slice(&next);
+            *self = own.into();
         }
     }
 }
@@ -92,14 +96,14 @@ mod tests {
         let of = |range| Slice::of(frame.clone(), range).unwrap();
         assert!(Slice::of(frame.clone(), 5..11).is_none());
         let mut all = Slice::default();
-        all.push(of(2..4));
-        all.push(of(4..7));
+        all.push(of(2..4), 9);
+        all.push(of(4..7), 9);
         assert_eq!(all, "23456");
         assert!(Arc::ptr_eq(&all.bytes, &frame));
-        all.push(of(1..3));
+        all.push(of(1..3), 9);
         assert_eq!(all, "2345612");
-        all.push(of(0..0));
-        all.push(vec![b'x'; 2].into());
+        all.push(of(0..0), 9);
+        all.push(vec![b'x'; 2].into(), 9);
         assert_eq!(all, "2345612xx");
         assert_eq!(*frame, b"0123456789");
     }
