@@ -62,7 +62,7 @@ pub(crate) struct MountArgs {
     #[arg(long)]
     daemon: bool,
 
-    /// Where a daemon writes what an operator should know
+    /// Where a daemon writes what an operator should know, such as which content is damaged [default: nowhere]
     #[arg(long, value_name = "FILE", requires = "daemon")]
     log: Option<PathBuf>,
 
