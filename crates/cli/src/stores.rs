@@ -28,9 +28,14 @@ pub(crate) struct StoreArgs {
 impl StoreArgs {
     /// Opens the stores for reading.
     pub(crate) fn read(&self, context: &Context) -> Result<Arc<dyn Read>> {
+        self.read_with(context, &mos_store::Options::default())
+    }
+
+    /// The same for who waits longer or shorter than usual.
+    pub(crate) fn read_with(&self, context: &Context, options: &mos_store::Options) -> Result<Arc<dyn Read>> {
         let url = self.url(context)?;
         is_there(&url)?;
-        open_read(&url)
+        open_read_with(&url, options)
     }
 
     /// Opens the stores for writing.
@@ -80,11 +85,15 @@ impl StoreArgs {
 
 /// Opens a store that has no other rule, or several with spaces between them, for reading.
 pub(crate) fn open_read(given: &str) -> Result<Arc<dyn Read>> {
+    open_read_with(given, &mos_store::Options::default())
+}
+
+fn open_read_with(given: &str, options: &mos_store::Options) -> Result<Arc<dyn Read>> {
     let url = url(given)?;
     if url.starts_with(OCI) {
         return Ok(Arc::new(artefact(&url).map_err(oci_error)?));
     }
-    Ok(mos_store::open_read(&url)?.into())
+    Ok(mos_store::open_read_with(&url, options)?.into())
 }
 
 /// The same for writing.

@@ -34,6 +34,7 @@ mod around;
 mod content;
 pub mod daemon;
 mod error;
+mod frugal;
 mod fuse;
 mod given_up;
 mod index;
@@ -55,6 +56,7 @@ mod way;
 mod workers;
 
 pub use error::MountError;
+pub use frugal::{TRIES, patience, reader};
 pub use mounted::{Mounted, mount};
 pub use options::{How, Log, MountOptions, Prefetch, Source};
 pub use trace::parse as parse_list;

@@ -4,29 +4,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
-use std::time::Duration;
 
-use mos_flist::{Flist, FlistError, ReadError, Reader};
-use mos_mount::{MountError, MountOptions, Prefetch, Source, Unmounted, daemon};
-use mos_store::{Address, Authorities, Cached, Options, Read, Routes, Schedule, StoreError, Timeouts};
+use mos_flist::{Flist, FlistError, ReadError};
+use mos_mount::{MountError, MountOptions, Prefetch, Source, TRIES, Unmounted, daemon, reader};
+use mos_store::{Address, Authorities, Cached, Options, Read, Routes, StoreError};
 use mos_sys::signals::Signals;
 
 use crate::arguments::{IN_BACKGROUND, Mount};
 
 /// SIGINT and SIGTERM (signal(7)).
 pub(crate) const END: [i32; 2] = [2, 15];
-/// A request that says nothing for this long is given up, so that a store that comes back is noticed soon.
-const SILENCE: Duration = Duration::from_secs(10);
 /// Who may vouch for the servers of a node: what `mos-node` believes about its channel, from the signed boot image.
 const AUTHORITIES: &str = "etc/mos/ca.pem";
 const AUTHORITIES_HINT: &str =
     "name a PEM file with the server's authority in `ca` of the environment and make a new image, or in SSL_CERT_FILE";
-/// Tries of one read; it waits as long as `--wait` says anyway.
-pub(crate) const TRIES: u32 = 4;
-
-/// Bytes of decoded frames to keep. What was read is in the page cache; this is for neighbours of what was read, and for
-/// what is fetched ahead. With more than this, reading everything gets a fifth faster and the daemon a third larger.
-const FRAMES: usize = 4 << 20;
 
 /// Why the program stops.
 #[derive(Debug, thiserror::Error)]
@@ -188,7 +179,7 @@ pub(crate) fn source(
     };
     let flist = Arc::new(flist);
     Ok(Source {
-        image: Arc::new(Reader::new(flist.clone(), store).keeping(FRAMES)),
+        image: Arc::new(reader(flist.clone(), store)),
         flist: Some(flist),
         name: path.display().to_string(),
     })
@@ -198,16 +189,7 @@ pub(crate) fn source(
 pub(crate) fn patience(tries: u32, root: &Path) -> Options {
     Options {
         authorities: authorities(root),
-        timeouts: Timeouts {
-            connect: SILENCE,
-            read: SILENCE,
-            ..Timeouts::default()
-        },
-        schedule: Schedule {
-            tries,
-            ..Schedule::default()
-        },
-        ..Options::default()
+        ..mos_mount::patience(tries)
     }
 }
 

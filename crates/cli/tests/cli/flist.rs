@@ -521,6 +521,28 @@ fn a_trace_is_taken_although_all_content_is_local() {
     assert_eq!(list(), "usr/bin/tool\n");
 }
 
+/// As the daemon of a node does: a laptop that mounts an flist for days has other uses for its memory.
+#[test]
+fn a_mount_keeps_little_in_memory() {
+    if !is_root() || !Path::new("/dev/fuse").exists() {
+        return eprintln!("SKIPPED: needs root and /dev/fuse");
+    }
+    let folder = folder();
+    let here = folder.path();
+    fs::write(here.join("tree/large"), noise(7, 48 << 20)).unwrap();
+    run(&mut command(here, "pack tree -o web.fl --store store"));
+    fs::create_dir(here.join("mnt")).unwrap();
+    let mut mount = command(here, "mount web.fl mnt --store store --how fuse --daemon --json");
+    let said = mount.env("MOS_CACHE", here.join("cache")).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(fs::read(here.join("mnt/large")).unwrap(), noise(7, 48 << 20));
+    let status = fs::read_to_string(format!("/proc/{}/status", report["process"])).unwrap();
+    run(&mut command(here, "unmount mnt"));
+    let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    let kilobytes: u64 = anonymous.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kilobytes < 24 << 10, "{kilobytes} kB");
+}
+
 #[test]
 fn mounted_and_unmounted() {
     if !is_root() || !Path::new("/dev/fuse").exists() {

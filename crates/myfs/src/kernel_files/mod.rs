@@ -22,11 +22,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use mos_mount::{How, MountOptions, Mounted};
+use mos_mount::{How, MountOptions, Mounted, TRIES};
 use mos_sys::signals::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::run::{END, Failure, TRIES, io_error, patience, source};
+use crate::run::{END, Failure, io_error, patience, source};
 use plan::{FLISTS, Facts, Part, Plan, is_source, mounted_at};
 
 /// Where content is kept, below the root.

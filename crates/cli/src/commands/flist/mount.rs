@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mos_flist::{Image, Reader};
-use mos_mount::{How, MountError, MountOptions, Mounted, Prefetch, Source, mount, parse_list};
+use mos_flist::Image;
+use mos_mount::{How, MountError, MountOptions, Mounted, Prefetch, Source, TRIES, mount, parse_list, patience, reader};
 use mos_store::{Cached, Read};
 use mos_sys::signals::Signals;
 use serde::Serialize;
@@ -136,7 +136,7 @@ fn source(context: &Context, args: &MountArgs) -> Result<Source> {
     let opened = Opened::open(&args.file)?;
     let (image, flist): (Arc<dyn Image>, _) = match &opened.format {
         Format::Mos(flist) => {
-            let reader = Reader::new(flist.clone(), store(context, args)?);
+            let reader = reader(flist.clone(), store(context, args)?);
             (Arc::new(reader), Some(flist.clone()))
         }
         Format::Rfs(_) => (opened.image(context, &args.store)?, None),
@@ -150,7 +150,7 @@ fn source(context: &Context, args: &MountArgs) -> Result<Source> {
 
 /// The store; what comes from another machine is kept.
 fn store(context: &Context, args: &MountArgs) -> Result<Arc<dyn Read>> {
-    let store = args.store.read(context)?;
+    let store = args.store.read_with(context, &patience(TRIES))?;
     if args.store.is_local(context) {
         return Ok(store);
     }
