@@ -43,7 +43,7 @@ pub fn plan_release(
         now,
         validity: SignedDuration::from_hours(HOURS_A_DAY * i64::from(plan.release.expires_days)),
     };
-    plan_publish(&inputs, &survey(channel, &trust)?, &[pair])
+    plan_publish(&inputs, &survey(channel, &inputs)?, &[pair])
 }
 
 fn flist_file(flist: &BuiltFlist) -> Result<FlistFile, PublishError> {

@@ -170,13 +170,14 @@ fn somebody_elses_channel_is_not_overwritten() {
         ),
         "{error}"
     );
-    let mut other = Trust::new("production", vec![theirs.key.public()]);
+    let mut other = mine.inputs.clone();
+    other.trust = Trust::new("production", vec![theirs.key.public()]);
     let error = mos_channel::survey(&channel, &other).unwrap_err();
     assert!(
         error.to_string().contains("for environment `dev`, not `production`"),
         "{error}"
     );
-    other.environment = "dev".into();
+    other.trust.environment = "dev".into();
     mos_channel::survey(&channel, &other).unwrap();
 }
 
@@ -300,4 +301,86 @@ fn history_shows_gaps_and_forgeries() {
     assert!(matches!(&past[2].release, Err(TrustError::Malformed(why)) if why.contains("holds release 1")));
     assert_eq!(past.len(), 3);
     assert!(history(&channel, &build.inputs.trust, 0).unwrap().is_empty());
+}
+
+/// Three stores, one of which is a bucket, that all have everything.
+struct Replicas {
+    root: tempfile::TempDir,
+    bucket: mos_testkit::S3Server,
+}
+
+impl Replicas {
+    fn new() -> Self {
+        Self {
+            root: tempfile::tempdir().unwrap(),
+            bucket: mos_testkit::S3Server::start(),
+        }
+    }
+
+    fn urls(&self) -> [String; 3] {
+        let folder = |name: &str| format!("dir://{}/{name}", self.root.path().display());
+        [folder("one"), folder("two"), self.bucket.url()]
+    }
+
+    fn all(&self) -> Box<dyn Write> {
+        mos_store::open_write(&self.urls().join(" ")).unwrap()
+    }
+
+    fn each(&self) -> [Box<dyn Write>; 3] {
+        self.urls().map(|url| mos_store::open_write(&url).unwrap())
+    }
+
+    fn are_equal(&self) -> bool {
+        let content = |store: &dyn Write| -> Vec<(String, Vec<u8>)> {
+            let names = store.list("").unwrap().into_iter();
+            names
+                .map(|name| (name.clone(), store.get(&name, 1 << 20).unwrap()))
+                .collect()
+        };
+        let [one, two, bucket] = self.each().map(|store| content(&*store));
+        assert!(one.len() > 4);
+        one == two && two == bucket
+    }
+}
+
+#[test]
+fn publishing_again_mends_every_replica() {
+    let build = Build::new();
+    let replicas = Replicas::new();
+    let first = build.publish(&*replicas.all());
+    assert!(first.is_new && replicas.are_equal());
+    assert_eq!(build.plan(&*replicas.all()).unwrap().steps, []);
+    let all = replicas.each();
+    for (number, step) in first.steps.iter().enumerate() {
+        // Each step, in one store: missing, then with another length.
+        let broken = &all[number % all.len()];
+        broken.delete(&step.name).unwrap();
+        let plan = build.publish(&*replicas.all());
+        assert!(replicas.are_equal(), "{} at {}", step.name, broken.address());
+        assert!(!plan.is_new);
+        let names: Vec<&String> = plan.steps.iter().map(|step| &step.name).collect();
+        assert_eq!(names, [&step.name]);
+        if step.name != RELEASE {
+            broken.put(&step.name, b"cut off").unwrap();
+            build.publish(&*replicas.all());
+            assert!(replicas.are_equal(), "{} at {}", step.name, broken.address());
+        }
+    }
+}
+
+#[test]
+fn a_replica_that_was_away_while_others_were_published_catches_up() {
+    let mut build = Build::new();
+    let replicas = Replicas::new();
+    build.publish(&*replicas.all());
+    let old = replicas.all().get(RELEASE, 1 << 20).unwrap();
+    build.set_flist("web", b"flist of web 2", &[b"shared", b"web 2"]);
+    assert_eq!(build.publish(&*replicas.all()).release.sequence, 2);
+    for behind in replicas.each() {
+        // Of the same length, most likely: only the bytes tell.
+        behind.put(RELEASE, &old).unwrap();
+        let plan = build.publish(&*replicas.all());
+        assert_eq!((plan.is_new, plan.release.sequence), (false, 2), "{}", behind.address());
+        assert!(replicas.are_equal(), "{}", behind.address());
+    }
 }

@@ -57,6 +57,32 @@ fn every_kind_of_change_is_told() {
 }
 
 #[test]
+fn packing_and_cloning_mend_the_replica_that_lacks_a_blob() {
+    let root = tempfile::tempdir().unwrap();
+    let urls = ["one", "two"].map(|name| format!("dir://{}/{name}", root.path().display()));
+    let both = mos_store::open_write(&urls.join(" ")).unwrap();
+    let source = Memory::new();
+    let flist = parsed(&packed(&large(), &source));
+    let clone = || mos_flist::clone(&flist, &source, &both, &|_| ()).unwrap().copied_blobs;
+    let whole = |url: &String| {
+        let store: Arc<dyn mos_store::Read> = mos_store::open_read(url).unwrap().into();
+        reader(&flist, &store).verify(Depth::Full, &|_| ()).is_empty()
+    };
+    assert_eq!(clone(), flist.blobs().len() as u64);
+    let name = flist.blobs()[0].digest.blob_name();
+    for url in &urls {
+        let broken = mos_store::open_write(url).unwrap();
+        broken.delete(&name).unwrap();
+        assert!(!whole(url));
+        assert_eq!(clone(), 1);
+        assert!(urls.iter().all(whole), "{url}: missing");
+        broken.put(&name, b"cut off").unwrap();
+        packed(&large(), &both);
+        assert!(urls.iter().all(whole), "{url}: of another length");
+    }
+}
+
+#[test]
 fn a_diff_says_what_has_to_travel() {
     let store = Memory::new();
     let mut tree = Tree::default();

@@ -18,8 +18,8 @@ Usage: myfs mount FLIST DIR --store URL [options]
                            firmware-TAG.fl over /lib/firmware, then discover; --root DIR for all paths below DIR
        myfs discover       modules for devices without a driver, drivers for those that lacked firmware, events for all
 
-Options: -s, --store URL      where the content is: dir:///path, http://host/path, https://host/path, s3://host/bucket, or
-                              s3s://host/bucket; several, with ranges, as one
+Options: -s, --store URL      where the content is: dir:///path, http://host/path, or https://host/path; several,
+                              with ranges, as one; s3:// and s3s:// when built with the feature s3
          -c, --cache DIR      keep content here: parts of blobs, and whole files, which the kernel then reads by itself
              --cache-size N   bytes of either (K, M, G, T), default 10G
              --check-cache    read what is kept of FLIST first, and fetch again what is damaged
@@ -40,8 +40,7 @@ kernel-files looks for content at FLIST_STORE, else in the node's channel; MODUL
 flists, `none` leaves the files of the image in sight.
 
 A server of https or s3s is believed when SSL_CERT_FILE, else /etc/mos/ca.pem, else this host's list of authorities
-vouches for it. Keys of a bucket stand in its URL (s3s://KEY:SECRET@host/bucket) or in AWS_ACCESS_KEY_ID and
-AWS_SECRET_ACCESS_KEY.
+vouches for it.
 
 SIGTERM and SIGINT unmount and end. Exit codes: 0 fine, 1 not mounted, 2 usage, 3 content is not what the flist names,
 4 not found or offline.

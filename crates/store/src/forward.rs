@@ -38,6 +38,10 @@ macro_rules! forward {
                 (**self).put(name, bytes)
             }
 
+            fn holds(&self, name: &str, bytes: &[u8]) -> Result<bool, StoreError> {
+                (**self).holds(name, bytes)
+            }
+
             fn list_entries(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
                 (**self).list_entries(prefix)
             }

@@ -127,6 +127,19 @@ pub trait Write: Read {
     /// As the backend finds them; [`StoreError::Full`] when there is no room.
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError>;
 
+    /// True when exactly these bytes are stored under this name, in every store that the object belongs into. What a
+    /// read tells is only what one of them has. For small objects whose names do not say what they hold.
+    ///
+    /// # Errors
+    /// As the backend finds them.
+    fn holds(&self, name: &str, bytes: &[u8]) -> Result<bool, StoreError> {
+        match self.get(name, bytes.len() as u64) {
+            Ok(found) => Ok(found == bytes),
+            Err(StoreError::NotFound { .. } | StoreError::TooLarge { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The objects whose names begin with `prefix`, sorted by name (by bytes).
     ///
     /// # Errors

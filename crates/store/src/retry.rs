@@ -164,6 +164,10 @@ impl<S: Write> Write for Retry<S> {
         self.run(|store| store.put(name, bytes))
     }
 
+    fn holds(&self, name: &str, bytes: &[u8]) -> Result<bool, StoreError> {
+        self.run(|store| store.holds(name, bytes))
+    }
+
     fn list_entries(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         self.run(|store| store.list_entries(prefix))
     }

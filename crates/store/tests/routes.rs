@@ -78,6 +78,37 @@ fn a_writer_knows_what_all_replicas_have_and_a_reader_what_any_has() {
     assert!(matches!(reader.get("blobs/none", 4), Err(StoreError::NotFound { .. })));
 }
 
+#[cfg(feature = "s3")]
+#[test]
+fn an_object_that_one_replica_lacks_or_has_of_another_length_is_put_in_all() {
+    let (_root, [one, two]) = folders();
+    let bucket = mos_testkit::S3Server::start();
+    let urls = [one, two, bucket.url()];
+    let all = open_write(&urls.join(" ")).unwrap();
+    let names: Vec<String> = blobs().into_iter().map(|(name, _)| name).take(20).collect();
+    let missing = |lengths: &[Option<u64>]| lengths.iter().filter(|length| length.is_none()).count();
+    for (name, bytes) in blobs().iter().take(20) {
+        all.put(name, bytes).unwrap();
+    }
+    all.put("release.json", b"new").unwrap();
+    for url in &urls {
+        let broken = open_write(url).unwrap();
+        broken.delete(&names[3]).unwrap();
+        broken.put(&names[4], b"longer than it was").unwrap();
+        broken.put("release.json", b"old").unwrap();
+        let found = all.lengths(&names).unwrap();
+        assert_eq!((found[3], found[4], missing(&found)), (None, None, 2), "{url}");
+        assert!(!all.holds("release.json", b"new").unwrap());
+        for at in [3, 4] {
+            all.put(&names[at], &blobs()[at].1).unwrap();
+        }
+        all.put("release.json", b"new").unwrap();
+        assert_eq!(missing(&all.lengths(&names).unwrap()), 0);
+        assert!(all.holds("release.json", b"new").unwrap());
+        assert_eq!(broken.get(&names[4], 4).unwrap(), blobs()[4].1);
+    }
+}
+
 #[test]
 fn a_write_that_fails_somewhere_fails() {
     let (root, [one, two]) = folders();

@@ -99,11 +99,14 @@ fn check_no_conflict(plan: &PublishPlan, channel: &dyn Write) -> Result<(), Publ
         Err(StoreError::NotFound { .. }) => None,
         other => Some(other?),
     };
-    if present == plan.replaces {
-        Ok(())
-    } else {
-        Err(PublishError::Conflict {
+    let expected = match present {
+        None => plan.replaces.is_empty(),
+        Some(present) => plan.replaces.contains(&present),
+    };
+    match expected {
+        true => Ok(()),
+        false => Err(PublishError::Conflict {
             address: channel.address(),
-        })
+        }),
     }
 }

@@ -1,7 +1,7 @@
 //! What publishing will do, before it does it. Pure.
 
 use super::{Existing, FlistFile, Inputs, PublishError};
-use crate::metadata::{self, BootImage, Flist, Format, MAX_RELEASE, Release, Trust};
+use crate::metadata::{self, Blob, BootImage, Flist, Format, MAX_RELEASE, Release, Trust};
 use crate::{KeyPair, RELEASE, release_name};
 use jiff::Timestamp;
 use mos_store::Digest;
@@ -46,8 +46,8 @@ pub struct PublishPlan {
     pub steps: Vec<Step>,
     /// Objects that are there already.
     pub present: usize,
-    /// The envelope that the channel shows now, which must not change meanwhile.
-    pub(super) replaces: Option<Vec<u8>>,
+    /// The envelopes that stores of the channel show now, which must not change meanwhile.
+    pub(super) replaces: Vec<Vec<u8>>,
 }
 
 impl PublishPlan {
@@ -111,22 +111,20 @@ pub fn plan_publish(inputs: &Inputs, existing: &Existing, keys: &[&KeyPair]) -> 
             limit: MAX_RELEASE,
         });
     }
-    let parts = parts(inputs, &release);
+    let parts = parts(inputs, &release.boot);
     let all = parts.len();
     // The number of a release that was never shown may be taken, so a new release is written over it.
-    let mut steps: Vec<_> = parts
-        .into_iter()
-        .filter(|step| !existing.names.contains(&step.name))
-        .collect();
+    let mut steps: Vec<_> = parts.into_iter().filter(|step| !existing.has(step)).collect();
     let present = all - steps.len();
     let kept = bytes_step(release_name(release.sequence), &envelope);
-    if is_new || !existing.names.contains(&kept.name) {
+    if is_new || !existing.has(&kept) {
         steps.push(kept);
     }
-    if is_new {
+    if is_new || !existing.shown_everywhere {
         steps.push(bytes_step(RELEASE.into(), &envelope));
     }
-    let replaces = existing.newest.as_ref().map(|newest| newest.envelope.clone());
+    let newest = existing.newest.iter().map(|newest| &newest.envelope);
+    let replaces = newest.chain(&existing.behind).cloned().collect();
     Ok(PublishPlan {
         release,
         is_new,
@@ -184,23 +182,40 @@ fn is_good_enough(present: &Release, offered: &Release, inputs: &Inputs) -> bool
     present.same_contents(offered) && left > inputs.validity / RENEW_BELOW
 }
 
+impl Existing {
+    /// True when this is there, with its length.
+    fn has(&self, step: &Step) -> bool {
+        self.lengths.get(&step.name) == Some(&step.length)
+    }
+}
+
+/// The names of all objects that a release of these inputs may need, but for the one that is shown.
+pub(super) fn objects(inputs: &Inputs, newest: Option<&Release>) -> Vec<String> {
+    let boot = BootImage::new(inputs.boot.length, inputs.boot.sha256, inputs.boot.blake3);
+    let parts = parts(inputs, &boot).into_iter().map(|step| step.name);
+    parts
+        .chain(newest.map(|newest| release_name(newest.sequence)))
+        .collect()
+}
+
 /// Blobs, flists, boot image: everything that the release names, each once.
-fn parts(inputs: &Inputs, release: &Release) -> Vec<Step> {
-    let blobs = release.blobs().into_iter().map(|blob| Step {
+fn parts(inputs: &Inputs, boot: &BootImage) -> Vec<Step> {
+    let mut flists: Vec<_> = inputs.flists.iter().collect();
+    flists.sort_by(|one, other| one.name.cmp(&other.name));
+    let blobs: BTreeSet<Blob> = flists.iter().flat_map(|flist| flist.entry().blobs).collect();
+    let blobs = blobs.into_iter().map(|blob| Step {
         name: blob.blake3.blob_name(),
         length: blob.length,
         source: Source::Blob(blob.blake3),
     });
-    let mut flists: Vec<_> = inputs.flists.iter().collect();
-    flists.sort_by(|one, other| one.name.cmp(&other.name));
     let flists = flists.into_iter().map(|flist| Step {
         name: Flist::path_of(&flist.blake3),
         length: flist.length,
         source: Source::File(flist.file.clone(), flist.blake3),
     });
     let boot = Step {
-        name: release.boot.path.clone(),
-        length: release.boot.length,
+        name: boot.path.clone(),
+        length: boot.length,
         source: Source::File(inputs.boot.file.clone(), inputs.boot.blake3),
     };
     let mut seen = BTreeSet::new();

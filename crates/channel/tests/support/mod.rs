@@ -76,7 +76,7 @@ impl Build {
     }
 
     pub fn plan(&self, channel: &dyn Write) -> Result<PublishPlan, PublishError> {
-        let existing = survey(channel, &self.inputs.trust)?;
+        let existing = survey(channel, &self.inputs)?;
         self.plan_over(&existing)
     }
 

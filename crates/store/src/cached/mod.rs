@@ -211,6 +211,10 @@ impl<S: Write> Write for Cached<S> {
         self.store.put(name, bytes)
     }
 
+    fn holds(&self, name: &str, bytes: &[u8]) -> Result<bool, StoreError> {
+        self.store.holds(name, bytes)
+    }
+
     fn list_entries(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         self.store.list_entries(prefix)
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 ///
 /// A write that fails for one store may have been done in others: the object is complete wherever it is, and doing it
 /// again mends the rest. So that whoever does it again finds out, [`Read::length`] and [`Read::lengths`] here know only
-/// objects that *all* their stores have; those of a [`Router`] know what any store has. Listings have what any store
+/// objects that *all* their stores have, and with one length; those of a [`Router`] know what any store has. Listings have what any store
 /// has: what nobody wants any more is to be found and deleted everywhere.
 pub struct RouterWriter {
     router: Router,
@@ -92,6 +92,11 @@ impl Read for RouterWriter {
 impl Write for RouterWriter {
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         self.everywhere(name, |store| store.put(name, bytes)).map(drop)
+    }
+
+    fn holds(&self, name: &str, bytes: &[u8]) -> Result<bool, StoreError> {
+        let held = self.everywhere(name, |store| store.holds(name, bytes))?;
+        Ok(held.into_iter().all(|held| held))
     }
 
     fn list_entries(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
