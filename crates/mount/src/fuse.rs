@@ -62,7 +62,7 @@ pub(crate) struct ImageFs {
     pub(crate) given_up: Arc<GivenUp>,
     pub(crate) ahead: Ahead,
     /// None where opening a file is a request, which this must not make.
-    pub(crate) around: Option<Around>,
+    pub(crate) around: Option<Arc<Around>>,
     /// What is fetched in any case.
     pub(crate) coming: Arc<Coming>,
     /// Others than the one who mounts are let in.
@@ -122,11 +122,16 @@ impl ImageFs {
         let part = self.around(id, &range);
         let content = self.content.clone();
         let wanted = range.clone();
-        let all = part.clone().unwrap_or_else(|| range.clone());
         let fetch = move || {
-            let skip = usize::try_from(wanted.start - all.start).ok()?;
+            let Some((around, part)) = part else {
+                return content.read(id, wanted);
+            };
+            let skip = usize::try_from(wanted.start - part.start).ok()?;
             let length = usize::try_from(wanted.end - wanted.start).ok()?;
-            Some(content.read(id, all)?.part(skip..skip.saturating_add(length)))
+            let bytes = content.read(id, part.clone())?.part(skip..skip.saturating_add(length));
+            // Not before it is here: the kernel would only wait for what does not come.
+            around.ask(id, part);
+            Some(bytes)
         };
         if self.at_once {
             answer(reply, fetch().as_deref());
@@ -144,16 +149,14 @@ impl ImageFs {
                 }),
             );
         }
-        if let (Some(around), Some(part)) = (&self.around, part) {
-            around.ask(id, part);
-        }
     }
 
     /// What to decode with these bytes, so that the kernel can have all of it.
-    fn around(&self, id: NodeId, range: &Range<u64>) -> Option<Range<u64>> {
-        let part = self.content.around(id, range)?;
+    fn around(&self, id: NodeId, range: &Range<u64>) -> Option<(Arc<Around>, Range<u64>)> {
         let around = self.around.as_ref()?;
-        (part.start <= range.start && range.end <= part.end && around.takes(id, &part)).then_some(part)
+        let part = self.content.around(id, range)?;
+        let fits = part.start <= range.start && range.end <= part.end;
+        (fits && around.takes(id, &part)).then(|| (around.clone(), part))
     }
 
     /// Fetches what is likely to be read next.

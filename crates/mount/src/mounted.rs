@@ -198,7 +198,7 @@ impl Job<'_> {
             ahead: Ahead::default(),
             around: match self.shelf {
                 Some(_) => None,
-                None => Around::start(self.content.clone(), self.place.clone()),
+                None => Around::start(self.content.clone(), self.place.clone()).map(Arc::new),
             },
             others: self.options.allow_other,
             trace: trace.transpose()?,
