@@ -45,7 +45,7 @@ fn golden_digest_of_a_fixed_tree() {
     let packed = round_trip(&small());
     assert_eq!(
         packed.digest.to_string(),
-        "9e4cf80044e1e5e3a5cead7762e371a37f0b43b9051c959c47c3a293efffc130"
+        "48653abe5e0c2079a6e35c5fe197913bbe8fe78273f1308e09018d1b0352aa5f"
     );
 }
 

@@ -86,8 +86,8 @@ pub(crate) struct RawCompactInode {
     pub(crate) mode: U16,
     pub(crate) links: U16,
     pub(crate) size: U32,
-    /// Seconds after the superblock's build time to Linux 6.15 and later. Older ones take the build time for every
-    /// compact inode, so it is zero in what we write.
+    /// Seconds after the superblock's build time, nanoseconds as there, to Linux 6.15 and later. Older ones take the build
+    /// time for every compact inode, so it is zero in what we write for a kernel to mount.
     pub(crate) mtime: U32,
     pub(crate) address: U32,
     pub(crate) number: U32,

@@ -4,6 +4,8 @@
 //! written in short, *lay out* (where each inode and each block goes), *write*. Inodes lie in the order of a walk by path, so that listing a directory reads
 //! forward; blocks of large directories follow behind all inodes. Nothing depends on the time or the machine.
 
+#[cfg(feature = "pack")]
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use mos_tree::{InodeId, Kind, Timestamp, Tree};
@@ -88,7 +90,7 @@ enum Data {
 /// Makes the image of a tree. `files` says what becomes of each regular file.
 pub(crate) fn write(tree: &Tree, files: &BTreeMap<InodeId, ImageFile>, style: Style) -> Result<Written, Unfit> {
     let mut drafts = describe(tree, files, style)?;
-    let epoch = shrink(&mut drafts, tree);
+    let epoch = shrink(&mut drafts, tree, style);
     let length = lay_out(&mut drafts)?;
     let nids: BTreeMap<InodeId, u64> = drafts
         .iter()
@@ -104,7 +106,7 @@ pub(crate) fn write(tree: &Tree, files: &BTreeMap<InodeId, ImageFile>, style: St
         if let Kind::Directory(entries) = &tree.inode(draft.id).kind {
             draft.data = Data::Bytes(directory_bytes(tree, entries, |id| nids[&id], draft));
         }
-        write_inode(&mut image, tree, draft);
+        write_inode(&mut image, tree, draft, epoch);
     }
     Ok(Written { image, nids })
 }
@@ -245,31 +247,63 @@ fn directory_bytes(
     directory::encode(&all)
 }
 
-/// Decides which inodes are compact: those that fit and have the commonest time, which is returned. The image has that one
-/// as its build time, and every kernel gives it to compact inodes.
-fn shrink(drafts: &mut [Draft], tree: &Tree) -> Timestamp {
-    let mut counts: BTreeMap<Timestamp, usize> = BTreeMap::new();
-    for draft in drafts.iter() {
-        *counts.entry(draft.mtime).or_default() += 1;
-    }
-    let commonest = counts.into_iter().max_by_key(|(_, count)| *count);
-    let epoch = commonest.map_or_else(Timestamp::default, |(time, _)| time);
+/// Decides which inodes are compact, and what their times count from, which is returned.
+fn shrink(drafts: &mut [Draft], tree: &Tree, style: Style) -> Timestamp {
+    let epoch = match style {
+        #[cfg(feature = "pack")]
+        Style::Flist => widest(drafts),
+        Style::Overlay => commonest(drafts.iter().map(|draft| draft.mtime)),
+    };
     for draft in drafts {
-        draft.compact = draft.mtime == epoch && compact(draft, tree).is_some();
+        let timely = style != Style::Overlay || draft.mtime == epoch;
+        draft.compact = timely && compact(draft, tree, epoch).is_some();
     }
     epoch
 }
 
-/// The compact form of an inode whose time is the image's, where its numbers fit.
-fn compact(draft: &Draft, tree: &Tree) -> Option<RawCompactInode> {
+/// The value that is met most often; the default without any.
+fn commonest<T: Ord + Default>(values: impl Iterator<Item = T>) -> T {
+    let mut counts: BTreeMap<T, usize> = BTreeMap::new();
+    for value in values {
+        *counts.entry(value).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    most.map(|(value, _)| value).unwrap_or_default()
+}
+
+/// The time that most others can count from: compact inodes share their nanoseconds, and have seconds after it.
+#[cfg(feature = "pack")]
+fn widest(drafts: &[Draft]) -> Timestamp {
+    let nanoseconds = commonest(drafts.iter().map(|draft| draft.mtime.nanoseconds));
+    let alike = drafts.iter().filter(|draft| draft.mtime.nanoseconds == nanoseconds);
+    let mut seconds: Vec<i64> = alike.map(|draft| draft.mtime.seconds).collect();
+    seconds.sort_unstable();
+    let reached = |first: &i64| {
+        let last = first.saturating_add(i64::from(u32::MAX));
+        seconds.partition_point(|second| *second <= last) - seconds.partition_point(|second| second < first)
+    };
+    Timestamp {
+        seconds: seconds
+            .iter()
+            .copied()
+            .max_by_key(|first| (reached(first), Reverse(*first)))
+            .unwrap_or_default(),
+        nanoseconds,
+    }
+}
+
+/// The compact form of an inode, where its numbers fit.
+fn compact(draft: &Draft, tree: &Tree, epoch: Timestamp) -> Option<RawCompactInode> {
     let raw = extended(draft, tree);
-    Some(RawCompactInode {
+    let after = draft.mtime.seconds.checked_sub(epoch.seconds)?;
+    let fits = draft.mtime.nanoseconds == epoch.nanoseconds;
+    fits.then_some(RawCompactInode {
         format: U16::new(raw.format.get() & !EXTENDED),
         xattr_count: raw.xattr_count,
         mode: raw.mode,
         links: U16::new(u16::try_from(raw.links.get()).ok()?),
         size: U32::new(u32::try_from(raw.size.get()).ok()?),
-        mtime: U32::ZERO,
+        mtime: U32::new(u32::try_from(after).ok()?),
         address: raw.address,
         number: raw.number,
         uid: U16::new(u16::try_from(raw.uid.get()).ok()?),
@@ -373,8 +407,8 @@ fn super_block(drafts: &[Draft], length: usize, epoch: Timestamp) -> Result<Supe
     })
 }
 
-fn write_inode(image: &mut [u8], tree: &Tree, draft: &Draft) {
-    match compact(draft, tree).filter(|_| draft.compact) {
+fn write_inode(image: &mut [u8], tree: &Tree, draft: &Draft, epoch: Timestamp) {
+    match compact(draft, tree, epoch).filter(|_| draft.compact) {
         Some(raw) => put(image, draft.offset, raw.as_bytes()),
         None => put(image, draft.offset, extended(draft, tree).as_bytes()),
     }
