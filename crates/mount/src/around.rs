@@ -40,7 +40,8 @@ pub(crate) struct Around {
     queue: SyncSender<Part>,
     /// The last one: asking for it makes small requests, too, and these must not begin it again.
     last: Mutex<Option<Part>>,
-    /// False once the kernel cannot be asked.
+    /// True once closing a file is no request any more: nobody would answer it if the daemon were killed in that moment,
+    /// and the kernel waits for such an answer whatever happens. False again when the kernel cannot be asked.
     works: Arc<AtomicBool>,
 }
 
@@ -48,7 +49,7 @@ impl Around {
     /// For a mount at this place. None when the system has no thread for it; the thread ends with what this returns.
     pub(crate) fn start(content: Shared, place: PathBuf) -> Option<Self> {
         let (queue, parts) = sync_channel(WAITING);
-        let works = Arc::new(AtomicBool::new(true));
+        let works = Arc::new(AtomicBool::new(false));
         let working = works.clone();
         let thread = std::thread::Builder::new().name("mos-around".to_owned());
         let run = move || {
@@ -61,6 +62,11 @@ impl Around {
             last: Mutex::default(),
             works,
         })
+    }
+
+    /// From now on, if ever: the kernel was told that closing a file needs no answer.
+    pub(crate) fn begin(&self) {
+        self.works.store(true, Ordering::Relaxed);
     }
 
     /// True when it is of use to decode this part as a whole for who reads some of it: the kernel will be asked to take it.

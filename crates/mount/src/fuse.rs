@@ -309,6 +309,14 @@ impl Filesystem for ImageFs {
         }
     }
 
+    /// Asked once, when the first file is closed; the kernel does not ask again.
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+        if let Some(around) = &self.around {
+            around.begin();
+        }
+    }
+
     fn release(
         &self,
         _: &Request,

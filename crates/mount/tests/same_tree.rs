@@ -100,6 +100,8 @@ fn a_page_brings_the_rest_of_its_frame_into_the_page_cache() {
             ..logged().0
         };
         let mounted = mount(source, place.path(), &options).unwrap();
+        // Not before a file was closed.
+        drop(std::fs::File::open(place.path().join("file")).unwrap());
         let file = std::fs::File::open(place.path().join("file")).unwrap();
         let page = |at: u64| {
             let mut page = [0; 4096];
