@@ -26,10 +26,15 @@ struct Row<'p> {
     wanted: String,
     /// The exact state, when the lock or the configuration itself has it.
     locked: Option<String>,
+    /// False for what is taken as it is found: folders, and what comes with MOS.
+    lockable: bool,
     kind: &'static str,
     source: &'p str,
     service: Option<&'p str>,
 }
+
+/// Hexadecimal digits shown of a digest.
+const DIGITS: usize = 12;
 
 pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<()> {
     let plan = context.plan(&args.env)?;
@@ -40,10 +45,11 @@ pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<()> {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            let locked = row
-                .locked
-                .as_deref()
-                .map_or("not locked yet", |digest| &digest[..digest.len().min(12)]);
+            let locked = match row.locked.as_deref() {
+                Some(digest) => &digest[..digest.len().min(DIGITS)],
+                None if row.lockable => "not locked yet",
+                None => "as it is",
+            };
             vec![
                 row.component.into(),
                 row.wanted.clone(),
@@ -56,16 +62,17 @@ pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<()> {
 }
 
 fn row(component: &PlannedComponent) -> Row<'_> {
-    let exact = match &component.source {
-        Source::Crate { sha256, .. } => sha256.clone(),
-        Source::Git { commit, .. } => commit.clone(),
-        Source::Path { .. } | Source::Mos => None,
+    let (lockable, exact) = match &component.source {
+        Source::Crate { sha256, .. } => (true, sha256.clone()),
+        Source::Git { commit, .. } => (true, commit.clone()),
+        Source::Path { .. } | Source::Mos => (false, None),
     };
     Row {
         component: &component.name,
         description: &component.description,
         wanted: component.source.reference(),
         locked: component.locked.as_ref().map(|locked| locked.digest.clone()).or(exact),
+        lockable,
         kind: component.source.kind(),
         source: component.source.location(),
         service: component.service.as_ref().map(|service| service.file_name.as_str()),

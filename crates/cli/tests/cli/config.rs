@@ -218,6 +218,14 @@ fn components_of_an_environment() {
 }
 
 #[test]
+fn what_cannot_be_locked_is_not_said_to_be_waiting_for_it() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/kernel-files");
+    let shown = says(&example, &["list", "--env", "dev"]);
+    assert!(shown.contains("as it is"), "{shown}");
+    assert!(!shown.contains("not locked yet"), "{shown}");
+}
+
+#[test]
 fn components_as_json() {
     let folder = changed("mos.toml", "demo", "demo");
     expect![[r#"
@@ -227,6 +235,7 @@ fn components_as_json() {
             "description": "The state of the node for Prometheus, on port 9100",
             "wanted": "branch main",
             "locked": null,
+            "lockable": true,
             "kind": "git",
             "source": "repos/node-metrics.bundle",
             "service": "node-metrics.service.toml"
@@ -236,6 +245,7 @@ fn components_as_json() {
             "description": "The node's web page",
             "wanted": "2.44.1",
             "locked": null,
+            "lockable": true,
             "kind": "crate",
             "source": "static-web-server",
             "service": "web.service.toml"
