@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mos_oci::{Artefact, Credentials, OciError, Options, Reference, Registry};
-use mos_store::{Address, Read, Route, Routes, Write};
+use mos_store::{Address, Read, Route, RoutedStore, Routes, Write};
 
 use crate::commands::oci_error;
 use crate::context::Context;
@@ -36,6 +36,15 @@ impl StoreArgs {
         let url = self.url(context)?;
         is_there(&url)?;
         open_read_with(&url, options)
+    }
+
+    /// Each of the stores by itself, with the blobs that it holds; none where there is only one.
+    pub(crate) fn replicas(&self, context: &Context) -> Result<Vec<RoutedStore>> {
+        let url = url(&self.url(context)?)?;
+        if url.starts_with(OCI) {
+            return Ok(Vec::new());
+        }
+        Ok(mos_store::open_replicas(&url, &mos_store::Options::default())?)
     }
 
     /// Opens the stores for writing.

@@ -3,7 +3,10 @@
 //! Every blob is checked against its digest on the way. An flist may be put beside its blobs when this is done, not
 //! before. What a crash or an error leaves is whole blobs, which the next try finds there.
 
-use mos_store::{Read, StoreError, Write};
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use mos_store::{Digest, Read, StoreError, Write};
 
 use crate::blob::BLOB_LIMIT;
 use crate::claims;
@@ -11,6 +14,7 @@ use crate::flist::Flist;
 use crate::image::{Advance, Progress};
 use crate::parallel;
 use crate::table::BlobRef;
+use crate::verify::Depth;
 
 /// Blobs that travel at a time: each is in memory as a whole, about 9 MiB at most as we pack them.
 const AT_ONCE: usize = 3;
@@ -55,20 +59,22 @@ pub enum CloneError {
     Store(#[from] StoreError),
 }
 
-/// Copies the blobs of an flist that `to` does not have with their lengths. `progress` counts blobs as files, those that
-/// were there included.
+/// Copies the blobs of an flist that `to` does not have with their lengths; with [`Depth::Full`] also those whose bytes there
+/// are others. `progress` counts blobs as files, those that were there included.
 ///
 /// # Errors
 /// [`CloneError`]: the first; blobs that are on their way then are still put.
-pub fn clone(flist: &Flist, from: &dyn Read, to: &dyn Write, progress: &Progress<'_>) -> Result<Cloned, CloneError> {
-    let names: Vec<String> = flist.blobs().iter().map(|blob| blob.digest.blob_name()).collect();
-    let there = to.lengths(&names)?;
-    let (present, missing): (Vec<_>, Vec<_>) = flist
-        .blobs()
-        .iter()
-        .zip(there)
-        .partition(|(blob, there)| *there == Some(blob.length));
-    let bytes = |blobs: &[(&BlobRef, Option<u64>)]| blobs.iter().map(|(blob, _)| blob.length).sum();
+pub fn clone(
+    flist: &Flist,
+    from: &dyn Read,
+    to: &dyn Write,
+    depth: Depth,
+    progress: &Progress<'_>,
+) -> Result<Cloned, CloneError> {
+    let there = present(flist, to, depth)?;
+    let (present, missing): (Vec<&BlobRef>, Vec<_>) =
+        flist.blobs().iter().partition(|blob| there.contains(&blob.digest));
+    let bytes = |blobs: &[&BlobRef]| blobs.iter().map(|blob| blob.length).sum();
     let done = Cloned {
         present_blobs: present.len() as u64,
         present_bytes: bytes(&present),
@@ -82,8 +88,8 @@ pub fn clone(flist: &Flist, from: &dyn Read, to: &dyn Write, progress: &Progress
     parallel::for_each(
         AT_ONCE,
         missing.into_iter().map(Ok),
-        |(blob, _)| blob.length,
-        |(blob, _)| {
+        |blob| blob.length,
+        |blob| {
             let name = blob.digest.blob_name();
             to.put(&name, &fetch(blob, &name, from)?)?;
             progress(Advance {
@@ -100,6 +106,26 @@ pub fn clone(flist: &Flist, from: &dyn Read, to: &dyn Write, progress: &Progress
         None => Ok(done),
         Some(blob) => Err(CloneError::Lost { to: to.address(), blob }),
     }
+}
+
+/// The blobs that a store has, with their lengths or with their bytes.
+fn present(flist: &Flist, to: &dyn Write, depth: Depth) -> Result<HashSet<Digest>, StoreError> {
+    let names: Vec<String> = flist.blobs().iter().map(|blob| blob.digest.blob_name()).collect();
+    let there = flist.blobs().iter().zip(to.lengths(&names)?);
+    let there = there.filter(|(blob, length)| *length == Some(blob.length) && blob.length <= BLOB_LIMIT);
+    let there: Vec<&BlobRef> = there.map(|(blob, _)| blob).collect();
+    if depth == Depth::Metadata {
+        return Ok(there.iter().map(|blob| blob.digest).collect());
+    }
+    let whole = Mutex::new(HashSet::new());
+    let check = |blob: &BlobRef| {
+        if blob.digest.matches(&to.get(&blob.digest.blob_name(), blob.length)?) {
+            whole.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest);
+        }
+        Ok::<_, StoreError>(())
+    };
+    parallel::for_each(AT_ONCE, there.into_iter().map(Ok), |blob| blob.length, check)?;
+    Ok(whole.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn fetch(blob: &BlobRef, name: &str, from: &dyn Read) -> Result<Vec<u8>, CloneError> {

@@ -61,6 +61,9 @@ pub enum Part {
     /// A block of another format, by the name that the format gives it.
     #[error("block {0}")]
     Block(String),
+    /// Blocks of another format, so many.
+    #[error("{} {}", .0, if *.0 == 1 { "block" } else { "blocks" })]
+    Blocks(usize),
 }
 
 /// Why the content of a file could not be read. Crates that read other formats make these themselves.

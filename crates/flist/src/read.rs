@@ -16,7 +16,7 @@ use crate::frame;
 use crate::image::{Image, Progress};
 use crate::slice::Slice;
 use crate::table::{Chunk, Frame};
-use crate::verify::{self, Depth, Finding};
+use crate::verify::{Depth, Finding};
 
 /// Bytes of frames that a reader keeps.
 const CACHE_BYTES: usize = 16 << 20;
@@ -132,7 +132,7 @@ impl Image for Reader {
     }
 
     fn verify(&self, depth: Depth, progress: &Progress<'_>) -> Vec<Finding> {
-        verify::reader(self, depth, progress)
+        self.verify_replicas(&[], depth, progress)
     }
 }
 

@@ -34,7 +34,7 @@ fn stores(root: &Path) -> [Dir; 2] {
 fn work(root: &Path) -> (Flist, Cloned) {
     let [one, other] = stores(root);
     let flist = Flist::parse(packed(&one).flist).unwrap();
-    let cloned = clone(&flist, &one, &other, &|_| {}).unwrap();
+    let cloned = clone(&flist, &one, &other, Depth::Metadata, &|_| {}).unwrap();
     (flist, cloned)
 }
 

@@ -63,7 +63,11 @@ fn packing_and_cloning_mend_the_replica_that_lacks_a_blob() {
     let both = mos_store::open_write(&urls.join(" ")).unwrap();
     let source = Memory::new();
     let flist = parsed(&packed(&large(), &source));
-    let clone = || mos_flist::clone(&flist, &source, &both, &|_| ()).unwrap().copied_blobs;
+    let clone = || {
+        mos_flist::clone(&flist, &source, &both, Depth::Metadata, &|_| ())
+            .unwrap()
+            .copied_blobs
+    };
     let whole = |url: &String| {
         let store: Arc<dyn mos_store::Read> = mos_store::open_read(url).unwrap().into();
         reader(&flist, &store).verify(Depth::Full, &|_| ()).is_empty()
@@ -125,19 +129,19 @@ fn a_clone_copies_what_is_missing_and_nothing_that_is_damaged() {
         let mut counted = counted.lock().unwrap();
         *counted = (counted.0 + done.files, counted.1 + done.bytes);
     };
-    let done = mos_flist::clone(&flist, &from, &to, &count).unwrap();
+    let done = mos_flist::clone(&flist, &from, &to, Depth::Metadata, &count).unwrap();
     assert_eq!((done.present_blobs, done.copied_blobs), (1, blobs - 1));
     let bytes = done.present_bytes + done.copied_bytes;
     assert_eq!(*counted.lock().unwrap(), (blobs, bytes));
     assert_eq!(reader(&flist, &to).verify(Depth::Full, &|_| {}).len(), 0);
-    let again = mos_flist::clone(&flist, &from, &to, &|_| {}).unwrap();
+    let again = mos_flist::clone(&flist, &from, &to, Depth::Metadata, &|_| {}).unwrap();
     assert_eq!((again.present_bytes, again.copied_blobs), (bytes, 0));
 
     let mut bad = from.get(&names[2], u64::MAX).unwrap();
     bad[1000] ^= 1;
     from.put(&names[2], &bad).unwrap();
     to.delete(&names[2]).unwrap();
-    let error = mos_flist::clone(&flist, &from, &to, &|_| {}).unwrap_err();
+    let error = mos_flist::clone(&flist, &from, &to, Depth::Metadata, &|_| {}).unwrap_err();
     assert!(matches!(error, CloneError::Tampered { blob, .. } if blob == flist.blobs()[2]));
     assert_eq!(to.length(&names[2]).unwrap(), None);
 }

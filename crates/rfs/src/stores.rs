@@ -5,12 +5,14 @@
 //! and the order is the same every time; one that fails, lacks the block, or gives other bytes, does not end reading as
 //! long as there is a next one.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mos_flist::{Finding, Part};
 use mos_store::{Options, Read, StoreError};
 
-use crate::block::{BlockRef, stored_limit};
+use crate::block::{BlockRef, Hash, stored_limit};
 use crate::route::{Route, RouteError};
 
 /// Where in a store blocks lie.
@@ -26,6 +28,22 @@ pub enum Layout {
 #[derive(Clone, Default)]
 pub struct Stores {
     list: Vec<(Route, Layout, Arc<dyn Read>)>,
+    /// What is wrong in one store and good in another, for who wants to know.
+    watch: Option<Arc<Watch>>,
+}
+
+/// Remembers what every store that covers a block gave.
+#[derive(Default)]
+pub(crate) struct Watch {
+    state: Mutex<Watched>,
+}
+
+#[derive(Default)]
+struct Watched {
+    /// Blocks that all stores were asked for.
+    seen: HashSet<Hash>,
+    /// By store and name of the block.
+    findings: BTreeMap<(String, String), Finding>,
 }
 
 /// What became of one block.
@@ -91,53 +109,63 @@ impl Stores {
         self.list.push((route, layout, store));
     }
 
-    /// Fetches, verifies and decodes a block.
-    pub(crate) fn fetch(&self, block: &BlockRef) -> Fetch {
-        let mut worst: Option<Fetch> = None;
-        for (layout, store) in self.replicas(block) {
-            let result = match get(store, layout, block) {
-                Ok(stored) => crate::block::decode(block, stored).map_or_else(Fetch::Tampered, Fetch::Plain),
-                // Nothing that large is a block, whatever it is called.
-                Err(StoreError::TooLarge { .. }) => Fetch::Tampered("it is larger than a block"),
-                Err(error) => Fetch::Failed(error),
-            };
-            if let Fetch::Plain(_) = result {
-                return result;
-            }
-            if worst.as_ref().is_none_or(|worst| severity(&result) > severity(worst)) {
-                worst = Some(result);
-            }
-        }
-        worst.unwrap_or_else(|| Fetch::Failed(self.uncovered(block)))
+    /// The same stores, for who checks them: the first time that a block is fetched, every store that covers it is asked.
+    /// Only with several stores, and what the watch has found is then read from it.
+    pub(crate) fn watched(&self) -> Option<(Self, Arc<Watch>)> {
+        let watch = (self.list.len() > 1).then(Arc::<Watch>::default)?;
+        let watched = Self {
+            list: self.list.clone(),
+            watch: Some(watch.clone()),
+        };
+        Some((watched, watch))
     }
 
-    /// Which of the blocks no store has an object for, and what a store said that could not tell. What the objects hold
-    /// is not looked at.
-    pub(crate) fn missing(&self, mut blocks: Vec<BlockRef>) -> (Vec<BlockRef>, Option<StoreError>) {
-        let mut failed = None;
-        for (route, layout, store) in &self.list {
-            for layout in layout.readable() {
-                let (asked, mut rest): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|block| route.covers(&block.id));
-                let names: Vec<String> = asked.iter().map(|block| layout.name(block)).collect();
-                let lengths = store.lengths(&names).unwrap_or_else(|error| {
-                    failed = Some(error);
-                    vec![None; names.len()]
-                });
-                let absent = asked.into_iter().zip(lengths).filter(|(_, length)| length.is_none());
-                rest.extend(absent.map(|(block, _)| block));
-                blocks = rest;
+    /// Fetches, verifies and decodes a block.
+    pub(crate) fn fetch(&self, block: &BlockRef) -> Fetch {
+        let watch = self.watch.as_ref().filter(|watch| watch.lock().seen.insert(block.id));
+        let (mut plain, mut failed) = (None, Vec::new());
+        for (route, layout, store) in self.replicas(block) {
+            match fetch_one(store, layout, block) {
+                result @ Fetch::Plain(_) if watch.is_none() => return result,
+                result @ Fetch::Plain(_) => plain = Some(result),
+                result => failed.push((route, result)),
             }
         }
-        (blocks, failed)
+        // The last of the worst is what the reader is told, when there is nothing better.
+        failed.sort_by_key(|(_, result)| severity(result));
+        let result = plain.or_else(|| failed.pop().map(|(_, result)| result));
+        if let Some(watch) = watch {
+            failed
+                .into_iter()
+                .for_each(|(route, result)| watch.report(route, block, result));
+        }
+        result.unwrap_or_else(|| Fetch::Failed(self.uncovered(block)))
+    }
+
+    /// What is not there of these blocks, store by store: each of several that cover a block should have it. What the objects
+    /// hold is not looked at. A store that cannot tell is one finding.
+    pub(crate) fn absent(&self, blocks: &[BlockRef]) -> Vec<Finding> {
+        let uncovered = blocks.iter().filter(|block| self.replicas(block).next().is_none());
+        let mut findings: Vec<Finding> = uncovered.map(missing).collect();
+        for (route, layout, store) in &self.list {
+            let covered = blocks.iter().filter(|block| route.covers(&block.id)).collect();
+            let found = absent_in(&**store, *layout, covered);
+            let alone = self.list.len() < 2;
+            findings.extend(found.into_iter().map(|finding| match alone {
+                true => finding,
+                false => of_store(route, finding),
+            }));
+        }
+        findings
     }
 
     /// The stores that cover a block, beginning at one that its id chooses.
-    fn replicas(&self, block: &BlockRef) -> impl Iterator<Item = (Layout, &dyn Read)> {
+    fn replicas(&self, block: &BlockRef) -> impl Iterator<Item = (&Route, Layout, &dyn Read)> {
         let covering: Vec<_> = self.list.iter().filter(|(route, ..)| route.covers(&block.id)).collect();
         let first = usize::from(block.id[1]) % covering.len().max(1);
         (0..covering.len()).map(move |step| {
-            let (_, layout, store) = covering[(first + step) % covering.len()];
-            (*layout, &**store)
+            let (route, layout, store) = covering[(first + step) % covering.len()];
+            (route, *layout, &**store)
         })
     }
 
@@ -147,6 +175,72 @@ impl Stores {
             address: format!("no route covers it (routes: {})", routes.join(", ")),
             name: block.name(),
         }
+    }
+}
+
+impl Watch {
+    fn lock(&self) -> MutexGuard<'_, Watched> {
+        // Both parts are whole at any time, so poison carries no news.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, route: &Route, block: &BlockRef, result: Fetch) {
+        let part = Part::Block(block.name());
+        let finding = match result {
+            Fetch::Failed(StoreError::NotFound { .. }) => missing(block),
+            Fetch::Failed(error) => Finding::Store {
+                part,
+                source: error.into(),
+            },
+            Fetch::Plain(_) | Fetch::Tampered(_) => Finding::Damaged(part),
+        };
+        let key = (route.to_string(), block.name());
+        self.lock().findings.insert(key, of_store(route, finding));
+    }
+
+    /// What was found, by store.
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        std::mem::take(&mut self.lock().findings).into_values().collect()
+    }
+}
+
+fn of_store(route: &Route, finding: Finding) -> Finding {
+    Finding::Replica {
+        store: route.to_string(),
+        finding: finding.into(),
+    }
+}
+
+fn missing(block: &BlockRef) -> Finding {
+    Finding::Missing(Part::Block(block.name()))
+}
+
+/// Which of the blocks a store has under none of its names.
+fn absent_in(store: &dyn Read, layout: Layout, mut blocks: Vec<&BlockRef>) -> Vec<Finding> {
+    for layout in layout.readable() {
+        let names: Vec<String> = blocks.iter().map(|block| layout.name(block)).collect();
+        let lengths = match store.lengths(&names) {
+            Ok(lengths) => lengths,
+            // Which of them are missing is not known.
+            Err(source) => {
+                return vec![Finding::Store {
+                    part: Part::Blocks(blocks.len()),
+                    source: source.into(),
+                }];
+            }
+        };
+        let left = blocks.into_iter().zip(lengths).filter(|(_, length)| length.is_none());
+        blocks = left.map(|(block, _)| block).collect();
+    }
+    blocks.into_iter().map(missing).collect()
+}
+
+fn fetch_one(store: &dyn Read, layout: Layout, block: &BlockRef) -> Fetch {
+    match get(store, layout, block) {
+        Ok(stored) => crate::block::decode(block, stored).map_or_else(Fetch::Tampered, Fetch::Plain),
+        // Nothing that large is a block, whatever it is called.
+        Err(StoreError::TooLarge { .. }) => Fetch::Tampered("it is larger than a block"),
+        Err(error) => Fetch::Failed(error),
     }
 }
 
@@ -254,16 +348,55 @@ mod tests {
         assert!(matches!(stores.fetch(&block), Fetch::Plain(_)));
     }
 
+    /// What is said of these blocks, without the store.
+    fn absent(stores: &[&Memory], blocks: &[BlockRef]) -> usize {
+        let findings = super::tests::stores(stores).absent(blocks);
+        assert!(
+            findings
+                .iter()
+                .all(|finding| finding.to_string().contains("is missing"))
+        );
+        findings.len()
+    }
+
     #[test]
-    fn blocks_are_missing_only_when_no_covering_store_has_them_under_any_name() {
+    fn every_store_that_covers_a_block_should_have_it_under_some_name() {
         let [first, second, third] = [b"1", b"2", b"3"].map(|plain| encode(plain, hash(plain)).0);
         let (one, other) = (Memory::new(), Memory::new());
         one.put(&Layout::Folders.name(&first), b"x").unwrap();
+        one.put(&Layout::Flat.name(&second), b"x").unwrap();
         other.put(&Layout::Flat.name(&second), b"x").unwrap();
-        let all = vec![first, second, third];
-        assert_eq!(stores(&[&one, &other]).missing(all.clone()).0, [third]);
-        assert_eq!(stores(&[&one]).missing(all.clone()).0.len(), 2);
-        assert_eq!(Stores::default().missing(all.clone()).0, all);
+        let all = [first, second, third];
+        assert_eq!(absent(&[&one], &all), 1);
+        assert_eq!(absent(&[&one, &other], &all[..2]), 1);
+        assert_eq!(absent(&[&one, &other], &all), 3);
+        assert_eq!(absent(&[], &all), 3);
+    }
+
+    #[test]
+    fn a_watch_names_the_copy_that_is_wrong_and_the_block_is_read_all_the_same() {
+        let (block, stored) = block();
+        let (good, bad, empty) = (Memory::new(), Memory::new(), Memory::new());
+        good.put(&Layout::Folders.name(&block), &stored).unwrap();
+        bad.put(&Layout::Folders.name(&block), b"something else").unwrap();
+        let mut all = Stores::default();
+        for (name, store) in [("good", good), ("bad", bad), ("empty", empty)] {
+            all.add(Route::everywhere(name), Layout::Folders, Arc::new(store));
+        }
+        let (watched, watch) = all.watched().unwrap();
+        for _ in 0..2 {
+            assert!(matches!(watched.fetch(&block), Fetch::Plain(plain) if plain == b"hello"));
+        }
+        let said: Vec<String> = watch.findings().iter().map(ToString::to_string).collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(
+            said[0].starts_with("bad: block ") && said[0].contains("does not match"),
+            "{said:?}"
+        );
+        assert!(
+            said[1].starts_with("empty: block ") && said[1].contains("is missing"),
+            "{said:?}"
+        );
     }
 
     #[test]

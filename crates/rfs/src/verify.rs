@@ -2,18 +2,17 @@
 
 use std::collections::HashSet;
 
-use mos_flist::{Advance, Depth, Finding, Image as _, Part, Progress, ReadError};
+use mos_flist::{Advance, Depth, Finding, Image as _, Progress, ReadError};
 
-use crate::block::BlockRef;
 use crate::catalogue::Rfs;
 use crate::read::{Reader, incomplete};
 use crate::stores::Stores;
 
-/// Checks a reader's flist. With [`Depth::Metadata`]: whether some store has each block, and whether each file has
+/// Checks a reader's flist. With [`Depth::Metadata`]: whether each store has the blocks it covers, and whether each file has
 /// blocks for its size. With [`Depth::Full`] every file is read.
 pub(crate) fn reader(reader: &Reader, stores: &Stores, depth: Depth, progress: &Progress<'_>) -> Vec<Finding> {
     match depth {
-        Depth::Full => mos_flist::verify_files(reader, progress),
+        Depth::Full => full(reader, stores, progress),
         Depth::Metadata => {
             let mut findings = incomplete_files(reader.rfs());
             findings.extend(missing(reader.rfs(), stores));
@@ -33,14 +32,14 @@ fn incomplete_files(rfs: &Rfs) -> Vec<Finding> {
 fn missing(rfs: &Rfs, stores: &Stores) -> Vec<Finding> {
     let mut seen = HashSet::new();
     let different = rfs.blocks().iter().filter(|block| seen.insert(block.id));
-    let (missing, failed) = stores.missing(different.copied().collect());
-    let part = |block: &BlockRef| Part::Block(block.name());
-    match (missing.first(), failed) {
-        // Which of them are missing is not known.
-        (Some(first), Some(source)) => vec![Finding::Store {
-            part: part(first),
-            source: source.into(),
-        }],
-        _ => missing.iter().map(|block| Finding::Missing(part(block))).collect(),
-    }
+    stores.absent(&different.copied().collect::<Vec<_>>())
+}
+
+/// Reads every file; of several stores, each one's copy of every block.
+fn full(reader: &Reader, stores: &Stores, progress: &Progress<'_>) -> Vec<Finding> {
+    let Some((watched, watch)) = stores.watched() else {
+        return mos_flist::verify_files(reader, progress);
+    };
+    let files = mos_flist::verify_files(&Reader::new(reader.rfs().clone(), watched), progress);
+    watch.findings().into_iter().chain(files).collect()
 }

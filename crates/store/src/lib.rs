@@ -51,7 +51,7 @@ pub use dir::Dir;
 pub use error::StoreError;
 pub use http::Http;
 pub use memory::Memory;
-pub use open::{Options, open_read, open_read_with, open_write, open_write_with};
+pub use open::{Options, RoutedStore, open_read, open_read_with, open_replicas, open_write, open_write_with};
 pub use retry::{Observer, Retry, Schedule, Wait};
 #[cfg(feature = "routes")]
 pub use router::{MirrorStatus, Router, RouterWriter};

@@ -1,9 +1,11 @@
 //! From a URL to a store.
 
 use crate::{
-    Address, Authorities, Dir, Http, Observer, Read, Retry, Routes, S3Address, Schedule, StoreError, Timeouts, Write,
+    Address, Authorities, Dir, Http, Observer, Read, Retry, Route, Routes, S3Address, Schedule, StoreError, Timeouts,
+    Write,
 };
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Uploads that began longer ago are taken for those of killed writers when a store is opened for writing.
@@ -56,6 +58,20 @@ pub fn open_read_with(url: &str, options: &Options) -> Result<Box<dyn Read>, Sto
         [only] => read_one(only.address.clone(), options),
         _ => read_several(&routes, options),
     }
+}
+
+/// One of several stores, and what it holds.
+pub type RoutedStore = (Route, Arc<dyn Read>);
+
+/// The stores of several [`Routes`], each by itself, for who has to know what each of them has. A store that is the only
+/// one is there too.
+///
+/// # Errors
+/// As [`open_read`].
+pub fn open_replicas(url: &str, options: &Options) -> Result<Vec<RoutedStore>, StoreError> {
+    let routes = Routes::parse(url)?;
+    let open = |route: &Route| Ok((route.clone(), read_one(route.address.clone(), options)?.into()));
+    routes.as_slice().iter().map(open).collect()
 }
 
 /// Opens a store for writing, with default [`Options`]; `url` may be several [`Routes`]. A directory is swept of what

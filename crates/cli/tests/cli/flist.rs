@@ -278,6 +278,95 @@ fn cloned_to_another_store() {
     .assert_eq(&says(here, "clone web.fl --from nowhere --to third"));
 }
 
+/// A single replica's damage is no trouble for readers, so nobody but a check would ever see it.
+#[test]
+fn every_replica_is_verified_and_mended() {
+    let folder = packed();
+    let here = folder.path();
+    run(&mut command(here, "clone web.fl --from store --to bad"));
+    let name = blob(here).strip_prefix(here.join("store")).unwrap().to_owned();
+    let bad = here.join("bad").join(name);
+    let length = fs::metadata(&bad).unwrap().len() as usize;
+    fs::write(&bad, noise(5, length)).unwrap();
+    for stores in ["--store bad --store store", "--store store --store bad"] {
+        expect![[r#"
+            dir://[HERE]/bad: blob [HEX] does not match its digest: damaged or tampered with; push it again
+            ! error: web.fl: 1 problem
+            !  hint: `mos flist clone web.fl --from GOOD --to BAD --check` mends a store from another one
+            [exit 3]
+        "#]]
+        .assert_eq(&says(here, &format!("verify web.fl {stores}")));
+    }
+    // Only a full check reads what is there.
+    run(&mut command(here, "verify --quick web.fl --store bad --store store"));
+    run(&mut command(here, "clone web.fl --from store --to bad"));
+    assert_eq!(fs::read(&bad).unwrap(), noise(5, length));
+    expect![[r#"
+        copied  [SIZE] in 1 blob
+        present  [SIZE] in 0 blobs
+    "#]]
+    .assert_eq(&says(here, "clone web.fl --from store --to bad --check"));
+    run(&mut command(here, "verify web.fl --store bad --store store"));
+    fs::remove_file(&bad).unwrap();
+    let missing = expect![[r#"
+        dir://[HERE]/bad: blob [HEX] is missing; push it again from a store that has it
+        ! error: web.fl: 1 problem
+        !  hint: `mos flist clone web.fl --from GOOD --to BAD --check` mends a store from another one
+        [exit 1]
+    "#]];
+    for quick in ["", "--quick "] {
+        let line = format!("verify {quick}web.fl --store bad --store store");
+        missing.assert_eq(&says(here, &line));
+    }
+    // What belongs elsewhere is not missing.
+    let first = &bad.file_name().unwrap().to_str().unwrap()[..2];
+    let other = if first == "00" { "01-ff" } else { "00-00" };
+    run(&mut command(
+        here,
+        &format!("verify --quick web.fl --store {other}=bad --store store"),
+    ));
+}
+
+#[test]
+fn every_replica_of_the_older_format_is_verified() {
+    let folder = folder();
+    let here = folder.path();
+    run(&mut command(
+        here,
+        "pack tree -o old.fl --format rfs --store one --store two",
+    ));
+    run(&mut command(here, "verify old.fl"));
+    let blocks = || {
+        let folders = fs::read_dir(here.join("two"))
+            .unwrap()
+            .map(|folder| folder.unwrap().path());
+        let blocks = folders.flat_map(|folder| fs::read_dir(folder).unwrap());
+        blocks.map(|block| block.unwrap().path()).collect::<Vec<_>>()
+    };
+    let [damaged, removed] = &blocks()[..] else {
+        panic!("{:?}", blocks())
+    };
+    fs::write(damaged, "not what it was").unwrap();
+    fs::remove_file(removed).unwrap();
+    let mut said: Vec<String> = says(here, "verify old.fl").lines().map(str::to_owned).collect();
+    said[..2].sort_by_key(|line| line.contains("missing"));
+    assert!(
+        said[0].starts_with("dir://[HERE]/two: block ") && said[0].contains("does not match"),
+        "{said:?}"
+    );
+    assert!(
+        said[1].starts_with("dir://[HERE]/two: block ") && said[1].contains("is missing"),
+        "{said:?}"
+    );
+    assert_eq!(said.last().unwrap(), "[exit 3]");
+    let quick = says(here, "verify --quick old.fl");
+    assert!(
+        quick.starts_with("dir://[HERE]/two: block ") && quick.contains("[exit 1]"),
+        "{quick}"
+    );
+    run(&mut command(here, "unpack old.fl copy"));
+}
+
 #[test]
 fn collected_only_when_told() {
     let folder = packed();

@@ -3,14 +3,17 @@
 //! A full check reads every file, and every blob once and as a whole: files lie in blobs in the order of their paths, so
 //! the blobs that are being read are kept for a while. A blob that is damaged is reported, and so is every file that
 //! cannot be read for it; a blob whose damage hits no file of this flist is reported all the same.
+//!
+//! Where several stores hold a blob, each of them is looked at: what readers take from the others is no news of it.
 
+mod replica;
 mod whole;
 
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mos_store::{Digest, StoreError};
+use mos_store::{Digest, RoutedStore, StoreError};
 
 use crate::error::{Part, ReadError, show};
 use crate::flist::Entry;
@@ -18,7 +21,11 @@ use crate::image::{Advance, Image, Progress};
 use crate::parallel;
 use crate::read::Reader;
 use crate::verity::{ObjectDigest, VerityHasher};
-use whole::{Whole, present};
+use replica::{Present, Replica};
+use whole::Whole;
+
+/// Bytes of decoded frames that are kept: files of one directory share them.
+const FRAMES: usize = 4 << 20;
 
 /// How closely to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +80,14 @@ pub enum Finding {
         /// What it is.
         found: ObjectDigest,
     },
+    /// Wrong in one of several stores, which others may make good for: readers go on, until they are gone too.
+    #[error("{store}: {finding}")]
+    Replica {
+        /// The store, with its range, without secrets.
+        store: String,
+        /// What is wrong there.
+        finding: Box<Finding>,
+    },
     /// The store failed.
     #[error("{part}: {source}")]
     Store {
@@ -83,21 +98,36 @@ pub enum Finding {
     },
 }
 
-/// Checks a reader's flist. Uses memory for a few blobs and frames.
-pub(crate) fn reader(reader: &Reader, depth: Depth, progress: &Progress<'_>) -> Vec<Finding> {
-    let absent = match present(reader.flist(), &**reader.store()) {
-        Ok(absent) => absent,
-        // A store that is away is not asked for every file.
-        Err(finding) => return vec![finding],
-    };
-    if depth == Depth::Metadata {
-        return absent.into_iter().map(|(_, finding)| finding).collect();
+impl Reader {
+    /// As [`Image::verify`], and every one of these stores is asked for every blob that its route says it holds: a reader
+    /// would be content with the first that has it. They are those which the reader's own store consists of; with less than
+    /// two this is [`Image::verify`]. Uses memory for a few blobs and frames.
+    pub fn verify_replicas(&self, stores: &[RoutedStore], depth: Depth, progress: &Progress<'_>) -> Vec<Finding> {
+        let replicas = match stores {
+            [] | [_] => vec![Replica::only(self.store().clone())],
+            several => several.iter().map(Replica::of).collect(),
+        };
+        let present = match Present::ask(self.flist(), &replicas) {
+            Ok(present) => present,
+            // A store that is away is not asked for every file.
+            Err(findings) => return findings,
+        };
+        if depth == Depth::Metadata {
+            return present.findings();
+        }
+        let whole = Arc::new(Whole::new(
+            self.flist().clone(),
+            self.store().clone(),
+            replicas,
+            present,
+        ));
+        // Whole blobs are at hand, so nothing is fetched ahead, and what is decoded need not wait long.
+        let files = Reader::new(self.flist().clone(), whole.clone()).keeping(FRAMES);
+        let files = verify_files(&files, progress);
+        let mut findings = whole.finish();
+        findings.extend(files);
+        findings
     }
-    let whole = Arc::new(Whole::new(reader.flist().clone(), reader.store().clone(), absent));
-    let files = verify_files(&Reader::sequential(reader.flist().clone(), whole.clone()), progress);
-    let mut findings = whole.finish();
-    findings.extend(files);
-    findings
 }
 
 /// Reads every file of an image once, however many names it has, on all processors, and compares it with its digest where

@@ -1,56 +1,29 @@
-//! A store for checking: gives ranges of blobs, and looks at each blob as a whole when it is first asked for.
+//! A store for checking: gives ranges of blobs, and looks at each blob as a whole, in every store that holds it, when it is
+//! first asked for.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mos_store::{Read, StoreError};
 
 use super::Finding;
+use super::replica::{Present, Replica};
 use crate::blob::{BLOB_LIMIT, parse_index};
 use crate::cache::{Cache, Claim};
 use crate::error::Part;
 use crate::flist::Flist;
 use crate::table::BlobRef;
 
-/// Bytes of blobs that are kept while their files are read: two or three as we pack them.
-const KEPT_BYTES: usize = 48 << 20;
-
-/// What is wrong with which blob of the flist.
-pub(super) type Wrong = (usize, Finding);
-
-/// Which blobs are missing or have another length, from one request for all; the error when the store cannot say.
-pub(super) fn present(flist: &Flist, store: &dyn Read) -> Result<Vec<Wrong>, Finding> {
-    let blobs = flist.blobs();
-    let names: Vec<String> = blobs.iter().map(|blob| blob.digest.blob_name()).collect();
-    let lengths = store.lengths(&names).map_err(|source| Finding::Store {
-        part: Part::Blobs(blobs.len()),
-        source: source.into(),
-    })?;
-    let wrong = blobs.iter().zip(lengths).map(|(blob, length)| absent(blob, length));
-    Ok(wrong
-        .enumerate()
-        .filter_map(|(number, wrong)| Some((number, wrong?)))
-        .collect())
-}
-
-fn absent(blob: &BlobRef, length: Option<u64>) -> Option<Finding> {
-    let part = Part::Blob(blob.digest);
-    match length {
-        None => Some(Finding::Missing(part)),
-        Some(found) if found != blob.length => Some(Finding::Length {
-            part,
-            expected: blob.length,
-            found,
-        }),
-        Some(_) => None,
-    }
-}
+/// Bytes of blobs that are kept while their files are read: two as we pack them, the one that threads leave and the next.
+const KEPT_BYTES: usize = 16 << 20;
 
 /// The store of an flist that is being checked.
 pub(super) struct Whole {
     flist: Arc<Flist>,
+    /// All replicas together, for who reads only a part.
     store: Arc<dyn Read>,
+    replicas: Vec<Replica>,
     /// Of each blob in the flist's table.
     numbers: HashMap<String, u32>,
     blobs: Arc<Cache>,
@@ -58,23 +31,24 @@ pub(super) struct Whole {
 }
 
 struct State {
-    /// Blobs that were looked at, or need not be.
+    /// Blobs that were looked at.
     seen: HashSet<u32>,
-    findings: BTreeMap<usize, Finding>,
+    present: Present,
 }
 
 impl Whole {
-    /// Blobs that something is known to be wrong with are not looked at again.
-    pub(super) fn new(flist: Arc<Flist>, store: Arc<dyn Read>, wrong: Vec<Wrong>) -> Self {
+    /// Copies that something is known to be wrong with are not looked at again.
+    pub(super) fn new(flist: Arc<Flist>, store: Arc<dyn Read>, replicas: Vec<Replica>, present: Present) -> Self {
         let names = flist.blobs().iter().map(|blob| blob.digest.blob_name());
         Self {
             numbers: names.zip(0..).collect(),
             flist,
             store,
+            replicas,
             blobs: Cache::new(KEPT_BYTES),
             state: Mutex::new(State {
-                seen: wrong.iter().map(|(number, _)| *number as u32).collect(),
-                findings: wrong.into_iter().collect(),
+                seen: HashSet::new(),
+                present,
             }),
         }
     }
@@ -84,8 +58,7 @@ impl Whole {
         for number in 0..self.flist.blobs().len() as u32 {
             self.blob(number);
         }
-        let findings = std::mem::take(&mut self.state().findings);
-        findings.into_values().collect()
+        std::mem::take(&mut self.state().present).findings()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -104,32 +77,36 @@ impl Whole {
         if !self.state().seen.insert(number) {
             return None;
         }
-        let blob = self.flist.blobs()[number as usize];
-        let report = |finding| self.state().findings.insert(number as usize, finding);
-        match self.fetch(&blob) {
-            Ok(bytes) => {
-                // Damaged bytes are handed on too: chunk by chunk it shows which files they hit.
-                self.check(&blob, number, &bytes).err().map(report);
-                let bytes = Arc::new(bytes);
-                ticket.plain(bytes.clone());
-                Some(bytes)
-            }
-            Err(finding) => {
-                report(finding);
-                None
-            }
-        }
+        let bytes = Arc::new(self.look(number)?);
+        ticket.plain(bytes.clone());
+        Some(bytes)
     }
 
-    fn fetch(&self, blob: &BlobRef) -> Result<Vec<u8>, Finding> {
-        if blob.length > BLOB_LIMIT {
-            return Err(Finding::Huge(blob.digest));
+    /// Looks at every copy of a blob, one at a time; gives one that is whole, else the last of those that are not: chunk by
+    /// chunk it shows which files they hit.
+    fn look(&self, number: u32) -> Option<Vec<u8>> {
+        let blob = self.flist.blobs()[number as usize];
+        let name = blob.digest.blob_name();
+        let mut best: Option<(bool, Vec<u8>)> = None;
+        for (at, replica) in self.replicas.iter().enumerate() {
+            if !replica.holds(&name) || self.state().present.is_wrong(number as usize, at) {
+                continue;
+            }
+            let report = |finding| {
+                let finding = replica.finding(finding);
+                self.state().present.report(number as usize, at, finding);
+            };
+            match fetch(&*replica.store, &blob) {
+                Err(finding) => report(finding),
+                Ok(bytes) => {
+                    let whole = self.check(&blob, number, &bytes).map_err(report).is_ok();
+                    if best.as_ref().is_none_or(|(best, _)| !best) {
+                        best = Some((whole, bytes));
+                    }
+                }
+            }
         }
-        let fetched = self.store.get(&blob.digest.blob_name(), blob.length);
-        fetched.map_err(|source| Finding::Store {
-            part: Part::Blob(blob.digest),
-            source: source.into(),
-        })
+        best.map(|(_, bytes)| bytes)
     }
 
     fn check(&self, blob: &BlobRef, number: u32, bytes: &[u8]) -> Result<(), Finding> {
@@ -150,6 +127,17 @@ impl Whole {
             false => Err(wrong("an index without a frame that the flist names")),
         }
     }
+}
+
+fn fetch(store: &dyn Read, blob: &BlobRef) -> Result<Vec<u8>, Finding> {
+    if blob.length > BLOB_LIMIT {
+        return Err(Finding::Huge(blob.digest));
+    }
+    let fetched = store.get(&blob.digest.blob_name(), blob.length);
+    fetched.map_err(|source| Finding::Store {
+        part: Part::Blob(blob.digest),
+        source: source.into(),
+    })
 }
 
 impl Read for Whole {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mos_flist::{CloneError, clone};
+use mos_flist::{CloneError, Depth, clone};
 use serde::Serialize;
 
 use super::open::{open_version_2, shown};
@@ -12,7 +12,7 @@ use crate::{output, stores, ui};
 
 /// Copy the content of an flist from one store to another
 ///
-/// Only blobs that are missing there travel, each checked on the way. Publish the flist when this is done, not before.
+/// Only blobs that are missing there travel, each checked on the way; with --check also those that are damaged there. Publish the flist when this is done, not before.
 ///
 /// Example: mos flist clone web.fl --from /srv/store --to s3://KEY:SECRET@host/bucket
 ///
@@ -31,6 +31,10 @@ pub(crate) struct CloneArgs {
     /// The store that shall have it
     #[arg(long, value_name = "URL")]
     to: String,
+
+    /// Read what is there too, and put what is damaged again
+    #[arg(long)]
+    check: bool,
 
     /// Print what was done as JSON
     #[arg(long)]
@@ -51,7 +55,8 @@ pub(crate) fn run(context: &Context, args: &CloneArgs) -> Result<()> {
     let (from, to) = (stores::open_read(&args.from)?, stores::open_write(&args.to)?);
     let total = flist.blobs().iter().map(|blob| blob.length).sum();
     let work = context.ui.transfer(format!("copying to {}", to.address()), Some(total));
-    let done = clone(&flist, &*from, &*to, &shown(&work)).map_err(clone_error)?;
+    let depth = if args.check { Depth::Full } else { Depth::Metadata };
+    let done = clone(&flist, &*from, &*to, depth, &shown(&work)).map_err(clone_error)?;
     drop(work);
     if args.json {
         return output::json(&Report {

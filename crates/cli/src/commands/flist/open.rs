@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use mos_flist::{Advance, Entry, Flist, FlistError, Image, MAGIC, ReadError, Reader};
+use mos_flist::{Advance, Depth, Entry, Finding, Flist, FlistError, Image, MAGIC, Progress, ReadError, Reader};
 use mos_rfs::Rfs;
 use mos_store::{Digest, StoreError};
 
@@ -110,6 +110,23 @@ impl Opened {
         Ok(match &self.format {
             Format::Mos(flist) => Arc::new(Reader::new(flist.clone(), stores.read(context)?)),
             Format::Rfs(rfs) => Arc::new(mos_rfs::Reader::new(rfs.clone(), rfs::stores(stores, rfs)?)),
+        })
+    }
+
+    /// Checks that every store holds all that it should.
+    pub(crate) fn verify(
+        &self,
+        context: &Context,
+        stores: &StoreArgs,
+        depth: Depth,
+        progress: &Progress<'_>,
+    ) -> Result<Vec<Finding>> {
+        Ok(match &self.format {
+            Format::Mos(flist) => {
+                let reader = Reader::sequential(flist.clone(), stores.read(context)?);
+                reader.verify_replicas(&stores.replicas(context)?, depth, progress)
+            }
+            Format::Rfs(_) => self.image(context, stores)?.verify(depth, progress),
         })
     }
 

@@ -15,7 +15,8 @@ use crate::{output, ui};
 /// Check an flist, and that a store holds every byte of its content
 ///
 /// Reads everything that the flist names and checks blobs, chunks and whole files against their digests; with --quick only
-/// that all blobs are there with the right lengths.
+/// that all blobs are there with the right lengths. Of several stores, each is looked at for every blob that belongs there:
+/// one that is damaged or missing in a single store is a finding, although readers take it from another.
 ///
 /// Examples: mos flist verify web.fl --store /srv/store; mos flist verify --quick web.fl --store s3://host/bucket
 ///
@@ -49,11 +50,10 @@ struct Report {
 
 pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
     let flist = Opened::open(&args.file)?;
-    let image = flist.whole_image(context, &args.store)?;
     let depth = if args.quick { Depth::Metadata } else { Depth::Full };
     let text = format!("verifying {}", args.file.display());
     let work = context.ui.transfer(text, Some(flist.content_length()));
-    let findings = image.verify(depth, &shown(&work));
+    let findings = flist.verify(context, &args.store, depth, &shown(&work))?;
     drop(work);
     let report = Report {
         digest: flist.digest.to_string(),
@@ -71,10 +71,12 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
         let count = ui::count(findings.len() as u64, "problem");
         let error = CliError::new(kind, format!("{file}: {count}"));
         let missing = findings.iter().filter(|finding| matches!(finding, Finding::Missing(_)));
-        return Err(match missing.count() as u64 == report.objects {
-            true => error.with_hint("is this the store that the flist was packed into?"),
-            false => error,
-        });
+        let all_missing = missing.count() as u64 == report.objects;
+        let hint = all_missing.then(|| "is this the store that the flist was packed into?".to_owned());
+        return Err(hint
+            .or(mend(&findings, args))
+            .into_iter()
+            .fold(error, CliError::with_hint));
     }
     let (objects, noun) = flist.objects();
     let (objects, content) = (ui::count(objects, noun), ui::bytes(report.content_bytes));
@@ -83,6 +85,15 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
         .ui
         .line(format!("{file} {what}: {objects} with {content} of content."));
     Ok(())
+}
+
+/// How to mend one of several stores.
+fn mend(findings: &[Finding], args: &VerifyArgs) -> Option<String> {
+    let of_one = |finding: &Finding| matches!(finding, Finding::Replica { .. });
+    findings.iter().any(of_one).then(|| {
+        let file = args.file.display();
+        format!("`mos flist clone {file} --from GOOD --to BAD --check` mends a store from another one")
+    })
 }
 
 /// The exit code that says most: tampered with, unreachable, or some other problem.
@@ -96,6 +107,7 @@ fn worst(findings: &[Finding]) -> Option<Kind> {
 fn kind(finding: &Finding) -> Kind {
     match finding {
         Finding::Damaged(_) | Finding::Object { .. } | Finding::Content(ReadError::Tampered { .. }) => Kind::Trust,
+        Finding::Replica { finding, .. } => kind(finding),
         Finding::Store { source, .. } => store_kind(source),
         Finding::Content(ReadError::Store { source, .. }) => store_kind(source),
         _ => Kind::Problem,
