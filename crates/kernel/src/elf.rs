@@ -13,6 +13,10 @@ const NAME_SECTION: usize = 0x3e;
 const HEADER_LENGTH: usize = 64;
 /// Length of a 64-bit symbol; its first four bytes say where its name is.
 const SYMBOL_LENGTH: usize = 24;
+/// Where a symbol says which section it is in; 0 for one of another file.
+const SYMBOL_SECTION: usize = 6;
+/// How the names of sections of string literals begin.
+const LITERALS: &[u8] = b".rodata.str";
 
 /// The bytes of a section.
 ///
@@ -27,31 +31,67 @@ pub(crate) fn section<'b>(bytes: &'b [u8], name: &[u8]) -> Result<Option<&'b [u8
 
 /// `None` when a header points outside of the file.
 fn sections<'b>(bytes: &'b [u8], wanted: &[u8]) -> Option<Option<&'b [u8]>> {
-    let table = usize::try_from(u64_at(bytes, SECTION_HEADERS)?).ok()?;
-    if u16_at(bytes, SECTION_HEADER_SIZE)? != HEADER_LENGTH {
-        return None;
-    }
-    let header = |index: usize| bytes.get(table.checked_add(index * HEADER_LENGTH)?..);
-    let names = content(bytes, header(u16_at(bytes, NAME_SECTION)?)?)?;
-    for index in 0..u16_at(bytes, SECTION_COUNT)? {
-        let header = header(index)?;
-        let name = names.get(usize::try_from(u32_at(header, 0)?).ok()?..)?;
-        if name.split(|byte| *byte == 0).next() == Some(wanted) {
+    for (name, header) in headers(bytes)? {
+        if name? == wanted {
             return Some(Some(content(bytes, header)?));
         }
     }
     Some(None)
 }
 
+/// The name of each section, where it has a sound one, and its header.
+fn headers(bytes: &[u8]) -> Option<impl Iterator<Item = (Option<&[u8]>, &[u8])>> {
+    let table = usize::try_from(u64_at(bytes, SECTION_HEADERS)?).ok()?;
+    if u16_at(bytes, SECTION_HEADER_SIZE)? != HEADER_LENGTH {
+        return None;
+    }
+    let all = bytes
+        .get(table..)?
+        .get(..u16_at(bytes, SECTION_COUNT)? * HEADER_LENGTH)?;
+    let header = |index: usize| all.get(index * HEADER_LENGTH..(index + 1) * HEADER_LENGTH);
+    let names = content(bytes, header(u16_at(bytes, NAME_SECTION)?)?)?;
+    let name = |header: &[u8]| {
+        let name = names.get(usize::try_from(u32_at(header, 0)?).ok()?..)?;
+        name.split(|byte| *byte == 0).next()
+    };
+    Some(
+        all.chunks_exact(HEADER_LENGTH)
+            .map(move |header| (name(header), header)),
+    )
+}
+
 /// The names of all symbols of the object file, without those that are damaged; nothing when it has been stripped of them.
 pub(crate) fn symbols(bytes: &[u8]) -> impl Iterator<Item = &str> {
+    symbol_table(bytes).filter_map(|(name, _)| name)
+}
+
+/// The names of the symbols that the object file takes from others.
+pub(crate) fn imports(bytes: &[u8]) -> impl Iterator<Item = &str> {
+    let undefined = |symbol: &[u8]| u16_at(symbol, SYMBOL_SECTION) == Some(0);
+    symbol_table(bytes).filter_map(move |(name, symbol)| name.filter(|_| undefined(symbol)))
+}
+
+fn symbol_table(bytes: &[u8]) -> impl Iterator<Item = (Option<&str>, &[u8])> {
     let part = |name| section(bytes, name).ok().flatten().unwrap_or_default();
     let (table, names) = (part(b".symtab"), part(b".strtab"));
-    table.chunks_exact(SYMBOL_LENGTH).filter_map(|symbol| {
+    let name = |symbol: &[u8]| {
         let name = names.get(usize::try_from(u32_at(symbol, 0)?).ok()?..)?;
         let name = name.split(|byte| *byte == 0).next()?;
         std::str::from_utf8(name).ok().filter(|name| !name.is_empty())
-    })
+    };
+    table
+        .chunks_exact(SYMBOL_LENGTH)
+        .map(move |symbol| (name(symbol), symbol))
+}
+
+/// The string literals of a C program: the strings of its sections `.rodata.str*`.
+pub(crate) fn literals(bytes: &[u8]) -> impl Iterator<Item = &str> {
+    let found = headers(bytes).into_iter().flatten();
+    let strings = found.filter(|(name, _)| name.is_some_and(|name| name.starts_with(LITERALS)));
+    strings
+        .filter_map(|(_, header)| content(bytes, header))
+        .flat_map(|section| section.split(|byte| *byte == 0))
+        .filter_map(|text| std::str::from_utf8(text).ok())
 }
 
 fn content<'b>(bytes: &'b [u8], header: &[u8]) -> Option<&'b [u8]> {
@@ -127,7 +167,7 @@ pub(crate) mod tests {
             bytes[position] = value;
             let _ = section(&bytes, b".modinfo");
             let _ = section(&bytes[..length.min(bytes.len())], b".none");
-            let _ = symbols(&bytes).count();
+            let _ = symbols(&bytes).chain(imports(&bytes)).chain(literals(&bytes)).count();
         }
     }
 }

@@ -1,13 +1,16 @@
 //! The kernel and modules that a package's tree holds.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 
 use mos_packages::compression::Compression;
 use mos_tree::{Content, Kind, Tree};
 
+use crate::companions::Wants;
+use crate::facts::{Aliases, Fact, Facts};
 use crate::lists;
 use crate::modinfo::ModuleInfo;
+use crate::scan::{Scanned, scan};
 
 /// No module of any distribution comes near this many bytes.
 const MODULE_MAX: u64 = 256 << 20;
@@ -63,13 +66,11 @@ pub struct Kernel<'t> {
     image: &'t Content,
     modules: BTreeMap<String, Source<'t>>,
     builtin: BTreeMap<String, String>,
-    /// Module and alias.
-    builtin_aliases: Vec<(String, String)>,
+    builtin_aliases: Aliases,
     lists: BTreeMap<&'static str, Vec<u8>>,
-    /// Modules that were read already.
-    read: Mutex<BTreeMap<String, Loaded>>,
-    /// Of every module: found only when an alias must be looked up, since all modules are read for it.
-    aliases: OnceLock<Vec<(String, String)>>,
+    /// What `boot/config-VERSION` says, when the package has it.
+    settings: String,
+    facts: OnceLock<Facts>,
 }
 
 /// A module in the package.
@@ -82,11 +83,12 @@ pub(crate) struct Source<'t> {
 }
 
 /// A module that was read.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) path: String,
     pub(crate) info: ModuleInfo,
     pub(crate) content: Content,
+    pub(crate) wants: Wants,
 }
 
 impl<'t> Kernel<'t> {
@@ -115,15 +117,21 @@ impl<'t> Kernel<'t> {
             .lines()
             .filter_map(|line| Some((lists::module_name(line)?, line.to_owned())))
             .collect();
+        let path = format!("boot/config-{version}");
+        let settings = file(tree, &path).map_or(Ok(Vec::new()), Content::read);
+        let settings = String::from_utf8_lossy(&settings.map_err(damaged(&path))?).into_owned();
         Ok(Self {
-            builtin_aliases: lists::builtin_aliases(&lists["modules.builtin.modinfo"]),
+            builtin_aliases: lists::builtin_aliases(&lists["modules.builtin.modinfo"])
+                .iter()
+                .map(|(name, alias)| (name.as_str(), alias.as_str()))
+                .collect(),
             modules: find_modules(tree, &directory),
             version,
             image,
             builtin,
             lists,
-            read: Mutex::default(),
-            aliases: OnceLock::new(),
+            settings,
+            facts: OnceLock::new(),
         })
     }
 
@@ -151,70 +159,59 @@ impl<'t> Kernel<'t> {
         self.builtin.keys().map(String::as_str)
     }
 
+    /// True when something within the kernel answers to this alias.
     pub(crate) fn has_builtin_alias(&self, name: &str) -> bool {
-        self.builtin_aliases
-            .iter()
-            .any(|(_, pattern)| lists::matches(pattern, name))
-    }
-
-    pub(crate) fn has_module(&self, name: &str) -> bool {
-        self.modules.contains_key(name)
+        !self.builtin_aliases.matching(name).is_empty()
     }
 
     pub(crate) fn list(&self, name: &str) -> &[u8] {
         self.lists.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Reads a module that [`Kernel::has_module`] knows.
+    /// Reads the whole of a module of these facts.
     pub(crate) fn load(&self, name: &str) -> Result<Loaded, KernelError> {
         let missing = || KernelError::Damaged {
             path: name.to_owned(),
             problem: "no such module".to_owned(),
         };
-        let mut read = self.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(loaded) = read.get(name) {
-            return Ok(loaded.clone());
-        }
-        let loaded = self.modules.get(name).ok_or_else(missing)?.load()?;
-        read.insert(name.to_owned(), loaded.clone());
-        Ok(loaded)
+        self.modules.get(name).ok_or_else(missing)?.load()
     }
 
-    /// The modules that have an alias that matches, in the order of `modules.order`, as `modprobe` would load them.
-    pub(crate) fn aliased(&self, name: &str) -> Result<Vec<String>, KernelError> {
-        let aliases = match self.aliases.get() {
-            Some(aliases) => aliases,
+    /// What every module says of itself. The first time, all are read.
+    ///
+    /// # Errors
+    /// [`KernelError::Damaged`].
+    pub fn facts(&self) -> Result<&Facts, KernelError> {
+        match self.facts.get() {
+            Some(facts) => Ok(facts),
             None => {
-                let found = self.all_aliases()?;
-                self.aliases.get_or_init(|| found)
-            }
-        };
-        let matching = aliases.iter().filter(|(pattern, _)| lists::matches(pattern, name));
-        let mut modules: Vec<String> = Vec::new();
-        for (_, module) in matching {
-            if !modules.contains(module) {
-                modules.push(module.clone());
+                let facts = Facts::read(self)?;
+                Ok(self.facts.get_or_init(|| facts))
             }
         }
-        Ok(modules)
     }
 
-    fn all_aliases(&self) -> Result<Vec<(String, String)>, KernelError> {
-        let mut found = Vec::new();
-        for name in self.in_order() {
-            let info = self.modules[&name].load()?.info;
-            found.extend(info.aliases.into_iter().map(|alias| (alias, name.clone())));
-        }
-        Ok(found)
+    /// Takes what was kept of [`Kernel::facts`], so that the modules need not be read. False when these are not the facts
+    /// of this kernel, or it has some already.
+    pub fn remember(&self, facts: Facts) -> bool {
+        let same = |((name, fact), (own, source)): ((&str, &Fact), (&String, &Source<'_>))| {
+            name == own && fact.path == source.path
+        };
+        facts.count() == self.modules.len()
+            && facts.iter().zip(&self.modules).all(same)
+            && self.facts.set(facts).is_ok()
+    }
+
+    /// The settings of the kernel's build, such as `CONFIG_FAT_DEFAULT_IOCHARSET` and `ascii`.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        let lines = self.settings.lines().filter(|line| !line.starts_with('#'));
+        let pairs = lines.filter_map(|line| line.split_once('='));
+        pairs.map(|(key, value)| (key, value.trim_matches('"')))
     }
 
     /// All modules, those of `modules.order` first and in its order.
-    fn in_order(&self) -> Vec<String> {
-        let order = String::from_utf8_lossy(self.list("modules.order")).into_owned();
-        let mut seen = std::collections::BTreeSet::new();
-        let names = lists::names(&order).filter(|name| self.has_module(name));
-        let rest = self.modules.keys().cloned();
-        names.chain(rest).filter(|name| seen.insert(name.clone())).collect()
+    pub(crate) fn in_order(&self) -> Vec<(&str, &Source<'t>)> {
+        lists::in_order(&self.modules, self.list("modules.order"))
     }
 }
 
@@ -224,6 +221,7 @@ impl Source<'_> {
         Ok(Loaded {
             path: self.path.clone(),
             info: self.info(&bytes)?,
+            wants: Wants::of(&bytes),
             content: bytes.into(),
         })
     }
@@ -234,6 +232,16 @@ impl Source<'_> {
         reader
             .and_then(|reader| self.compression.decompress(reader, MODULE_MAX))
             .map_err(damaged(&self.path))
+    }
+
+    /// What the module says of itself, read from as little of it as it takes.
+    pub(crate) fn quick_info(&self) -> Result<ModuleInfo, KernelError> {
+        let reader = self.content.open();
+        let scanned = reader.and_then(|reader| scan(reader, self.compression, MODULE_MAX));
+        match scanned.map_err(damaged(&self.path))? {
+            Scanned::Section(section) => Ok(ModuleInfo::of_section(&section)),
+            Scanned::Whole(bytes) => self.info(&bytes),
+        }
     }
 
     /// What the plain module says of itself.

@@ -5,24 +5,31 @@
 //! the `.modinfo` section of each module, and the lists of what is built in.
 //!
 //! ```text
-//! Kernel::open(tree) --select(names)--> Selection (plan: which, why, in which order) --tree()--> Tree
+//! Kernel::open(tree) --facts()--> Facts (what each module says; kept by the digest of the package)
+//!     --select(names)--> Selection (plan: which, why, in which order) --tree()--> Tree
 //! Library::read(tree) (all modules) ------------------------------------------------------tree()--> Tree
 //! ```
 //!
 //! Modules are decompressed and otherwise left as they are: stripping would remove their signatures, which a kernel
 //! under Secure Boot insists on.
 
+mod closure;
+mod companions;
 mod elf;
+mod facts;
 mod index;
 mod kernel;
 mod library;
 mod lists;
 mod modinfo;
+mod parallel;
+mod scan;
 mod select;
 mod selection;
 
+pub use facts::Facts;
 pub use kernel::{Kernel, KernelError};
 pub use library::Library;
 pub use modinfo::ModuleInfo;
-pub use select::{Absent, SelectError};
+pub use select::{Absent, Planned, SelectError};
 pub use selection::{Module, Reason, Selection};

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mos_packages::compression::Compression;
 use mos_tree::{Content, Kind, Tree, TreeError};
@@ -12,7 +11,7 @@ use crate::index::Index;
 use crate::kernel::{KernelError, MODULE_ROOTS, Source, damaged, file, find_modules};
 use crate::modinfo::ModuleInfo;
 use crate::select::SelectError;
-use crate::{elf, lists};
+use crate::{elf, lists, parallel};
 
 /// What the kernel's build leaves beside the modules and is kept as it is.
 const KEPT: [&str; 3] = ["modules.order", "modules.builtin", "modules.builtin.modinfo"];
@@ -56,7 +55,7 @@ impl Library {
             let content = file(tree, &path).map_or(Ok(Vec::new()), Content::read);
             lists.insert(name, content.map_err(damaged(&path))?);
         }
-        let order = in_order(&sources, &lists["modules.order"]);
+        let order = lists::in_order(&sources, &lists["modules.order"]);
         let modules = read_all(&order, spool)?;
         let version = common_version(&modules, version)?;
         let mut library = Self {
@@ -269,41 +268,10 @@ fn join(directory: &str, name: &str) -> String {
     }
 }
 
-/// All modules, those of `modules.order` first and in its order.
-fn in_order<'s, 't>(sources: &'s BTreeMap<String, Source<'t>>, order: &[u8]) -> Vec<(&'s str, &'s Source<'t>)> {
-    let order = String::from_utf8_lossy(order);
-    let mut seen = BTreeSet::new();
-    let listed = lists::names(&order).filter_map(|name| sources.get_key_value(&name));
-    let all = listed.chain(sources).filter(|(name, _)| seen.insert(name.as_str()));
-    all.map(|(name, source)| (name.as_str(), source)).collect()
-}
-
-/// Reads modules by as many threads as there are processors: what takes the time is decompressing them.
 fn read_all(sources: &[(&str, &Source<'_>)], spool: &Path) -> Result<Vec<Member>, KernelError> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some((number, (name, source))) = take(&next, sources) {
-            done.push((number, read_one(name, source, &spool.join(format!("{number}.ko")))?));
-        }
-        Ok(done)
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut all: Vec<(usize, Member)> = Vec::with_capacity(sources.len());
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        for worker in workers {
-            all.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-        }
-        Ok(())
-    })?;
-    all.sort_by_key(|(number, _)| *number);
-    Ok(all.into_iter().map(|(_, member)| member).collect())
-}
-
-fn take<'s, T>(next: &AtomicUsize, all: &'s [T]) -> Option<(usize, &'s T)> {
-    let number = next.fetch_add(1, Ordering::Relaxed);
-    Some((number, all.get(number)?))
+    parallel::map(sources, |number, (name, source)| {
+        read_one(name, source, &spool.join(format!("{number}.ko")))
+    })
 }
 
 fn read_one(name: &str, source: &Source<'_>, spool: &Path) -> Result<Member, KernelError> {
@@ -360,10 +328,7 @@ fn needs<'m>(
         if here.contains(dependency.as_str()) {
             found.push(dependency.as_str());
         } else if !builtin.contains(dependency) {
-            return Err(SelectError::Broken {
-                module: module.name.clone(),
-                dependency: dependency.clone(),
-            });
+            return Err(SelectError::Broken(vec![(module.name.clone(), dependency.clone())]));
         }
     }
     Ok(found)

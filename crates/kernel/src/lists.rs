@@ -1,5 +1,7 @@
 //! Names of modules, and the lists that a kernel build leaves beside them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 /// The name as the kernel compares it: `-` and `_` are the same.
 pub(crate) fn normal(name: &str) -> String {
     name.replace('-', "_")
@@ -16,6 +18,16 @@ pub(crate) fn module_name(path: &str) -> Option<String> {
 /// Names in `modules.builtin` or `modules.order`: a path a line.
 pub(crate) fn names(text: &str) -> impl Iterator<Item = String> {
     text.lines().filter_map(|line| module_name(line.trim()))
+}
+
+/// All modules, those of `modules.order` first and in its order, by which `modprobe` decides between modules with the same
+/// alias.
+pub(crate) fn in_order<'m, T>(modules: &'m BTreeMap<String, T>, order: &[u8]) -> Vec<(&'m str, &'m T)> {
+    let order = String::from_utf8_lossy(order);
+    let mut seen = BTreeSet::new();
+    let listed = names(&order).filter_map(|name| modules.get_key_value(&name));
+    let all = listed.chain(modules).filter(|(name, _)| seen.insert(name.as_str()));
+    all.map(|(name, module)| (name.as_str(), module)).collect()
 }
 
 /// Modules that are built in and their aliases, from `modules.builtin.modinfo`: strings `NAME.alias=PATTERN`, each with

@@ -29,14 +29,45 @@ impl ModuleInfo {
     /// What is wrong with the file.
     pub fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
         let section = elf::section(bytes, b".modinfo")?.ok_or("no section .modinfo: not a kernel module")?;
+        Ok(Self::of_section(section))
+    }
+
+    /// The strings of the section, each with its NUL.
+    pub(crate) fn of_section(section: &[u8]) -> Self {
         let mut info = Self::default();
         for text in section.split(|byte| *byte == 0) {
-            let text = String::from_utf8_lossy(text);
-            if let Some((key, value)) = text.split_once('=') {
-                info.take(key, value);
-            }
+            info.entry(&String::from_utf8_lossy(text));
         }
-        Ok(info)
+        info
+    }
+
+    pub(crate) fn of_entries<'e>(entries: impl Iterator<Item = &'e str>) -> Self {
+        let mut info = Self::default();
+        entries.for_each(|entry| info.entry(entry));
+        info
+    }
+
+    /// What of the section is kept here, as strings of its form.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = String> {
+        let depends = (!self.depends.is_empty()).then(|| format!("depends={}", self.depends.join(",")));
+        let list = |key, values: &[String]| {
+            values
+                .iter()
+                .map(move |value| format!("{key}={value}"))
+                .collect::<Vec<_>>()
+        };
+        depends
+            .into_iter()
+            .chain(list("softdep", &self.softdeps))
+            .chain(list("alias", &self.aliases))
+            .chain(list("firmware", &self.firmware))
+            .chain(self.kernel.iter().map(|kernel| format!("vermagic={kernel}")))
+    }
+
+    fn entry(&mut self, text: &str) {
+        if let Some((key, value)) = text.split_once('=') {
+            self.take(key, value);
+        }
     }
 
     fn take(&mut self, key: &str, value: &str) {
@@ -96,6 +127,8 @@ mod tests {
         assert_eq!(info.aliases, ["pci:v*"]);
         assert_eq!(info.firmware, ["a/b.bin"]);
         assert_eq!(info.kernel.as_deref(), Some("6.12.1-x"));
+        let entries: Vec<String> = info.entries().collect();
+        assert_eq!(ModuleInfo::of_entries(entries.iter().map(String::as_str)), info);
         assert!(ModuleInfo::parse(b"\x7fELF\x02\x01").is_err());
     }
 }

@@ -1,10 +1,15 @@
-//! Which modules an image needs, and in which order they are loaded. Decides only; writes nothing.
+//! Which modules an image needs, and in which order they are loaded: the closure over what they name, and over what
+//! their companions name. Writes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::kernel::{Kernel, KernelError};
+use crate::closure::Closure;
+use crate::facts::Facts;
+use crate::kernel::{Kernel, KernelError, Loaded};
 use crate::lists::normal;
+use crate::modinfo::ModuleInfo;
+use crate::parallel;
 use crate::selection::{Module, Reason, Selection};
 
 /// A name that is neither a module of this kernel nor built into it.
@@ -28,14 +33,9 @@ pub enum SelectError {
         /// The names.
         absent: Vec<Absent>,
     },
-    /// A module that another one needs is not in the package.
-    #[error("module {module} needs {dependency}, which the kernel package does not have")]
-    Broken {
-        /// Which module.
-        module: String,
-        /// What it needs.
-        dependency: String,
-    },
+    /// Modules, and what each of them needs that is not in the package; all of them at once.
+    #[error("{}, which the kernel package does not have", needs(.0))]
+    Broken(Vec<(String, String)>),
     /// Modules that need each other.
     #[error("modules need each other: {}", .0.join(" -> "))]
     Cycle(Vec<String>),
@@ -57,188 +57,167 @@ fn list(absent: &[Absent]) -> String {
     absent.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+fn needs(broken: &[(String, String)]) -> String {
+    let one = |(module, dependency): &(String, String)| format!("module {module} needs {dependency}");
+    broken.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
 impl Kernel<'_> {
     /// Selects these modules and all that they need, in the order in which to load them: what a module depends on
-    /// comes before it, and so do its soft dependencies marked `pre`; those marked `post` come after. Names that are
-    /// built in are listed apart. Soft dependencies that the kernel does not have are listed too and do no harm.
+    /// comes before it, and so do its soft dependencies marked `pre`; those marked `post` come after; then what the kernel
+    /// will ask for because of them (PHY drivers, SCSI disks, algorithms, character sets). A name may be an alias, such as
+    /// `fs-ext4` or `pci:v00008086d…`. Names that are built in are listed apart. Soft dependencies that the kernel does
+    /// not have are listed too and do no harm.
     ///
     /// # Errors
     /// See [`SelectError`].
     pub fn select(&self, names: &[impl AsRef<str>]) -> Result<Selection, SelectError> {
-        let mut selector = Selector {
-            kernel: self,
-            selection: Selection::new(self),
-            done: BTreeSet::new(),
-            soft: BTreeMap::new(),
-        };
         let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
-        selector.check(&names)?;
-        for name in names {
-            if self.is_builtin(name) {
-                selector.selection.builtin.insert(normal(name));
-            } else {
-                selector.load(&normal(name), Reason::Asked)?;
+        let mut corrected = None;
+        loop {
+            let facts = corrected.as_ref().unwrap_or(self.facts()?);
+            match self.attempt(facts, &names)? {
+                Attempt::Done(selection) => return Ok(selection),
+                // Every round makes the facts of at least one more module exact, so this ends.
+                Attempt::Wrong(corrections) => corrected = Some(facts.corrected(&corrections)),
             }
         }
-        Ok(selector.selection)
-    }
-}
-
-struct Selector<'k, 't> {
-    kernel: &'k Kernel<'t>,
-    selection: Selection,
-    done: BTreeSet<String>,
-    /// What soft dependencies were found to mean.
-    soft: BTreeMap<String, Vec<String>>,
-}
-
-/// What is still to do, last first: an own stack, since chains of soft dependencies may be long and go in circles.
-enum Step {
-    Visit(String, Reason),
-    Load(String, Reason),
-}
-
-impl Selector<'_, '_> {
-    fn check(&self, names: &[&str]) -> Result<(), SelectError> {
-        let known = |name: &&&str| self.kernel.is_builtin(name) || self.kernel.has_module(&normal(name));
-        let absent: Vec<Absent> = names
-            .iter()
-            .filter(|name| !known(name))
-            .map(|name| Absent {
-                name: (*name).to_owned(),
-                nearest: self.nearest(name),
-            })
-            .collect();
-        if absent.is_empty() {
-            return Ok(());
-        }
-        let version = self.kernel.version().to_owned();
-        Err(SelectError::Absent { version, absent })
     }
 
-    fn nearest(&self, name: &str) -> Option<String> {
-        let names = self.kernel.module_names().chain(self.kernel.builtin_names());
-        mos_toml::nearest(&normal(name), names).map(str::to_owned)
+    /// What the modules with these names need, by [`Kernel::facts`] alone, in the order in which to load them. Without
+    /// companions, for which the modules themselves are read.
+    ///
+    /// # Errors
+    /// See [`SelectError`].
+    pub fn closure(&self, names: &[impl AsRef<str>]) -> Result<Vec<Planned>, SelectError> {
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        let mut closure = Closure::new(self, self.facts()?);
+        self.ask(&mut closure, &names)?;
+        closure.check()?;
+        let planned = |(name, reason): &(&str, Reason)| Planned {
+            name: (*name).to_owned(),
+            reason: reason.clone(),
+            dependencies: closure.below(name).iter().map(ToString::to_string).collect(),
+        };
+        Ok(closure.order().iter().map(planned).collect())
     }
 
-    /// Puts a module and what it needs into the selection, dependencies first.
-    fn load(&mut self, name: &str, reason: Reason) -> Result<(), SelectError> {
-        let mut steps = vec![Step::Visit(name.to_owned(), reason)];
-        while let Some(step) = steps.pop() {
-            match step {
-                Step::Visit(name, reason) => {
-                    if self.done.insert(name.clone()) {
-                        self.visit(name, reason, &mut steps)?;
+    fn attempt(&self, facts: &Facts, names: &[&str]) -> Result<Attempt, SelectError> {
+        let mut closure = Closure::new(self, facts);
+        self.ask(&mut closure, names)?;
+        let mut loaded: BTreeMap<&str, Loaded> = BTreeMap::new();
+        loop {
+            closure.check()?;
+            let order = closure.order().iter().map(|(name, _)| *name);
+            let fresh: Vec<&str> = order.filter(|name| !loaded.contains_key(name)).collect();
+            if fresh.is_empty() {
+                return Ok(Attempt::Done(self.selection(&closure, names, loaded)));
+            }
+            let read = parallel::map(&fresh, |_, name| self.load(name))?;
+            let wrong = corrections(facts, &fresh, &read);
+            if !wrong.is_empty() {
+                return Ok(Attempt::Wrong(wrong));
+            }
+            for (name, module) in fresh.iter().zip(read) {
+                for (companion, reason) in module.wants.answers(name, facts, self) {
+                    if let Some((companion, _)) = facts.get(&companion) {
+                        closure.add(companion, reason)?;
                     }
                 }
-                Step::Load(name, reason) => self.add(&name, reason)?,
+                loaded.insert(name, module);
+            }
+        }
+    }
+
+    /// Puts what was asked for into the closure.
+    fn ask<'k>(&'k self, closure: &mut Closure<'k, '_>, names: &[&str]) -> Result<(), SelectError> {
+        let absent: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|name| closure.named(name).is_none())
+            .collect();
+        if !absent.is_empty() {
+            return Err(self.absent(&absent));
+        }
+        for name in names {
+            for module in closure.named(name).unwrap_or_default() {
+                let by_name = module == normal(name);
+                let reason = if by_name {
+                    Reason::Asked
+                } else {
+                    Reason::AskedAs((*name).to_owned())
+                };
+                closure.add(module, reason)?;
             }
         }
         Ok(())
     }
 
-    /// Plans one module: soft `pre`, dependencies, itself, soft `post`.
-    fn visit(&mut self, name: String, reason: Reason, steps: &mut Vec<Step>) -> Result<(), SelectError> {
-        let info = self.kernel.load(&name)?.info;
-        let mut planned = Vec::new();
-        for soft in &info.before {
-            for module in self.meaning(soft)? {
-                planned.push(Step::Visit(module, Reason::SoftBefore(name.clone())));
-            }
+    fn absent(&self, names: &[&str]) -> SelectError {
+        let nearest = |name: &str| {
+            let candidates = self.module_names().chain(self.builtin_names());
+            mos_toml::nearest(&normal(name), candidates).map(str::to_owned)
+        };
+        let absent = |name: &&str| Absent {
+            name: (*name).to_owned(),
+            nearest: nearest(name),
+        };
+        SelectError::Absent {
+            version: self.version().to_owned(),
+            absent: names.iter().map(absent).collect(),
         }
-        for dependency in self.dependencies(&name)? {
-            planned.push(Step::Visit(dependency, Reason::NeededBy(name.clone())));
-        }
-        planned.push(Step::Load(name.clone(), reason));
-        for soft in &info.after {
-            for module in self.meaning(soft)? {
-                planned.push(Step::Visit(module, Reason::SoftAfter(name.clone())));
-            }
-        }
-        steps.extend(planned.into_iter().rev());
-        Ok(())
     }
 
-    fn add(&mut self, name: &str, reason: Reason) -> Result<(), SelectError> {
-        let loaded = self.kernel.load(name)?;
-        let dependencies = self.closure(name)?;
-        // Soft dependencies may go in a circle, which puts a module before one that it needs: bring those first.
-        for dependency in &dependencies {
-            if !self.selection.contains(dependency) {
-                self.done.insert(dependency.clone());
-                self.add(dependency, Reason::NeededBy(name.to_owned()))?;
-            }
-        }
-        if !self.selection.contains(name) {
-            self.selection.modules.push(Module {
-                name: name.to_owned(),
-                path: loaded.path,
-                reason,
-                dependencies,
-                info: loaded.info,
-                content: loaded.content,
+    fn selection<'k>(
+        &self,
+        closure: &Closure<'k, '_>,
+        asked: &[&str],
+        mut loaded: BTreeMap<&'k str, Loaded>,
+    ) -> Selection {
+        let mut selection = Selection::new(self);
+        selection.missing_soft = closure.missing_soft().clone();
+        let builtin = asked
+            .iter()
+            .filter(|name| closure.named(name).is_some_and(|modules| modules.is_empty()));
+        selection.builtin = builtin.map(|name| normal(name)).collect();
+        for (name, reason) in closure.order() {
+            // All of the order were read, or the attempt would not be done.
+            let Some(module) = loaded.remove(name) else { continue };
+            selection.modules.push(Module {
+                name: (*name).to_owned(),
+                path: module.path,
+                reason: reason.clone(),
+                dependencies: closure.below(name).iter().map(ToString::to_string).collect(),
+                info: module.info,
+                content: module.content,
             });
         }
-        Ok(())
+        selection
     }
+}
 
-    /// All that must be loaded before a module, in an order in which that works.
-    fn closure(&self, name: &str) -> Result<Vec<String>, SelectError> {
-        let mut order = Vec::new();
-        self.descend(name, &mut Vec::new(), &mut order)?;
-        order.pop();
-        Ok(order)
-    }
+/// A module of a closure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// With `_` for `-`.
+    pub name: String,
+    /// Why it is here.
+    pub reason: Reason,
+    /// All modules that must be loaded before it, in a working order.
+    pub dependencies: Vec<String>,
+}
 
-    /// Appends what `name` needs, then itself. As deep as the longest chain of dependencies without repetition.
-    fn descend(&self, name: &str, chain: &mut Vec<String>, order: &mut Vec<String>) -> Result<(), SelectError> {
-        if order.iter().any(|known| known == name) {
-            return Ok(());
-        }
-        chain.push(name.to_owned());
-        if chain[..chain.len() - 1].iter().any(|above| above == name) {
-            return Err(SelectError::Cycle(chain.clone()));
-        }
-        for dependency in self.dependencies(name)? {
-            self.descend(&dependency, chain, order)?;
-        }
-        chain.pop();
-        order.push(name.to_owned());
-        Ok(())
-    }
+/// What came of selecting by some facts.
+enum Attempt {
+    Done(Selection),
+    /// Kept modules say something else than the facts.
+    Wrong(Vec<(String, ModuleInfo)>),
+}
 
-    /// What a module names as its dependencies, without what is built in.
-    fn dependencies(&self, name: &str) -> Result<Vec<String>, SelectError> {
-        let mut found = Vec::new();
-        for dependency in self.kernel.load(name)?.info.depends {
-            if self.kernel.has_module(&dependency) {
-                found.push(dependency);
-            } else if !self.kernel.is_builtin(&dependency) {
-                let module = name.to_owned();
-                return Err(SelectError::Broken { module, dependency });
-            }
-        }
-        Ok(found)
-    }
-
-    /// The modules that a soft dependency means, looked up as `modprobe` does: by name, by alias, built in.
-    fn meaning(&mut self, soft: &str) -> Result<Vec<String>, SelectError> {
-        if let Some(known) = self.soft.get(soft) {
-            return Ok(known.clone());
-        }
-        let name = normal(soft);
-        let modules = if self.kernel.has_module(&name) {
-            vec![name]
-        } else if self.kernel.is_builtin(&name) {
-            Vec::new()
-        } else {
-            let aliased = self.kernel.aliased(soft)?;
-            if aliased.is_empty() && !self.kernel.has_builtin_alias(soft) {
-                self.selection.missing_soft.insert(soft.to_owned());
-            }
-            aliased
-        };
-        self.soft.insert(soft.to_owned(), modules.clone());
-        Ok(modules)
-    }
+fn corrections(facts: &Facts, names: &[&str], read: &[Loaded]) -> Vec<(String, ModuleInfo)> {
+    let pairs = names.iter().zip(read);
+    let wrong = pairs.filter(|(name, module)| facts.info(name) != Some(&module.info));
+    wrong
+        .map(|(name, module)| ((*name).to_owned(), module.info.clone()))
+        .collect()
 }

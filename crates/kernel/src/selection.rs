@@ -14,21 +14,57 @@ use crate::modinfo::ModuleInfo;
 pub enum Reason {
     /// Its name was asked for.
     Asked,
+    /// This alias of it was asked for.
+    AskedAs(String),
     /// This module depends on it.
     NeededBy(String),
     /// This module has it as a soft dependency, to be loaded before.
     SoftBefore(String),
     /// This module has it as a soft dependency, to be loaded after.
     SoftAfter(String),
+    /// This network driver leaves its PHY to another driver.
+    Phy(String),
+    /// This module makes SCSI hosts, which have disks.
+    Disks(String),
+    /// This module looks up an algorithm by name.
+    Algorithm {
+        /// The module.
+        by: String,
+        /// What it looks up.
+        algorithm: String,
+    },
+    /// This module looks up character sets by name, and the kernel was configured with this one as a default.
+    Charset(String),
+}
+
+impl Reason {
+    /// The module because of which this one is here; `None` when it was asked for.
+    pub fn because_of(&self) -> Option<&str> {
+        match self {
+            Self::Asked | Self::AskedAs(_) => None,
+            Self::NeededBy(by)
+            | Self::SoftBefore(by)
+            | Self::SoftAfter(by)
+            | Self::Phy(by)
+            | Self::Disks(by)
+            | Self::Charset(by)
+            | Self::Algorithm { by, .. } => Some(by),
+        }
+    }
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Asked => f.write_str("asked for"),
+            Self::AskedAs(alias) => write!(f, "asked for as {alias}"),
             Self::NeededBy(name) => write!(f, "needed by {name}"),
             Self::SoftBefore(name) => write!(f, "wanted before {name}"),
             Self::SoftAfter(name) => write!(f, "wanted after {name}"),
+            Self::Phy(name) => write!(f, "a PHY driver for {name}"),
+            Self::Disks(name) => write!(f, "drives the disks of {name}"),
+            Self::Algorithm { by, algorithm } => write!(f, "has {algorithm} for {by}"),
+            Self::Charset(name) => write!(f, "a default character set for {name}"),
         }
     }
 }
@@ -76,8 +112,19 @@ impl Selection {
         }
     }
 
-    pub(crate) fn contains(&self, name: &str) -> bool {
-        self.modules.iter().any(|module| module.name == name)
+    /// Why a module is here: itself and its reason, then the module that is the reason, and so on up to one that was asked
+    /// for.
+    pub fn why(&self, name: &str) -> Vec<(&str, &Reason)> {
+        let mut chain: Vec<(&str, &Reason)> = Vec::new();
+        let mut next = Some(name);
+        while let Some(module) = next.and_then(|name| self.modules.iter().find(|module| module.name == name)) {
+            if chain.iter().any(|(name, _)| *name == module.name) {
+                break;
+            }
+            chain.push((&module.name, &module.reason));
+            next = module.reason.because_of();
+        }
+        chain
     }
 
     /// `lib/modules/VERSION/` with the modules, uncompressed, and the lists that `modprobe` and my_init read:

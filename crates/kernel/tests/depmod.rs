@@ -1,6 +1,7 @@
 //! Our closure against `depmod` and `modprobe --show-depends`, on the kernel that the host's apt offers.
 //!
-//! Needs the network (a kernel package of 34 MB, kept in the temporary directory) and kmod.
+//! Needs the network (a kernel package of 34 MB, kept in the temporary directory) and kmod. `MOS_TEST_KERNEL` names another
+//! package, such as `linux-image-6.12-amd64` with 4,230 modules.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop the test, as tests do")]
 
@@ -8,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use mos_kernel::{Kernel, Library, Reason, SelectError};
+use mos_kernel::{Facts, Kernel, Library, Reason, SelectError};
 use mos_packages::{Apt, deb};
 use mos_tree::{Kind, Tree, directory};
 
@@ -39,8 +40,9 @@ const MORE: [&str; 8] = [
 fn kernel_tree() -> Option<Tree> {
     let apt = Apt::new(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"));
     let quiet = &mut |_: mos_packages::Progress<'_>| {};
+    let package = std::env::var("MOS_TEST_KERNEL").unwrap_or_else(|_| "linux-image-6.12-cloud-amd64".to_owned());
     let found = apt
-        .resolve_kernel("linux-image-6.12-cloud-amd64", quiet)
+        .resolve_kernel(&package, quiet)
         .and_then(|package| apt.fetch(&package, quiet));
     match found {
         Ok(deb) => Some(deb::read(&deb.path).unwrap().tree),
@@ -156,9 +158,28 @@ fn closure_order_and_lists_agree_with_kmod() {
     // kmod heeds only the first `softdep` line of a module; btrfs has four. We heed all.
     let soft = |reason: &Reason| matches!(reason, Reason::SoftBefore(_) | Reason::SoftAfter(_));
     let ours = selection.modules.iter();
-    let required = ours.filter(|module| expected.contains(&module.path) || !soft(&module.reason));
-    let required: BTreeSet<String> = required.map(|module| module.path.clone()).collect();
+    let path = |name: &str| ours.clone().find(|module| module.name == name).unwrap().path.clone();
+    let required: BTreeSet<String> = kernel
+        .closure(&WANTED)
+        .unwrap()
+        .into_iter()
+        .filter(|planned| !soft(&planned.reason) || expected.contains(&path(&planned.name)))
+        .map(|planned| path(&planned.name))
+        .collect();
     assert_eq!(required, expected, "the sets of modules differ");
+
+    // dm_crypt looks up algorithms by name, vfat the character sets of the kernel's configuration.
+    let reason = |name: &str| {
+        ours.clone()
+            .find(|module| module.name == name)
+            .map(|module| module.reason.clone())
+    };
+    assert_eq!(reason("nls_ascii"), Some(Reason::Charset("fat".to_owned())));
+    assert!(
+        matches!(reason("aesni_intel"), Some(Reason::Algorithm { by, algorithm }) if by == "dm_crypt" && algorithm == "aes")
+    );
+    let why: Vec<&str> = selection.why("gf128mul").iter().map(|(name, _)| *name).collect();
+    assert_eq!(why, ["gf128mul", "aesni_intel", "dm_crypt"]);
 
     // Everything is loaded after what it needs.
     let mut loaded = BTreeSet::new();
@@ -228,6 +249,111 @@ fn real_kernel_tells_builtin_absent_and_why() {
     let bytes = selection.modules[net].content.read().unwrap();
     assert!(bytes.starts_with(b"\x7fELF"));
     assert!(bytes.ends_with(b"~Module signature appended~\n"));
+}
+
+/// Every how many modules one is compared with the standard tools; all of them with `MOS_TEST_ALL_MODULES=1`, which takes
+/// minutes.
+const SAMPLE: usize = 25;
+
+#[test]
+fn sampled_modules_need_what_modprobe_says() {
+    let Some(package) = kernel_tree() else { return };
+    if kmod_is_missing() {
+        return;
+    }
+    let kernel = Kernel::open(&package).unwrap();
+    let version = kernel.version().to_owned();
+    let root = tempfile::tempdir().unwrap();
+    directory::write(&package, root.path(), directory::Options::default()).unwrap();
+    depmod(root.path(), &version);
+    let step = if std::env::var_os("MOS_TEST_ALL_MODULES").is_some() {
+        1
+    } else {
+        SAMPLE
+    };
+    let names: Vec<&str> = kernel.module_names().step_by(step).collect();
+    assert!(names.len() > 20);
+    let name_of = |path: String| {
+        let file = path.rsplit('/').next().unwrap().to_owned();
+        file.trim_end_matches(".ko").replace('-', "_")
+    };
+    for name in names {
+        let planned = kernel.closure(&[name]).unwrap();
+        let ours: BTreeSet<String> = planned.iter().map(|module| module.name.clone()).collect();
+        let itself = planned.iter().find(|module| module.name == name).unwrap();
+        let hard = itself.dependencies.iter().chain([&itself.name]).cloned().collect();
+        let theirs: BTreeSet<String> = show_depends(root.path(), &version, name)
+            .into_iter()
+            .map(name_of)
+            .collect();
+        // kmod heeds only the first `softdep` line of a module; we heed all.
+        assert!(theirs.is_subset(&ours), "{name}: {theirs:?} is not within {ours:?}");
+        assert!(theirs.is_superset(&hard), "{name}: {theirs:?} lacks some of {hard:?}");
+    }
+}
+
+#[test]
+fn firmware_of_all_modules_is_what_modinfo_says() {
+    let Some(package) = kernel_tree() else { return };
+    if kmod_is_missing() {
+        return;
+    }
+    let kernel = Kernel::open(&package).unwrap();
+    let facts = kernel.facts().unwrap();
+    let root = tempfile::tempdir().unwrap();
+    directory::write(&package, root.path(), directory::Options::default()).unwrap();
+    let (mut paths, mut ours) = (Vec::new(), Vec::new());
+    for entry in package.walk() {
+        let path = String::from_utf8_lossy(&entry.path).into_owned();
+        let Some(file) = path.rsplit('/').next().and_then(|file| file.strip_suffix(".ko.xz")) else {
+            continue;
+        };
+        let info = facts.info(&file.replace('-', "_")).unwrap();
+        if !info.firmware.is_empty() {
+            paths.push(root.path().join(&path));
+            ours.extend(info.firmware.iter().cloned());
+        }
+    }
+    let output = Command::new("/sbin/modinfo")
+        .args(["-F", "firmware"])
+        .args(&paths)
+        .output()
+        .unwrap();
+    let theirs: Vec<String> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    assert!(ours.len() > 3, "{}", ours.len());
+    assert_eq!(ours, theirs);
+}
+
+#[test]
+fn facts_are_those_of_the_whole_modules_and_can_be_kept() {
+    let Some(package) = kernel_tree() else { return };
+    let kernel = Kernel::open(&package).unwrap();
+    let facts = kernel.facts().unwrap();
+    for name in kernel.module_names().step_by(SAMPLE) {
+        let selection = kernel.select(&[name]).unwrap();
+        for module in &selection.modules {
+            assert_eq!(facts.info(&module.name), Some(&module.info), "{}", module.name);
+        }
+    }
+    let again = Kernel::open(&package).unwrap();
+    assert!(again.remember(Facts::from_bytes(&facts.to_bytes()).unwrap()));
+    assert_eq!(again.facts().unwrap(), facts);
+    let excerpt = excerpt(package.clone());
+    let other = Kernel::open(&excerpt).unwrap();
+    assert!(
+        !other.remember(facts.clone()),
+        "these are facts of another set of modules"
+    );
+    let reason = |error: SelectError| error.to_string();
+    let missing = reason(other.select(&["fs-ext5", "virtio_nett", "fs-ext4"]).unwrap_err());
+    assert!(
+        missing.contains("`fs-ext5`") && missing.contains("`virtio_nett` (did you mean `virtio_net`?)"),
+        "{missing}"
+    );
 }
 
 /// The keys and values of an index, by walking all of its nodes, as kmod does to print it.
