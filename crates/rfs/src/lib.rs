@@ -27,6 +27,7 @@
 //! | `route`, `stores` | where blocks are: the grammar, and the stores behind it |
 //! | `read`, `cache`, `verify` | content, verified |
 //! | `pack` | a tree into an flist and blocks |
+//! | `clone` | blocks to other stores |
 //! | `convert`, `loss` | any image into a tree, for either packer, and what the new flist has no place for |
 //! | `edit` | routes and tags of a file |
 //! | `conf` | the `rfs.conf` and `myfs.conf` of older builders |
@@ -34,6 +35,8 @@
 mod block;
 mod cache;
 mod catalogue;
+#[cfg(feature = "pack")]
+mod clone;
 mod conf;
 #[cfg(feature = "pack")]
 mod convert;
@@ -51,6 +54,8 @@ mod verify;
 
 pub use block::{BLOCK_SIZE, BlockRef};
 pub use catalogue::Rfs;
+#[cfg(feature = "pack")]
+pub use clone::{CloneError, Cloned, clone};
 pub use conf::{Conf, ConfError, Endpoint, KeyPair, ROUTE_PATH, ROUTE_REGION};
 #[cfg(feature = "pack")]
 pub use convert::{ConvertError, Spooled};

@@ -70,7 +70,7 @@ impl Reader {
 
     fn block(&self, block: &BlockRef, file: &dyn Fn() -> String) -> Result<Arc<Vec<u8>>, ReadError> {
         self.cache.get(block.key, || match self.stores.fetch(block) {
-            Fetch::Plain(plain) => Ok(plain),
+            Fetch::Good(plain) => Ok(plain),
             Fetch::Tampered(why) => Err(tampered(file(), block, why)),
             Fetch::Failed(source) => Err(ReadError::Store {
                 file: file(),

@@ -49,8 +49,8 @@ struct Watched {
 /// What became of one block.
 #[derive(Debug)]
 pub(crate) enum Fetch {
-    /// Verified, plain.
-    Plain(Vec<u8>),
+    /// Verified: plain, or as it is stored for who asked for that.
+    Good(Vec<u8>),
     /// A store gave something else, and no other one the block.
     Tampered(&'static str),
     /// No store gave anything.
@@ -122,12 +122,24 @@ impl Stores {
 
     /// Fetches, verifies and decodes a block.
     pub(crate) fn fetch(&self, block: &BlockRef) -> Fetch {
+        self.fetch_as(block, &|stored| crate::block::decode(block, stored))
+    }
+
+    /// Fetches and verifies a block, and gives it as it is stored.
+    #[cfg(feature = "pack")]
+    pub(crate) fn fetch_stored(&self, block: &BlockRef) -> Fetch {
+        self.fetch_as(block, &|stored| {
+            crate::block::decode(block, stored.clone()).map(|_| stored)
+        })
+    }
+
+    fn fetch_as(&self, block: &BlockRef, open: &Open<'_>) -> Fetch {
         let watch = self.watch.as_ref().filter(|watch| watch.lock().seen.insert(block.id));
         let (mut plain, mut failed) = (None, Vec::new());
         for (route, layout, store) in self.replicas(block) {
-            match fetch_one(store, layout, block) {
-                result @ Fetch::Plain(_) if watch.is_none() => return result,
-                result @ Fetch::Plain(_) => plain = Some(result),
+            match fetch_one(store, layout, block, open) {
+                result @ Fetch::Good(_) if watch.is_none() => return result,
+                result @ Fetch::Good(_) => plain = Some(result),
                 result => failed.push((route, result)),
             }
         }
@@ -192,7 +204,7 @@ impl Watch {
                 part,
                 source: error.into(),
             },
-            Fetch::Plain(_) | Fetch::Tampered(_) => Finding::Damaged(part),
+            Fetch::Good(_) | Fetch::Tampered(_) => Finding::Damaged(part),
         };
         let key = (route.to_string(), block.name());
         self.lock().findings.insert(key, of_store(route, finding));
@@ -235,9 +247,12 @@ fn absent_in(store: &dyn Read, layout: Layout, mut blocks: Vec<&BlockRef>) -> Ve
     blocks.into_iter().map(missing).collect()
 }
 
-fn fetch_one(store: &dyn Read, layout: Layout, block: &BlockRef) -> Fetch {
+/// What becomes of the stored bytes of a block, or why they are not it.
+type Open<'o> = dyn Fn(Vec<u8>) -> Result<Vec<u8>, &'static str> + 'o;
+
+fn fetch_one(store: &dyn Read, layout: Layout, block: &BlockRef, open: &Open<'_>) -> Fetch {
     match get(store, layout, block) {
-        Ok(stored) => crate::block::decode(block, stored).map_or_else(Fetch::Tampered, Fetch::Plain),
+        Ok(stored) => open(stored).map_or_else(Fetch::Tampered, Fetch::Good),
         // Nothing that large is a block, whatever it is called.
         Err(StoreError::TooLarge { .. }) => Fetch::Tampered("it is larger than a block"),
         Err(error) => Fetch::Failed(error),
@@ -255,7 +270,7 @@ impl fmt::Debug for Stores {
 /// Which of two failures to report: what is worth another try before what is not, and tampering before both.
 fn severity(fetch: &Fetch) -> u8 {
     match fetch {
-        Fetch::Plain(_) | Fetch::Failed(StoreError::NotFound { .. }) => 0,
+        Fetch::Good(_) | Fetch::Failed(StoreError::NotFound { .. }) => 0,
         Fetch::Failed(StoreError::Unreachable { .. }) => 2,
         Fetch::Failed(_) => 1,
         Fetch::Tampered(_) => 3,
@@ -299,7 +314,7 @@ mod tests {
         new.put(&Layout::Folders.name(&block), &stored).unwrap();
         old.put(&Layout::Flat.name(&block), &stored).unwrap();
         for store in [new, old] {
-            assert!(matches!(stores(&[&store]).fetch(&block), Fetch::Plain(plain) if plain == b"hello"));
+            assert!(matches!(stores(&[&store]).fetch(&block), Fetch::Good(plain) if plain == b"hello"));
         }
     }
 
@@ -312,8 +327,8 @@ mod tests {
         liar.put(&name, b"something else").unwrap();
         huge.put(&name, &vec![0; stored_limit() as usize + 1]).unwrap();
         for bad in [&empty, &liar, &huge] {
-            assert!(matches!(stores(&[bad, &good]).fetch(&block), Fetch::Plain(_)));
-            assert!(matches!(stores(&[&good, bad]).fetch(&block), Fetch::Plain(_)));
+            assert!(matches!(stores(&[bad, &good]).fetch(&block), Fetch::Good(_)));
+            assert!(matches!(stores(&[&good, bad]).fetch(&block), Fetch::Good(_)));
         }
         assert!(matches!(stores(&[&empty, &liar]).fetch(&block), Fetch::Tampered(_)));
         assert!(matches!(stores(&[&huge, &empty]).fetch(&block), Fetch::Tampered(_)));
@@ -345,7 +360,7 @@ mod tests {
             ..Route::everywhere("memory")
         };
         stores.add(own, Layout::Folders, Arc::new(store));
-        assert!(matches!(stores.fetch(&block), Fetch::Plain(_)));
+        assert!(matches!(stores.fetch(&block), Fetch::Good(_)));
     }
 
     /// What is said of these blocks, without the store.
@@ -385,7 +400,7 @@ mod tests {
         }
         let (watched, watch) = all.watched().unwrap();
         for _ in 0..2 {
-            assert!(matches!(watched.fetch(&block), Fetch::Plain(plain) if plain == b"hello"));
+            assert!(matches!(watched.fetch(&block), Fetch::Good(plain) if plain == b"hello"));
         }
         let said: Vec<String> = watch.findings().iter().map(ToString::to_string).collect();
         assert_eq!(said.len(), 2, "{said:?}");

@@ -368,6 +368,84 @@ fn every_replica_of_the_older_format_is_verified() {
 }
 
 #[test]
+fn blocks_of_the_older_format_are_cloned_and_a_new_flist_names_their_store() {
+    let folder = folder();
+    let here = folder.path();
+    run(&mut command(here, "pack tree -o old.fl --format rfs --store one"));
+    expect![[r#"
+        copied  [SIZE] in 2 blocks
+        present  0 blocks
+        route  dir://[HERE]/two
+    "#]]
+    .assert_eq(&says(here, "clone old.fl --to two -o new.fl"));
+    expect![[r#"
+        copied  [SIZE] in 0 blocks
+        present  2 blocks
+    "#]]
+    .assert_eq(&says(here, "clone old.fl --from one --to two"));
+    fs::rename(here.join("one"), here.join("away")).unwrap();
+    run(&mut command(here, "verify new.fl"));
+    run(&mut command(here, "unpack new.fl copy"));
+    run(Command::new("diff")
+        .args(["-r", "--no-dereference"])
+        .arg(here.join("tree"))
+        .arg(here.join("copy")));
+    let inner = fs::read_dir(here.join("two")).unwrap().next().unwrap().unwrap().path();
+    let block = fs::read_dir(inner).unwrap().next().unwrap().unwrap().path();
+    let length = fs::metadata(&block).unwrap().len() as usize;
+    fs::write(&block, noise(5, length)).unwrap();
+    let said = says(here, "clone new.fl --to three");
+    assert!(
+        said.contains("is not what the flist names") && said.contains("[exit 3]"),
+        "{said}"
+    );
+    let said = says(here, "clone new.fl --from away --to two --check");
+    assert!(said.contains("in 1 block\n"), "{said}");
+    run(&mut command(here, "verify new.fl"));
+    run(&mut command(here, "pack tree -o web.fl --store store"));
+    for line in [
+        "clone web.fl --to other",
+        "clone web.fl --from store --to other -o x.fl",
+    ] {
+        let said = says(here, line);
+        assert!(said.contains("names no store") && said.contains("[exit 2]"), "{said}");
+    }
+}
+
+#[test]
+fn what_is_mounted_below_is_left_out_when_told() {
+    if !is_root() {
+        return;
+    }
+    let folder = folder();
+    let here = folder.path();
+    let (small, kernel) = (here.join("tree/small"), here.join("tree/kernel"));
+    let small = Small::mount(&small);
+    fs::write(small.0.join("inside"), "x").unwrap();
+    let pack = "pack tree -o web.fl --store store";
+    run(&mut command(here, pack));
+    assert!(says(here, "ls -R web.fl").contains("small/inside"));
+    run(&mut command(here, &format!("{pack} --one-file-system")));
+    let list = says(here, "ls -R web.fl");
+    assert!(list.contains("small") && !list.contains("inside"), "{list}");
+    // Files of sysfs say that they have 4096 bytes, and have fewer.
+    let source = Path::new("/sys/kernel/mm/transparent_hugepage");
+    if !source.exists() {
+        return eprintln!("SKIPPED: the kernel has no {}", source.display());
+    }
+    fs::create_dir(&kernel).unwrap();
+    run(Command::new("mount").arg("--bind").arg(source).arg(&kernel));
+    let _kernel = Small(&kernel);
+    let said = says(here, pack);
+    assert!(
+        said.contains("the file became shorter while it was read") && said.contains("[exit 5]"),
+        "{said}"
+    );
+    assert!(said.contains("--one-file-system leaves it out"), "{said}");
+    run(&mut command(here, &format!("{pack} --one-file-system")));
+}
+
+#[test]
 fn collected_only_when_told() {
     let folder = packed();
     let here = folder.path();
@@ -572,6 +650,14 @@ fn route_of_an_older_builder_is_put_into_an_flist() {
         said.starts_with("s3s://***:***@s3.example.org:9000/blobs?region=garage\n"),
         "{said}"
     );
+    let said = transcript(
+        command(here, "route old.fl --set s3://K:S@h:3900")
+            .env_remove("ROUTE_PATH")
+            .env_remove("ROUTE_REGION"),
+        here,
+    );
+    assert!(said.starts_with("s3://***:***@h:3900/blobs?region=garage\n"), "{said}");
+    run(&mut command(here, "route old.fl --conf"));
     let file = fs::read(here.join("old.fl")).unwrap();
     let route = b"s3s://reader:hushhush@s3.example.org:9000/blobs?region=garage";
     assert!(file.windows(route.len()).any(|part| part == route));

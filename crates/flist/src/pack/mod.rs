@@ -82,11 +82,13 @@ impl Done {
         }
     }
 
-    fn bytes(&self, count: u64) {
+    /// So many bytes more. For those who pack other formats.
+    pub fn bytes(&self, count: u64) {
         self.bytes.fetch_add(count, Ordering::Relaxed);
     }
 
-    fn file(&self) {
+    /// One file more.
+    pub fn file(&self) {
         self.files.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -167,7 +169,7 @@ pub enum PackError {
         source: std::io::Error,
     },
     /// A file kept changing while it was read, more than once.
-    #[error("{path}: changes while it is packed; stop what writes to it, or leave it out")]
+    #[error("{path}: changes while it is packed")]
     Changed {
         /// Path in the tree.
         path: String,

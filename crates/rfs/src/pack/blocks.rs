@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
+use mos_flist::Done;
+
 use super::records::File;
-use super::{PackError, PackStats, Targets};
+use super::{PackError, PackOptions, PackStats, Targets};
 use crate::block::{self, BLOCK_SIZE, BlockRef, Hash};
 
 /// A block that was not met before.
@@ -41,9 +43,9 @@ struct Shared<'a> {
 pub(super) fn put(
     files: &[File<'_>],
     targets: &Targets,
-    threads: usize,
+    options: &PackOptions,
 ) -> Result<(Vec<BlockRef>, PackStats), PackError> {
-    let threads = threads.max(1);
+    let threads = options.threads.max(1);
     let (sender, jobs) = sync_channel(threads);
     let shared = Shared {
         jobs: Mutex::new(jobs),
@@ -52,7 +54,7 @@ pub(super) fn put(
     };
     let (cut, made) = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(&shared))).collect();
-        let cut = cut(files, sender, &shared.failed);
+        let cut = cut(files, sender, &shared.failed, &options.done);
         let made: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         (cut, made)
     });
@@ -69,7 +71,7 @@ pub(super) fn put(
 }
 
 /// Cuts every file, and hands on what was not met before; waits while the threads behind are busy.
-fn cut(files: &[File<'_>], jobs: SyncSender<Job>, failed: &AtomicBool) -> Result<Cut, PackError> {
+fn cut(files: &[File<'_>], jobs: SyncSender<Job>, failed: &AtomicBool, done: &Done) -> Result<Cut, PackError> {
     let mut cut = Cut::default();
     for file in files {
         let error = |source| PackError::read(&file.path, source);
@@ -84,8 +86,10 @@ fn cut(files: &[File<'_>], jobs: SyncSender<Job>, failed: &AtomicBool) -> Result
                 let _ = jobs.send(job);
             }
             left -= length;
+            done.bytes(length);
         }
         cut.stats.files += 1;
+        done.file();
         cut.stats.content_bytes += file.content.len();
     }
     Ok(cut)

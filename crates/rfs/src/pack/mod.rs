@@ -12,8 +12,9 @@ mod records;
 mod targets;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use mos_flist::show;
+use mos_flist::{Done, show};
 use mos_store::StoreError;
 use mos_tree::Tree;
 
@@ -37,6 +38,8 @@ pub struct PackOptions {
     /// Threads that encode and put. Twice as many as there are processors by default, and 16 at least: half of the time
     /// they wait for the store.
     pub threads: usize,
+    /// What is done so far, for somebody who watches.
+    pub done: Arc<Done>,
 }
 
 impl Default for PackOptions {
@@ -46,6 +49,7 @@ impl Default for PackOptions {
             strict: false,
             tags: BTreeMap::new(),
             threads: (2 * std::thread::available_parallelism().map_or(1, usize::from)).max(16),
+            done: Arc::default(),
         }
     }
 }
@@ -122,7 +126,7 @@ pub fn pack(tree: &Tree, targets: &Targets, options: &PackOptions) -> Result<Pac
     }
     let mut records = records::records(tree);
     let files = records::files(tree, &mut records);
-    let (blocks, stats) = blocks::put(&files, targets, options.threads)?;
+    let (blocks, stats) = blocks::put(&files, targets, options)?;
     let routes = targets.routes(options.strip_password);
     let rfs = Rfs::new(records, blocks, options.tags.clone(), routes)?;
     Ok(Packed { rfs, losses, stats })

@@ -1,5 +1,6 @@
 //! The stores that a packer writes to.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ impl Targets {
     }
 
     /// Every id must have a store.
-    pub(super) fn check(&self) -> Result<(), RouteError> {
+    pub(crate) fn check(&self) -> Result<(), RouteError> {
         let covered = |byte: &u8| {
             self.list
                 .iter()
@@ -46,16 +47,44 @@ impl Targets {
         gap.map_or(Ok(()), |byte| Err(RouteError::Gap(byte)))
     }
 
-    pub(super) fn routes(&self, strip_password: bool) -> Vec<Route> {
+    /// As they go into an flist; without passwords, unless somebody wants them there.
+    pub fn routes(&self, strip_password: bool) -> Vec<Route> {
         super::routes(self.list.iter().map(|(route, ..)| route), strip_password)
     }
 
+    /// Those of the blocks that a store which covers them does not have.
+    pub(crate) fn lacking(&self, blocks: Vec<BlockRef>) -> Result<Vec<BlockRef>, StoreError> {
+        let mut lacking = HashSet::new();
+        for (route, layout, store) in &self.list {
+            let covered: Vec<&BlockRef> = blocks.iter().filter(|block| route.covers(&block.id)).collect();
+            let names: Vec<String> = covered.iter().map(|block| layout.name(block)).collect();
+            let absent = covered.into_iter().zip(store.lengths(&names)?);
+            lacking.extend(absent.filter(|(_, length)| length.is_none()).map(|(block, _)| block.id));
+        }
+        Ok(blocks.into_iter().filter(|block| lacking.contains(&block.id)).collect())
+    }
+
+    /// As [`Targets::put`], and where other bytes are stored under its name.
+    pub(crate) fn mend(&self, block: &BlockRef, stored: &[u8]) -> Result<u64, StoreError> {
+        self.put_unless(block, stored, |store, name| store.holds(name, stored))
+    }
+
     /// Puts a block where it is missing; returns how many bytes went out.
-    pub(super) fn put(&self, block: &BlockRef, stored: &[u8]) -> Result<u64, StoreError> {
+    pub(crate) fn put(&self, block: &BlockRef, stored: &[u8]) -> Result<u64, StoreError> {
+        let length = stored.len() as u64;
+        self.put_unless(block, stored, |store, name| Ok(store.length(name)? == Some(length)))
+    }
+
+    fn put_unless(
+        &self,
+        block: &BlockRef,
+        stored: &[u8],
+        there: impl Fn(&dyn Write, &str) -> Result<bool, StoreError>,
+    ) -> Result<u64, StoreError> {
         let mut put = 0;
         for (_, layout, store) in self.list.iter().filter(|(route, ..)| route.covers(&block.id)) {
             let name = layout.name(block);
-            if store.length(&name)? != Some(stored.len() as u64) {
+            if !there(&**store, &name)? {
                 store.put(&name, stored)?;
                 put += stored.len() as u64;
             }

@@ -25,6 +25,11 @@ pub trait Filter {
 
     /// True for what is left out; of a directory that is, nothing below is looked at.
     fn leaves_out(&self, path: &[u8], is_directory: bool) -> bool;
+
+    /// False when a directory of another file system than the root's is not to be listed: it is then an empty one.
+    fn crosses(&self) -> bool {
+        true
+    }
 }
 
 /// The filter that leaves nothing out.
@@ -41,7 +46,8 @@ impl Filter for All {
 }
 
 /// Reads a directory with all below it. Symbolic links are kept, never followed (but for `root` itself); the content
-/// of files is referred to, so the directory must not change while the tree lives.
+/// of files is referred to, so the directory must not change while the tree lives. What vanishes before it is looked at is
+/// left out.
 ///
 /// # Errors
 /// [`ReadError`]: everything that may not be read, or the first thing that cannot be.
@@ -63,12 +69,13 @@ pub fn read_filtered(root: &Path, options: Options, filter: &mut dyn Filter) -> 
         buffers,
         tree,
         known: HashMap::new(),
+        device: metadata.dev(),
         pending: vec![(root.to_owned(), Vec::new())],
         denied: Vec::new(),
     };
     while let Some((host, path)) = walk.pending.pop() {
         let listed = walk.list(&host, &path);
-        walk.unless_denied(listed)?;
+        walk.unless_denied(listed, &path)?;
     }
     walk.finish()
 }
@@ -79,6 +86,8 @@ struct Walk<'f> {
     buffers: Buffers,
     tree: Tree,
     known: HashMap<(u64, u64), InodeId>,
+    /// Of the root.
+    device: u64,
     pending: Vec<(PathBuf, Vec<u8>)>,
     denied: Vec<DirectoryError>,
 }
@@ -90,8 +99,9 @@ impl Walk<'_> {
             .map_err(failed(directory, "list"))?;
         for entry in fs::read_dir(directory).map_err(failed(directory, "list"))? {
             let entry = entry.map_err(failed(directory, "list"))?;
-            let taken = self.take(&entry, join(prefix, entry.file_name().as_bytes()));
-            self.unless_denied(taken)?;
+            let path = join(prefix, entry.file_name().as_bytes());
+            let taken = self.take(&entry, path.clone());
+            self.unless_denied(taken, &path)?;
         }
         Ok(())
     }
@@ -113,17 +123,25 @@ impl Walk<'_> {
         };
         let id = inserted.map_err(|error| failed(&host, "take")(io::Error::other(error)))?;
         self.known.insert(identity, id);
-        if metadata.is_dir() {
+        if metadata.is_dir() && (metadata.dev() == self.device || self.filter.crosses()) {
             self.pending.push((host, path));
         }
         Ok(())
     }
 
-    /// Keeps what is denied for later, so that it is all told at once.
-    fn unless_denied(&mut self, result: Result<(), DirectoryError>) -> Result<(), DirectoryError> {
+    /// Keeps what is denied for later, so that it is all told at once, and forgets what has vanished.
+    fn unless_denied(&mut self, result: Result<(), DirectoryError>, path: &[u8]) -> Result<(), DirectoryError> {
         match result {
             Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {
                 self.denied.push(error);
+                Ok(())
+            }
+            Err(error) if has_vanished(&error) && !path.is_empty() => {
+                // A directory that could not be listed is in the tree already, and another file may get its number.
+                if let Some(id) = self.tree.find(path) {
+                    self.known.retain(|_, known| *known != id);
+                    let _ = self.tree.remove(path);
+                }
                 Ok(())
             }
             other => other,
@@ -137,6 +155,12 @@ impl Walk<'_> {
         self.denied.sort_by(|a, b| a.path.cmp(&b.path));
         Err(ReadError::Denied(self.denied))
     }
+}
+
+/// Whether something is gone, rather than a link of a kernel that leads nowhere.
+fn has_vanished(error: &DirectoryError) -> bool {
+    let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    gone(&error.source) && fs::symlink_metadata(&error.path).is_err_and(|error| gone(&error))
 }
 
 fn join(prefix: &[u8], name: &[u8]) -> Vec<u8> {
@@ -260,6 +284,34 @@ mod tests {
         fn leaves_out(&self, path: &[u8], is_directory: bool) -> bool {
             is_directory && path == self.0
         }
+    }
+
+    /// Removes a folder when it is about to be listed.
+    struct Vanishing;
+
+    impl Filter for Vanishing {
+        fn enter(&mut self, host: &Path, path: &[u8]) -> io::Result<()> {
+            match path {
+                b"gone" => fs::remove_dir(host),
+                _ => Ok(()),
+            }
+        }
+
+        fn leaves_out(&self, _: &[u8], _: bool) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn what_vanishes_is_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("gone")).unwrap();
+        fs::write(directory.path().join("stays"), "").unwrap();
+        let tree = read_filtered(directory.path(), Options::default(), &mut Vanishing).unwrap();
+        let paths: Vec<_> = tree.walk().map(|entry| entry.path).collect();
+        assert_eq!(paths, [&b""[..], b"stays"]);
+        let missing = read(&directory.path().join("gone"), Options::default()).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -74,6 +74,7 @@ pub(crate) fn run(context: &Context, args: &ConvertArgs) -> Result<()> {
             format: args.to,
             options: PackOptions::default(),
             strip_password: !args.no_strip_password,
+            folder: None,
         },
     )?;
     if let Format::Rfs(rfs) = &opened.format {

@@ -26,6 +26,8 @@ pub(super) struct Rules {
     exclude: Gitignore,
     /// Paths in the tree that whoever packs writes to.
     own: Vec<Vec<u8>>,
+    /// Whether what is mounted in a folder is left out.
+    pub(super) one_file_system: bool,
 }
 
 impl Rules {
@@ -35,6 +37,7 @@ impl Rules {
             folders: Vec::new(),
             exclude: compile(exclude.iter().map(String::as_str)).map_err(|(_, why)| why)?,
             own: Vec::new(),
+            one_file_system: false,
         })
     }
 
@@ -61,6 +64,10 @@ impl Filter for Rules {
             self.folders.push((path.to_owned(), rules));
         }
         Ok(())
+    }
+
+    fn crosses(&self) -> bool {
+        !self.one_file_system
     }
 
     fn leaves_out(&self, path: &[u8], is_directory: bool) -> bool {

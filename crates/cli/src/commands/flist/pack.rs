@@ -25,7 +25,11 @@ use crate::{output, ui};
 /// s3://host/bucket
 ///
 /// Exit codes: 0 fine, 1 the source or the disk failed, 3 an image is not what its digests say, 4 the source or the store cannot
-/// be found or reached, 5 somebody deleted a blob that the store had: pack again.
+/// be found or reached, 5 a file changed or vanished while it was packed, or somebody deleted a blob that the store had: pack
+/// again.
+///
+/// A file that vanishes before it is looked at is left out. One that changes while it is read is read once more, and named when
+/// it changes then as well.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PackArgs {
     /// A folder, a tar archive (also .gz, .xz, .zst), or a container image, whose layers become one tree: an OCI image layout
@@ -52,6 +56,11 @@ pub(crate) struct PackArgs {
 
     #[command(flatten)]
     change: change::ChangeArgs,
+
+    /// Do not look into folders below a folder where another file system is mounted; they are packed as empty ones [default:
+    /// what is mounted is packed too]
+    #[arg(long)]
+    one_file_system: bool,
 
     /// zstd level, 1 to 22: higher is smaller and slower
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=22))]
@@ -122,6 +131,8 @@ pub(crate) struct Job<'j> {
     pub(crate) format: FormatName,
     pub(crate) options: PackOptions,
     pub(crate) strip_password: bool,
+    /// The folder on disk that the tree was read from, if it is one.
+    pub(crate) folder: Option<&'j Path>,
 }
 
 pub(crate) fn run(context: &Context, args: &PackArgs) -> Result<()> {
@@ -141,6 +152,7 @@ pub(crate) fn run(context: &Context, args: &PackArgs) -> Result<()> {
         change: &args.change,
         image: &args.image,
         own: &own,
+        one_file_system: args.one_file_system,
         room: &room,
     };
     let mut source = reader.read(&args.source)?;
@@ -156,12 +168,10 @@ pub(crate) fn run(context: &Context, args: &PackArgs) -> Result<()> {
         format: args.format,
         options: options(context, args)?,
         strip_password: !args.no_strip_password,
+        folder: Some(args.source.as_path()).filter(|source| source.is_dir()),
     };
     let text = format!("packing {}", args.source.display());
-    let work = match args.format {
-        FormatName::Mos => context.ui.transfer(text, Some(content_length(tree))),
-        FormatName::Rfs => context.ui.work(text),
-    };
+    let work = context.ui.transfer(text, Some(content_length(tree)));
     let done = job.options.done.clone();
     let report = work.follow(|| done.so_far().bytes, || write(context, job))?;
     drop(work);
@@ -188,7 +198,7 @@ pub(crate) fn write(context: &Context, job: Job<'_>) -> Result<Report> {
 
 fn write_mos(context: &Context, job: &Job<'_>) -> Result<Report> {
     let store = job.store.write(context)?;
-    let packed = pack(job.tree, store.as_ref(), &job.options).map_err(pack_error)?;
+    let packed = pack(job.tree, store.as_ref(), &job.options).map_err(|error| pack_error(error, job.folder))?;
     mos_sys::durable::write(job.output, &packed.flist, 0o644).map_err(io(job.output))?;
     stamps::keep(context, &packed);
     let stats = packed.stats;
@@ -207,7 +217,13 @@ fn write_mos(context: &Context, job: &Job<'_>) -> Result<Report> {
 }
 
 fn write_rfs(context: &Context, job: &Job<'_>) -> Result<Report> {
-    let packed = rfs::pack_tree(context, job.store, job.tree, job.strip_password)?;
+    let packed = rfs::pack_tree(
+        context,
+        job.store,
+        job.tree,
+        job.strip_password,
+        job.options.done.clone(),
+    )?;
     packed.rfs.save(job.output).map_err(rfs::file_error)?;
     let bytes = std::fs::read(job.output).map_err(io(job.output))?;
     let stats = packed.stats;
@@ -244,14 +260,30 @@ fn options(context: &Context, args: &PackArgs) -> Result<PackOptions> {
     Ok(options)
 }
 
-fn pack_error(error: PackError) -> CliError {
+fn pack_error(error: PackError, folder: Option<&Path>) -> CliError {
     let message = error.to_string();
+    let mounted = |path: &str| folder.and_then(|folder| places::other_file_system(folder, &folder.join(path)));
     match error {
         PackError::Store(error) => store_failed(&error, message),
         PackError::Lost { .. } => CliError::new(ErrorKind::Conflict, message),
-        PackError::Read { source, .. } => system(source.kind(), message),
+        PackError::Read { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
+            moving(format!("{path}: vanished while it was packed"), mounted(&path))
+        }
+        PackError::Read { path, source } if source.kind() == std::io::ErrorKind::UnexpectedEof => {
+            moving(message, mounted(&path))
+        }
+        PackError::Changed { path } => moving(message, mounted(&path)),
+        PackError::Read { path, source } => mounted(&path)
+            .into_iter()
+            .fold(system(source.kind(), message), CliError::with_hint),
         _ => CliError::problem(message),
     }
+}
+
+/// Something writes to what is packed.
+fn moving(message: String, mounted: Option<String>) -> CliError {
+    let hint = || "pack a snapshot, stop what writes to it, or leave it out with --exclude".to_owned();
+    CliError::new(ErrorKind::Conflict, message).with_hint(mounted.unwrap_or_else(hint))
 }
 
 impl Report {

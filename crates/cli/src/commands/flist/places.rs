@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
@@ -32,6 +33,14 @@ pub(super) fn within(folder: &Path, written: impl Iterator<Item = PathBuf>) -> V
     found.sort_unstable();
     found.dedup();
     found
+}
+
+/// What to do about a path in the tree of a folder that makes trouble, when something else is mounted there: /proc and /sys
+/// are never still, and some of what they show cannot be read.
+pub(super) fn other_file_system(folder: &Path, path: &Path) -> Option<String> {
+    let there = path.ancestors().find_map(|path| path.symlink_metadata().ok())?;
+    let same = there.dev() == fs::metadata(folder).ok()?.dev();
+    (!same).then(|| "another file system is mounted there: --one-file-system leaves it out".to_owned())
 }
 
 /// The path without symbolic links on the way; the last name is that which is replaced.

@@ -1,7 +1,9 @@
 //! The older format: where its blocks are, packing it, and what its errors mean to a person.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use mos_flist::Done;
 use mos_rfs::{
     Conf, FileError, PackError, PackOptions, Packed, Rfs, RfsError, Route, RouteError, Stores, Targets, pack, warning,
 };
@@ -22,9 +24,14 @@ pub(crate) fn stores(args: &StoreArgs, rfs: &Rfs) -> Result<Stores> {
         true => args.given()?,
         false => args.options()?,
     };
+    stores_of(&given, rfs)
+}
+
+/// These stores, else those that the flist names itself.
+pub(crate) fn stores_of(given: &[String], rfs: &Rfs) -> Result<Stores> {
     let routes = match given.is_empty() {
         true => rfs.routes().to_vec(),
-        false => parse(&given)?,
+        false => parse(given)?,
     };
     if routes.is_empty() {
         return Err(
@@ -41,12 +48,19 @@ struct Places {
     routes: Option<Vec<Route>>,
 }
 
-/// Packs a tree. What the format cannot hold is told with the result.
-pub(crate) fn pack_tree(context: &Context, stores: &StoreArgs, tree: &Tree, strip_password: bool) -> Result<Packed> {
+/// Packs a tree; `done` is told of it. What the format cannot hold is told with the result.
+pub(crate) fn pack_tree(
+    context: &Context,
+    stores: &StoreArgs,
+    tree: &Tree,
+    strip_password: bool,
+    done: Arc<Done>,
+) -> Result<Packed> {
     let places = places(context, stores)?;
     let targets = Targets::open(&places.targets, &Options::default()).map_err(route_error)?;
     let options = PackOptions {
         strip_password,
+        done,
         ..PackOptions::default()
     };
     let mut packed = pack(tree, &targets, &options).map_err(pack_error)?;

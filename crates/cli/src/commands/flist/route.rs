@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mos_rfs::{Route, edit, warning};
+use mos_rfs::{Endpoint, ROUTE_PATH, ROUTE_REGION, Route, edit, warning};
 use serde::Serialize;
 
 use super::open::{Format, Opened};
@@ -13,7 +13,9 @@ use crate::output;
 
 /// Show or change the stores that an flist of the older format names
 ///
-/// A route is [00-7f=]URL: the store of the blocks whose name begins with these digits, of all blocks without a range. Passwords
+/// A route is [00-7f=]URL: the store of the blocks whose name begins with these digits, of all blocks without a range. A bucket's
+/// URL without a path, s3://KEY:SECRET@host:port, gets ROUTE_PATH [/blobs] and ROUTE_REGION [garage] of the environment, and one
+/// without a host, s3://KEY:SECRET@, that of S3_ENDPOINT. Passwords
 /// are never shown. Flists of version 2 have no routes: who reads one says where its content is.
 ///
 /// Examples: mos flist route old.fl; mos flist route old.fl --set https://blobs.example.org/blobs; mos flist route old.fl --conf
@@ -65,9 +67,9 @@ pub(crate) fn run(context: &Context, args: &RouteArgs) -> Result<()> {
     };
     let set = match args.conf {
         true => vec![conf_route(context)?],
-        false => parse(&args.set)?,
+        false => parse(&whole(&args.set)?)?,
     };
-    let add = parse(&args.add)?;
+    let add = parse(&whole(&args.add)?)?;
     if set.is_empty() && add.is_empty() && args.delete.is_empty() {
         return show(rfs.routes(), args.json);
     }
@@ -97,6 +99,46 @@ pub(crate) fn run(context: &Context, args: &RouteArgs) -> Result<()> {
     show(&routes, args.json)
 }
 
+/// Routes to buckets with what was left out, as the scripts of older builders took it from their environment.
+fn whole(routes: &[String]) -> Result<Vec<String>> {
+    routes.iter().map(|route| complete(route, &variable)).collect()
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn complete(route: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String> {
+    let Some((before, rest)) = route.split_once("://") else {
+        return Ok(route.to_owned());
+    };
+    // Secrets may hold slashes, so they end at the last `@`.
+    let at = rest.rfind('@').map_or(0, |at| at + 1);
+    let (keys, host) = rest.split_at(at);
+    let bucket = before.rsplit('=').next().is_some_and(|scheme| scheme.starts_with("s3"));
+    if !bucket || host.trim_end_matches('/').contains(['/', '?']) {
+        return Ok(route.to_owned());
+    }
+    let (mut scheme, mut host) = (before.to_owned(), host.trim_end_matches('/').to_owned());
+    if host.is_empty() {
+        let endpoint = variable("S3_ENDPOINT").and_then(|endpoint| Endpoint::parse(&endpoint));
+        let endpoint = endpoint.ok_or_else(|| {
+            CliError::usage("the route names no host")
+                .with_hint("write it behind the @, or set S3_ENDPOINT to http(s)://host:port")
+        })?;
+        if endpoint.tls && scheme.ends_with("s3") {
+            scheme.push('s');
+        }
+        host = format!("{}:{}", endpoint.host, endpoint.port);
+    }
+    let path = variable("ROUTE_PATH").unwrap_or_else(|| ROUTE_PATH.to_owned());
+    let region = variable("ROUTE_REGION").unwrap_or_else(|| ROUTE_REGION.to_owned());
+    Ok(format!(
+        "{scheme}://{keys}{host}/{}?region={region}",
+        path.trim_matches('/')
+    ))
+}
+
 fn show(routes: &[Route], json: bool) -> Result<()> {
     if json {
         let rows = routes.iter().map(|route| Row {
@@ -108,4 +150,34 @@ fn show(routes: &[Route], json: bool) -> Result<()> {
         return output::json(&rows.collect::<Vec<_>>());
     }
     routes.iter().try_for_each(output::line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_bucket_s_route_leaves_out_is_that_of_older_builders() {
+        let none = |_: &str| None;
+        let set = |name: &str| {
+            let value = match name {
+                "S3_ENDPOINT" => "https://h:9",
+                "ROUTE_PATH" => "/b/c",
+                _ => "r",
+            };
+            Some(value.to_owned())
+        };
+        for (route, whole) in [
+            ("s3://K:a/b@h:1", "s3://K:a/b@h:1/blobs?region=garage"),
+            ("00-7f=s3s://K:S@h:1/", "00-7f=s3s://K:S@h:1/blobs?region=garage"),
+            ("s3://K:S@h:1/x", "s3://K:S@h:1/x"),
+            ("https://h", "https://h"),
+            ("dir:///x", "dir:///x"),
+        ] {
+            assert_eq!(complete(route, &none).unwrap(), whole);
+        }
+        assert_eq!(complete("s3://K:S@h:1", &set).unwrap(), "s3://K:S@h:1/b/c?region=r");
+        assert_eq!(complete("s3://K:S@", &set).unwrap(), "s3s://K:S@h:9/b/c?region=r");
+        assert!(complete("s3://K:S@", &none).is_err());
+    }
 }

@@ -96,6 +96,7 @@ impl Shipment<'_> {
                 format: args.format,
                 options: PackOptions::default(),
                 strip_password: true,
+                folder: None,
             },
         )?;
         let uploaded = self.upload(context, name, &file)?;

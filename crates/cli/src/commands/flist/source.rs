@@ -14,6 +14,7 @@ use mos_tree::{Content, Tree, layer};
 
 use super::change::ChangeArgs;
 use super::open::show;
+use super::places::other_file_system;
 use crate::error::{CliError, Kind, Result, io, system};
 use crate::ui;
 
@@ -58,6 +59,8 @@ pub(super) struct Reader<'r> {
     pub(super) image: &'r ImageArgs,
     /// Paths in a folder's tree that are left out, because they are written to meanwhile.
     pub(super) own: &'r [Vec<u8>],
+    /// Whether what is mounted below a folder is left out.
+    pub(super) one_file_system: bool,
     /// Finds the folder that has room for what is decompressed.
     pub(super) room: &'r dyn Fn() -> Result<PathBuf>,
 }
@@ -95,9 +98,10 @@ impl Reader<'_> {
             xattrs: true,
         };
         let mut rules = self.change.rules()?.without(self.own.to_vec());
+        rules.one_file_system = self.one_file_system;
         let tree = directory::read_filtered(path, options, &mut rules);
         Ok(Source {
-            tree: tree.map_err(|error| system(error.kind(), error.to_string()))?,
+            tree: tree.map_err(|error| unreadable(path, &error))?,
             image: None,
             _plain: Vec::new(),
         })
@@ -185,6 +189,17 @@ impl Reader<'_> {
         let spooled = tempfile::tempfile_in(&room).and_then(|file| spool(reader, file, MAX_PLAIN));
         spooled.map_err(|error| damaged(path, &room, &error))
     }
+}
+
+/// What keeps a folder from being read; often it is what a kernel shows of itself.
+fn unreadable(folder: &Path, error: &directory::ReadError) -> CliError {
+    let paths = match error {
+        directory::ReadError::Failed(error) => std::slice::from_ref(error),
+        directory::ReadError::Denied(errors) => &errors[..],
+    };
+    let hint = paths.iter().find_map(|error| other_file_system(folder, &error.path));
+    let error = system(error.kind(), error.to_string());
+    hint.into_iter().fold(error, CliError::with_hint)
 }
 
 impl Image {
@@ -316,6 +331,7 @@ mod tests {
         let (change, image) = (ChangeArgs::default(), ImageArgs::default());
         let reader = Reader {
             own: &[],
+            one_file_system: false,
             change: &change,
             image: &image,
             room: &|| Ok(folder.path().to_owned()),
