@@ -4,11 +4,13 @@
 //!
 //! * [`root`]: the directories, device nodes, accounts and BusyBox commands that every image starts from.
 //! * [`initramfs()`]: a tree as a compressed cpio archive that the kernel unpacks.
+//! * [`secure_boot`]: keys, certificates and signatures of EFI programs.
 //! * [`uki`]: stub, kernel, initramfs and command line as one PE file that firmware starts; and reading one again.
 
 mod initramfs;
 mod pe;
 pub mod root;
+pub mod secure_boot;
 pub mod uki;
 
 pub use initramfs::{Compression, InitramfsError, initramfs};

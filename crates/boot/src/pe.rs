@@ -18,17 +18,17 @@ const SECTION_LENGTH: usize = 40;
 const PE32_PLUS: u16 = 0x20b;
 
 /// Fields of the PE32+ optional header, from its beginning.
-mod optional {
-    pub(super) const SIZE_OF_INITIALIZED_DATA: usize = 8;
-    pub(super) const SECTION_ALIGNMENT: usize = 32;
-    pub(super) const FILE_ALIGNMENT: usize = 36;
-    pub(super) const SIZE_OF_IMAGE: usize = 56;
-    pub(super) const SIZE_OF_HEADERS: usize = 60;
-    pub(super) const CHECKSUM: usize = 64;
-    pub(super) const DIRECTORY_COUNT: usize = 108;
-    pub(super) const SECURITY_DIRECTORY: usize = 112 + 4 * 8;
+pub(crate) mod optional {
+    pub(crate) const SIZE_OF_INITIALIZED_DATA: usize = 8;
+    pub(crate) const SECTION_ALIGNMENT: usize = 32;
+    pub(crate) const FILE_ALIGNMENT: usize = 36;
+    pub(crate) const SIZE_OF_IMAGE: usize = 56;
+    pub(crate) const SIZE_OF_HEADERS: usize = 60;
+    pub(crate) const CHECKSUM: usize = 64;
+    pub(crate) const DIRECTORY_COUNT: usize = 108;
+    pub(crate) const SECURITY_DIRECTORY: usize = 112 + 4 * 8;
     /// The directory of signatures is the fifth.
-    pub(super) const SECURITY_INDEX: u32 = 4;
+    pub(crate) const SECURITY_INDEX: u32 = 4;
 }
 
 /// Initialised data that may be read.
@@ -81,7 +81,8 @@ pub struct Section {
 /// The headers of a sound file: every section's content is inside.
 #[derive(Debug)]
 pub(crate) struct Pe {
-    optional: usize,
+    /// Where the optional header is.
+    pub(crate) optional: usize,
     table: usize,
     pub(crate) sections: Vec<Section>,
     file_alignment: u32,
@@ -233,7 +234,7 @@ fn update_sizes(pe: &Pe, output: &mut [u8], added: &[(&str, &[u8])]) -> Result<(
 
 /// The checksum of an image: the ones' complement sum of its 16-bit words, without the checksum itself, plus its
 /// length (`CheckSumMappedFile` of Windows). Firmware ignores it; tools compare it.
-fn checksum(bytes: &[u8], field: usize) -> u32 {
+pub(crate) fn checksum(bytes: &[u8], field: usize) -> u32 {
     let mut sum: u32 = 0;
     for (index, word) in bytes.chunks(2).enumerate() {
         if (field..field + 4).contains(&(index * 2)) {
@@ -277,11 +278,11 @@ fn add(a: usize, b: usize) -> Result<usize, PeError> {
 }
 
 /// Overwrites bytes that are known to be there.
-fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+pub(crate) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Result<u32, PeError> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Result<u32, PeError> {
     let word = bytes
         .get(at..add(at, 4)?)
         .ok_or(PeError::Damaged("the headers are cut off"))?;
@@ -290,7 +291,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Result<u32, PeError> {
     ))
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Result<u16, PeError> {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Result<u16, PeError> {
     let word = bytes
         .get(at..add(at, 2)?)
         .ok_or(PeError::Damaged("the headers are cut off"))?;

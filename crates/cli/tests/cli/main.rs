@@ -16,6 +16,7 @@ mod packers;
 mod program;
 mod publish;
 mod serve;
+mod signing;
 #[path = "../support/mod.rs"]
 mod support;
 mod transcript;

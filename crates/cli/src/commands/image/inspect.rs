@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::error::{CliError, Result, io};
+use crate::error::{CliError, Result};
 use crate::{output, ui};
 
 /// Show what an EFI file is made of: sections, command line, kernel version, os-release
@@ -35,9 +35,7 @@ struct Section {
 }
 
 pub(crate) fn run(args: &InspectArgs) -> Result<()> {
-    let bytes = std::fs::read(&args.file)
-        .map_err(io(&args.file))
-        .map_err(|error| error.with_hint("`mos image build --env ENV` writes dist/vmlinuz.efi"))?;
+    let bytes = super::read(&args.file)?;
     let unreadable = |error| CliError::problem(format!("{}: {error}", args.file.display()));
     let sections = mos_boot::uki::extract(&bytes).map_err(unreadable)?;
     let text = |name: &str| {

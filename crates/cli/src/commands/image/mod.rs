@@ -2,20 +2,42 @@
 
 pub(crate) mod build;
 mod inspect;
+mod sign;
+mod verify;
+
+use std::path::Path;
+
+use mos_boot::secure_boot::SecureBootError;
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{CliError, Kind, Result, io};
 
 /// Boot images: one EFI file with kernel, initramfs and command line
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum ImageCommand {
     Build(build::BuildArgs),
     Inspect(inspect::InspectArgs),
+    Sign(sign::SignArgs),
+    Verify(verify::VerifyArgs),
 }
 
 pub(crate) fn run(context: &Context, command: &ImageCommand) -> Result<()> {
     match command {
         ImageCommand::Build(args) => build::run(context, args),
         ImageCommand::Inspect(args) => inspect::run(args),
+        ImageCommand::Sign(args) => sign::run(context, args),
+        ImageCommand::Verify(args) => verify::run(args),
     }
+}
+
+/// Reads an EFI file.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path)
+        .map_err(io(path))
+        .map_err(|error| error.with_hint("`mos image build --env ENV` writes dist/vmlinuz.efi"))
+}
+
+/// What is wrong with an EFI file, or with signing it.
+fn in_file(path: &Path) -> impl FnOnce(SecureBootError) -> CliError {
+    move |error| CliError::new(Kind::Trust, format!("{}: {error}", path.display()))
 }
