@@ -732,6 +732,7 @@ fn mounted_and_unmounted() {
             "fuse",
             expect![[r#"
         ! Mounted at [HERE]/mnt by FUSE with passthrough: FUSE was asked for.
+        ! What goes wrong is written to [HERE]/cache/logs/[LOG].
     "#]],
         ),
         (
@@ -742,7 +743,9 @@ fn mounted_and_unmounted() {
         ),
     ] {
         let line = format!("mount web.fl mnt --store store --daemon --how {how}");
-        expected.assert_eq(&mount(&line));
+        let log = here.join("mnt").to_string_lossy().trim_matches('/').replace('/', "!") + ".log";
+        expected.assert_eq(&mount(&line).replace(&log, "[LOG]"));
+        assert!(here.join("cache/logs").join(&log).is_file());
         run(Command::new("diff")
             .args(["-r", "--no-dereference"])
             .arg(here.join("tree"))

@@ -1,6 +1,6 @@
 //! `mos flist mount`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +62,8 @@ pub(crate) struct MountArgs {
     #[arg(long)]
     daemon: bool,
 
-    /// Where a daemon writes what an operator should know, such as which content is damaged [default: nowhere]
+    /// Where a daemon writes what an operator should know, such as which content is damaged [default: a file in the folder
+    /// `logs` of the cache, named after DIR and begun anew by each mount there; the mount says which]
     #[arg(long, value_name = "FILE", requires = "daemon")]
     log: Option<PathBuf>,
 
@@ -105,6 +106,8 @@ struct Report {
     why: String,
     /// The process that serves it, if one does.
     process: Option<u32>,
+    /// Where that writes what an operator should know.
+    log: Option<String>,
 }
 
 pub(crate) fn run(context: &Context, args: &MountArgs) -> Result<()> {
@@ -114,7 +117,11 @@ pub(crate) fn run(context: &Context, args: &MountArgs) -> Result<()> {
     let log = match args.serving {
         true => {
             daemon::detach();
-            Some(daemon::log(args.log.as_deref())?)
+            let path = match &args.log {
+                Some(path) => path.clone(),
+                None => daemon::log_file(&context.cache()?, &args.directory)?,
+            };
+            Some((daemon::log(&path)?, path))
         }
         false => None,
     };
@@ -125,8 +132,8 @@ pub(crate) fn run(context: &Context, args: &MountArgs) -> Result<()> {
     let work = context.ui.work(format!("mounting {}", args.file.display()));
     let mounted = mount(source, &args.directory, &options).map_err(mount_error)?;
     drop(work);
-    report(context, args, &mounted)?;
-    if let Some(log) = &log {
+    report(context, args, &mounted, log.as_ref().map(|(_, path)| path.as_path()))?;
+    if let Some((log, _)) = &log {
         daemon::ready(log)?;
     }
     mounted.serve(&signals).map_err(mount_error)
@@ -193,7 +200,9 @@ fn prefetch(list: Option<&str>) -> Result<Prefetch> {
     }
 }
 
-fn report(context: &Context, args: &MountArgs, mounted: &Mounted) -> Result<()> {
+fn report(context: &Context, args: &MountArgs, mounted: &Mounted, log: Option<&Path>) -> Result<()> {
+    // Without a daemon nobody writes to it.
+    let log = log.filter(|_| mounted.needs_this_process());
     let (way, why) = (mounted.way().to_string(), mounted.why().to_owned());
     let place = mounted.place().display().to_string();
     if args.json {
@@ -203,6 +212,7 @@ fn report(context: &Context, args: &MountArgs, mounted: &Mounted) -> Result<()> 
             way,
             why,
             process,
+            log: log.map(|path| path.display().to_string()),
         });
     }
     let until = match mounted.needs_this_process() && !args.serving {
@@ -210,6 +220,11 @@ fn report(context: &Context, args: &MountArgs, mounted: &Mounted) -> Result<()> 
         false => "",
     };
     context.ui.line(format!("Mounted at {place} by {way}: {why}{until}."));
+    if let Some(log) = log {
+        context
+            .ui
+            .line(format!("What goes wrong is written to {}.", log.display()));
+    }
     Ok(())
 }
 
