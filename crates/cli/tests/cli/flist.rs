@@ -327,6 +327,28 @@ fn every_replica_is_verified_and_mended() {
     ));
 }
 
+/// Whole blobs are looked at, but only a few are kept: as much as packing takes, however large the flist.
+#[test]
+fn verifying_keeps_little_in_memory() {
+    let folder = folder();
+    let here = folder.path();
+    for seed in 0..6 {
+        fs::write(here.join(format!("tree/large{seed}")), noise(seed, 16 << 20)).unwrap();
+    }
+    run(&mut command(here, "pack tree -o web.fl --store store"));
+    let mut verify = command(here, "verify web.fl --store store").spawn().unwrap();
+    let mut peak = 0;
+    while verify.try_wait().unwrap().is_none() {
+        let status = fs::read_to_string(format!("/proc/{}/status", verify.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        peak = peak.max(kilobytes.unwrap_or(0));
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    assert!(verify.wait().unwrap().success());
+    assert!((1..64 << 10).contains(&peak), "{peak} kB");
+}
+
 #[test]
 fn every_replica_of_the_older_format_is_verified() {
     let folder = folder();
