@@ -45,10 +45,12 @@ pub(crate) fn builtin_aliases(bytes: &[u8]) -> Vec<(String, String)> {
 /// Matches a name against an alias pattern: `*`, `?`, `[a-z]` as in fnmatch(3), `-` and `_` equal outside brackets.
 /// The time is at most the product of the lengths.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (
-        normal_pattern(pattern).chars().collect(),
-        normal(name).chars().collect(),
-    );
+    wild(&normal_pattern(pattern), &normal(name))
+}
+
+/// The same letter by letter.
+pub(crate) fn wild(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
     let mut star = None;
     while n < name.len() {

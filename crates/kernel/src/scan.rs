@@ -17,6 +17,31 @@ const STEP: usize = 4096;
 /// NULs between strings where objects were linked: no alignment is larger. More are the end of the section.
 const PADDING: usize = 64;
 
+/// The keys that the kernel's build and `MODULE_*` macros write.
+const KEYS: [&[u8]; 21] = [
+    b"alias=",
+    b"author=",
+    b"depends=",
+    b"description=",
+    b"file=",
+    b"firmware=",
+    b"import_ns=",
+    b"intree=",
+    b"license=",
+    b"livepatch=",
+    b"name=",
+    b"parm=",
+    b"parmtype=",
+    b"retpoline=",
+    b"scmversion=",
+    b"softdep=",
+    b"srcversion=",
+    b"staging=",
+    b"vermagic=",
+    b"version=",
+    b"weakdep=",
+];
+
 /// What a scan came to.
 pub(crate) enum Scanned {
     /// The strings of the section, with NULs between them.
@@ -70,11 +95,27 @@ fn start(bytes: &[u8], mark: usize) -> usize {
             .map_or(0, |at| at + 1);
         let text_start = memchr::memrchr(0, &bytes[..text_end]).map_or(0, |at| at + 1);
         let padding = start - text_end;
-        if text_end == 0 || padding > PADDING || !is_entry(&bytes[text_start..text_end]) {
-            return start;
+        if text_end == 0 || padding > PADDING {
+            return start + glued(&bytes[start..=mark]).unwrap_or(0);
+        }
+        let text = &bytes[text_start..text_end];
+        if !is_entry(text) {
+            let first = || start + glued(&bytes[start..=mark]).unwrap_or(0);
+            return glued(text).map_or_else(first, |at| text_start + at);
         }
         start = text_start;
     }
+}
+
+/// Where the first string begins in one that has the end of the section before in front of it: nothing needs to be between
+/// the two, not even a NUL.
+fn glued(text: &[u8]) -> Option<usize> {
+    let text = text.split(|byte| *byte == 0).next()?;
+    let sound = |at: &usize| text[*at..].iter().all(|byte| is_text(*byte));
+    let begins = KEYS
+        .iter()
+        .filter_map(|key| memchr::memmem::find_iter(text, key).find(sound));
+    begins.min()
 }
 
 /// The end of the run; `None` when more has to be read to know it.
@@ -135,6 +176,14 @@ mod tests {
         let far = [&vec![1; 12_285][..], b"\0", section, &[0; 300], b"alias=no\0"].concat();
         assert_eq!(found(&far).as_deref(), Some(expected));
         assert_eq!(found(b"\x7fELF nothing here"), None);
+        for glue in [b"\0\x7f".as_slice(), b"\0ABC", b"\0x=1 \x02A", b""] {
+            let bytes = [glue, b"firmware=a b\0alias=c\0vermagic=6.12\0\x01\0"].concat();
+            assert_eq!(
+                found(&bytes).as_deref(),
+                Some("firmware=a b|alias=c|vermagic=6.12"),
+                "{glue:?}"
+            );
+        }
     }
 
     #[test]

@@ -112,6 +112,18 @@ impl Selection {
         }
     }
 
+    /// Of modules that no kernel has.
+    #[cfg(test)]
+    pub(crate) fn of(version: &str, modules: Vec<Module>) -> Self {
+        Self {
+            version: version.to_owned(),
+            modules,
+            builtin: BTreeSet::new(),
+            missing_soft: BTreeSet::new(),
+            lists: BTreeMap::new(),
+        }
+    }
+
     /// Why a module is here: itself and its reason, then the module that is the reason, and so on up to one that was asked
     /// for.
     pub fn why(&self, name: &str) -> Vec<(&str, &Reason)> {
