@@ -6,8 +6,10 @@
 //! * [`initramfs()`]: a tree as a compressed cpio archive that the kernel unpacks.
 //! * [`secure_boot`]: keys, certificates and signatures of EFI programs.
 //! * [`uki`]: stub, kernel, initramfs and command line as one PE file that firmware starts; and reading one again.
+//! * [`media`]: that file on a disk (raw, qcow2), on an ISO image, on a server for network boot.
 
 mod initramfs;
+pub mod media;
 mod pe;
 pub mod root;
 pub mod secure_boot;

@@ -32,6 +32,21 @@ pub enum BuildError {
     /// The EFI file.
     #[error(transparent)]
     Uki(#[from] mos_boot::uki::UkiError),
+    /// A disk, a disc or files for network boot.
+    #[error(transparent)]
+    Media(#[from] mos_boot::media::MediaError),
+    /// The outputs need more room than there is; nothing was written.
+    #[error(
+        "{folder}: {needed} bytes are needed for the outputs and {free} are free; make room, or write somewhere else with --output-dir"
+    )]
+    NoRoom {
+        /// Where the outputs go.
+        folder: PathBuf,
+        /// Bytes to be written.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
     /// Packing an flist.
     #[error("{component}: {source}")]
     Pack {

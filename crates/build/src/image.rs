@@ -23,10 +23,10 @@ use crate::size::{ImageReport, Part, bytes};
 
 const STEP: &str = "image";
 /// Raised whenever the same inputs would give another image than before.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Where systemd-boot-efi has the stub for x86-64.
 const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
-const EFI_FILE: &str = "vmlinuz.efi";
+pub(crate) const EFI_FILE: &str = "vmlinuz.efi";
 const REPORT_FILE: &str = "report.json";
 /// Hexadecimal digits of the build id.
 const BUILD_ID_LENGTH: usize = 12;
@@ -187,6 +187,7 @@ impl<'p> Recipe<'p> {
         )?;
         let report = ImageReport {
             build_id: node.build_id,
+            built: node.built,
             kernel: kernel.version().to_owned(),
             efi_bytes: efi.len() as u64,
             kernel_bytes: linux.len() as u64,

@@ -3,6 +3,7 @@
 //! ```text
 //! Plan --runtime--> flists + blobs in the local store      components, staged flat, packed
 //!      --image----> vmlinuz.efi, initramfs, report         packages, modules, programs, settings
+//!      --outputs--> disks, discs, files for network boot   what the image is shipped as
 //!      --release--> a publish plan, on top of a channel    flists and boot image, signed
 //! ```
 //!
@@ -16,6 +17,7 @@ mod error;
 mod image;
 mod kernel_files;
 mod node_files;
+mod outputs;
 mod packages;
 mod release;
 mod runtime;
@@ -26,6 +28,7 @@ pub use error::BuildError;
 pub use image::{BuiltImage, NodePrograms};
 pub use kernel_files::firmware_tree;
 pub use node_files::NodeFiles;
+pub use outputs::{OutputFile, write_outputs};
 pub use packages::{kernel_tree, lock_packages};
 pub use release::{Made, plan_release};
 pub use runtime::{BuiltFlist, PackMode, lock_components};

@@ -17,6 +17,8 @@ pub struct Part {
 pub struct ImageReport {
     /// Identifies the inputs; the running node shows it.
     pub build_id: String,
+    /// When it was built, in seconds since 1970: taken from the inputs, not from the clock.
+    pub built: i64,
     /// The kernel's version.
     pub kernel: String,
     /// Bytes of the EFI file.

@@ -199,7 +199,7 @@ impl Report for Reporter {
     }
 }
 
-fn build_error(error: mos_build::BuildError) -> CliError {
+pub(crate) fn build_error(error: mos_build::BuildError) -> CliError {
     use mos_build::BuildError as E;
     let kind = match &error {
         E::NoComponent { .. }

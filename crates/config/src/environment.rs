@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use mos_toml::{Document, Item, Position, Problem, Problems, Table};
 use serde::Serialize;
 
-use crate::image::check_entries;
+use crate::image::{ImageOutput, check_entries};
 use crate::names::{check_inner_path, check_name, is_module, is_package};
 use crate::source::Request;
 
@@ -19,6 +20,10 @@ const DEFAULT_COMMAND_LINE: &str = "console=ttyS0";
 /// Bytes that an x86 kernel keeps of its command line (COMMAND_LINE_SIZE, arch/x86/include/asm/setup.h), less the
 /// final NUL.
 const MAXIMUM_COMMAND_LINE: usize = 2047;
+/// MiB of an EFI system partition: FAT32 has 65525 clusters at least, and firmware reads 32 GiB.
+const ESP_SIZES: RangeInclusive<i64> = 34..=32_768;
+/// MiB of a state partition: its journal must fit, and 16 TiB are what 32-bit block numbers reach.
+const STATE_SIZES: RangeInclusive<i64> = 8..=16_777_215;
 
 /// The four kinds of environment, from the loosest to the strictest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -78,6 +83,12 @@ pub struct ImageSettings {
     pub command_line: Option<Item<String>>,
     /// The nodes' name; that of the project when absent.
     pub hostname: Option<Item<String>>,
+    /// What the image is shipped as; [`ImageOutput::DEFAULT`] when empty.
+    pub outputs: Vec<ImageOutput>,
+    /// MiB of a disk's EFI system partition; by the image's size when absent.
+    pub esp_size: Option<u32>,
+    /// MiB of a disk's partition for the node's state; none when absent.
+    pub state_size: Option<u32>,
 }
 
 /// How releases of an environment are made.
@@ -221,6 +232,9 @@ fn read_image(image: Table<'_>, problems: &Problems) -> ImageSettings {
         modules: image.string_list("modules"),
         command_line: image.string_item("command_line"),
         hostname: image.string_item("hostname"),
+        outputs: read_outputs(&image, problems),
+        esp_size: read_size(&image, "esp_size", ESP_SIZES),
+        state_size: read_size(&image, "state_size", STATE_SIZES),
     };
     check_entries(&settings.packages, is_package, "the name of a Debian package", problems);
     check_entries(&settings.modules, is_module, "the name of a kernel module", problems);
@@ -232,6 +246,25 @@ fn read_image(image: Table<'_>, problems: &Problems) -> ImageSettings {
     }
     image.finish();
     settings
+}
+
+fn read_outputs(image: &Table<'_>, problems: &Problems) -> Vec<ImageOutput> {
+    let mut outputs = Vec::new();
+    for name in image.string_list("outputs") {
+        match ImageOutput::from_name(&name.value) {
+            Some(kind) => outputs.push(kind),
+            None => {
+                let names: Vec<&str> = ImageOutput::ALL.iter().map(|(name, _)| *name).collect();
+                let problem = Problem::error(Some(name.position), format!("`{}` is no kind of output", name.value));
+                problems.push(problem.with_hint(format!("use some of: {}", names.join(", "))));
+            }
+        }
+    }
+    outputs
+}
+
+fn read_size(image: &Table<'_>, key: &'static str, range: RangeInclusive<i64>) -> Option<u32> {
+    image.integer(key, range).and_then(|size| size.try_into().ok())
 }
 
 fn check_command_line(image: &Table<'_>, line: &str) {
@@ -310,6 +343,28 @@ mod tests {
             (environment.unwrap().kind, problems.as_str()),
             (EnvironmentKind::Canary, "")
         );
+    }
+
+    #[test]
+    fn outputs_and_sizes_of_disks() {
+        let head = "channel = \"https://example.org\"\n[image]\n";
+        let (environment, problems) = read(
+            "dev",
+            &format!("{head}outputs = [\"iso\", \"raw\"]\nstate_size = 512\n"),
+        );
+        assert_eq!(problems, "");
+        let image = environment.unwrap().image;
+        assert_eq!(image.outputs, [ImageOutput::Iso, ImageOutput::Raw]);
+        assert_eq!((image.esp_size, image.state_size), (None, Some(512)));
+        let (_, problems) = read("dev", &format!("{head}outputs = [\"vhd\"]\nesp_size = 1\n"));
+        for expected in [
+            "x.toml:3:12: `vhd` is no kind of output",
+            "qcow2",
+            "x.toml:4",
+            "34 to 32768",
+        ] {
+            assert!(problems.contains(expected), "{problems}");
+        }
     }
 
     #[test]

@@ -1,10 +1,53 @@
-//! `image/packages.list` and `image/modules.conf`: one name per line, `#` begins a comment.
+//! `image/packages.list` and `image/modules.conf`: one name per line, `#` begins a comment. What an image is shipped as.
 
 use std::collections::BTreeMap;
 
 use mos_toml::{Item, Position, Problem, Problems};
 
+use serde::Serialize;
+
 use crate::names::{is_module, is_package};
+
+/// What a boot image is shipped as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageOutput {
+    /// `vmlinuz.efi`, which firmware starts.
+    Efi,
+    /// The same under a name that tells its kernel and its inputs: `vmlinuz-{VERSION}-{HASH}.efi`.
+    Versioned,
+    /// The initramfs by itself: `initramfs.cpio.zst`, `.xz`.
+    Initramfs,
+    /// A disk, byte for byte: `disk.raw`.
+    Raw,
+    /// The same disk in QEMU's format: `disk.qcow2`.
+    Qcow2,
+    /// A disc that starts from a USB stick as well: `boot.iso`.
+    Iso,
+    /// The files for network boot: `pxe/`.
+    Pxe,
+}
+
+impl ImageOutput {
+    /// Every kind with its name.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("efi", Self::Efi),
+        ("versioned", Self::Versioned),
+        ("initramfs", Self::Initramfs),
+        ("raw", Self::Raw),
+        ("qcow2", Self::Qcow2),
+        ("iso", Self::Iso),
+        ("pxe", Self::Pxe),
+    ];
+    /// Those that are made when nothing is said.
+    pub const DEFAULT: [Self; 2] = [Self::Efi, Self::Initramfs];
+
+    /// The kind with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let known = Self::ALL.into_iter().find(|(known, _)| *known == name);
+        known.map(|(_, kind)| kind)
+    }
+}
 
 /// The lists that every boot image of the project begins with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

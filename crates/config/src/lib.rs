@@ -39,7 +39,7 @@ pub use access::{AccessGroup, PasswordHash, User};
 pub use check::check;
 pub use component::{Build, BuildKind, Component, Install};
 pub use environment::{Environment, EnvironmentKind, ImageSettings, Release, Selection};
-pub use image::ImageLists;
+pub use image::{ImageLists, ImageOutput};
 pub use load::{LoadError, Loaded, load};
 pub use lock::{LOCK_FILE, Lock, LockError, LockedComponent, LockedRequest};
 pub use plan::{Authorities, ImagePlan, Output, Plan, PlannedComponent, PlannedService, PlannedUser};

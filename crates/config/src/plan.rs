@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::access::PasswordHash;
 use crate::component::Build;
 use crate::environment::{EnvironmentKind, Release};
+use crate::image::ImageOutput;
 use crate::lock::LockedComponent;
 use crate::project::Compression;
 use crate::source::Source;
@@ -102,6 +103,12 @@ pub struct ImagePlan {
     pub services: Vec<PlannedService>,
     /// Users on the nodes.
     pub users: Vec<PlannedUser>,
+    /// What the image is shipped as, each kind once.
+    pub outputs: Vec<ImageOutput>,
+    /// MiB of a disk's EFI system partition; by the image's size when absent.
+    pub esp_size: Option<u32>,
+    /// MiB of a disk's partition for the node's state; none when absent.
+    pub state_size: Option<u32>,
 }
 
 /// The certificate authorities that a node believes about an `https` channel's server.

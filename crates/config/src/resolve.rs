@@ -6,6 +6,7 @@ use mos_toml::{Item, nearest};
 
 use crate::check::effective;
 use crate::environment::{Environment, EnvironmentKind, Selection};
+use crate::image::ImageOutput;
 use crate::lock::Lock;
 use crate::plan::{Authorities, ImagePlan, Output, Plan, PlannedComponent, PlannedService, PlannedUser};
 use crate::repository::{Repository, Service};
@@ -140,7 +141,20 @@ fn plan_image(repository: &Repository, settings: &Environment, users: Vec<Planne
         files: IMAGE_FILES.to_owned(),
         services: repository.image_services().map(plan_service).collect(),
         users,
+        outputs: plan_outputs(&settings.image.outputs),
+        esp_size: settings.image.esp_size,
+        state_size: settings.image.state_size,
     }
+}
+
+fn plan_outputs(named: &[ImageOutput]) -> Vec<ImageOutput> {
+    let mut outputs = named.to_vec();
+    if outputs.is_empty() {
+        outputs.extend(ImageOutput::DEFAULT);
+    }
+    outputs.sort();
+    outputs.dedup();
+    outputs
 }
 
 /// Files that are named go into the image also when the channel is not `https`: the kernel command line may name a

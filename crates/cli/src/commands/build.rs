@@ -28,7 +28,7 @@ pub(crate) fn run(context: &Context, args: &BuildArgs) -> Result<()> {
     let flists = pipeline.runtime(&[], PackMode::Individual)?;
     let image = pipeline.image()?;
     runtime::build::deliver_flists(&flists, &args.output_dir.join("flists"))?;
-    let efi = image::build::deliver_image(&image, &args.output_dir)?;
+    let efi = image::build::deliver_image(&pipeline, &image, &args.output_dir)?;
     let changed = flists.iter().filter(|flist| !flist.hit).count() + usize::from(!image.hit);
     match changed {
         0 => context.ui.line("Nothing changed: nothing was built."),

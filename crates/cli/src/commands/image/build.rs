@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use mos_build::{BuiltImage, ImageReport};
+use mos_build::{BuiltImage, ImageReport, OutputFile};
+use mos_config::ImageOutput;
+use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::Result;
-use crate::pipeline::{Pipeline, deliver};
+use crate::pipeline::{Pipeline, build_error};
 use crate::{output, ui};
 
 /// Build the boot image of an environment: vmlinuz.efi, which firmware starts as it is
@@ -19,33 +21,93 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     env: String,
 
-    /// Where vmlinuz.efi and the initramfs are put
+    /// Where the outputs are put
     #[arg(long, value_name = "DIR", default_value = "dist")]
     output_dir: PathBuf,
+
+    /// What to make: efi, versioned (vmlinuz-{VERSION}-{HASH}.efi), initramfs, raw, qcow2, iso, pxe; `all`
+    /// [default: `outputs` of the environment's `[image]`, or efi,initramfs]
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kinds)]
+    output: Vec<Kinds>,
 
     /// Print what the image is made of as JSON
     #[arg(long)]
     json: bool,
 }
 
+/// One kind of output, or all.
+#[derive(Debug, Clone)]
+struct Kinds(Vec<ImageOutput>);
+
+fn kinds(text: &str) -> std::result::Result<Kinds, String> {
+    if text == "all" {
+        return Ok(Kinds(ImageOutput::ALL.map(|(_, kind)| kind).to_vec()));
+    }
+    ImageOutput::from_name(text)
+        .map(|kind| Kinds(vec![kind]))
+        .ok_or_else(|| {
+            let names = ImageOutput::ALL.map(|(name, _)| name);
+            format!("no such kind of output; use some of: {}, all", names.join(", "))
+        })
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Made<'m> {
+    #[serde(flatten)]
+    report: &'m ImageReport,
+    outputs: &'m [OutputFile],
+}
+
 pub(crate) fn run(context: &Context, args: &BuildArgs) -> Result<()> {
     let mut pipeline = Pipeline::open(context, &args.env)?;
     let image = pipeline.image()?;
-    let efi = deliver_image(&image, &args.output_dir)?;
+    let mut kinds: Vec<ImageOutput> = args.output.iter().flat_map(|kinds| kinds.0.clone()).collect();
+    if kinds.is_empty() {
+        kinds.clone_from(&pipeline.plan.image.outputs);
+    }
+    kinds.sort();
+    kinds.dedup();
+    let outputs = deliver(&pipeline, &image, &kinds, &args.output_dir)?;
     if args.json {
-        output::json(&image.report)?;
+        let report = &image.report;
+        output::json(&Made {
+            report,
+            outputs: &outputs,
+        })?;
     } else {
         output::line(sizes(&image.report))?;
-        context.ui.line(format!("Wrote {}.", efi.display()));
+        tell(context, &outputs);
     }
     Ok(())
 }
 
-/// Copies the image and its initramfs into a folder; returns the EFI file.
-pub(crate) fn deliver_image(image: &BuiltImage, folder: &Path) -> Result<PathBuf> {
-    for file in [&image.efi, &image.initramfs] {
-        deliver(file, &folder.join(file.file_name().unwrap_or_default()))?;
+fn tell(context: &Context, outputs: &[OutputFile]) {
+    for file in outputs {
+        let what = if file.written { "Wrote" } else { "Unchanged:" };
+        context
+            .ui
+            .line(format!("{what} {}, {}.", file.path.display(), ui::bytes(file.bytes)));
     }
+}
+
+/// Puts an image's outputs into a folder.
+fn deliver(
+    pipeline: &Pipeline<'_>,
+    image: &BuiltImage,
+    kinds: &[ImageOutput],
+    folder: &Path,
+) -> Result<Vec<OutputFile>> {
+    mos_build::write_outputs(image, &pipeline.plan.image, kinds, folder).map_err(build_error)
+}
+
+/// Puts what the environment wants of an image into a folder, the EFI file in any case; returns that.
+pub(crate) fn deliver_image(pipeline: &Pipeline<'_>, image: &BuiltImage, folder: &Path) -> Result<PathBuf> {
+    let mut kinds = pipeline.plan.image.outputs.clone();
+    kinds.push(ImageOutput::Efi);
+    kinds.sort();
+    kinds.dedup();
+    deliver(pipeline, image, &kinds, folder)?;
     Ok(folder.join(image.efi.file_name().unwrap_or_default()))
 }
 

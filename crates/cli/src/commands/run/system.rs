@@ -46,7 +46,7 @@ fn build(context: &Context, environment: &str, output: &Path) -> Result<System> 
     let flists = pipeline.runtime(&[], PackMode::Individual)?;
     let image = pipeline.image()?;
     runtime::build::deliver_flists(&flists, &output.join("flists"))?;
-    let efi = image::build::deliver_image(&image, output)?;
+    let efi = image::build::deliver_image(&pipeline, &image, output)?;
     let channel = output.join("channel").join(environment);
     std::fs::create_dir_all(&channel).map_err(io(&channel))?;
     let absolute = std::path::absolute(&channel).map_err(io(&channel))?;

@@ -1,0 +1,169 @@
+//! What the boot image is shipped as: disks, ISO images, files for network boot.
+//!
+//! ```text
+//! vmlinuz.efi --fat--> ESP --gpt--> disk --+--> raw, written with holes
+//!                       |    + state       +--qcow2--> qcow2
+//!                       +--iso--> ISO 9660, El Torito and GPT at once
+//! vmlinuz.efi --pxe--> kernel, initramfs, command line, iPXE script
+//! ```
+//!
+//! Everything is planned in memory as [`Sparse`] bytes that borrow the EFI file: a disk of a gigabyte costs what is in
+//! it. Identifiers come from the content and times from the build, so the same EFI file gives the same bytes.
+
+mod disk;
+mod ext4;
+mod fat;
+mod gpt;
+mod iso;
+mod pxe;
+mod qcow2;
+mod sparse;
+
+pub use disk::{DiskOptions, disk};
+pub use iso::iso;
+pub use pxe::{NetworkFile, pxe};
+pub use qcow2::qcow2;
+pub use sparse::Sparse;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::pe::PeError;
+use crate::uki;
+
+/// Why an image cannot be shipped that way.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MediaError {
+    /// Not something that firmware starts.
+    #[error("the boot image: {0}")]
+    Pe(#[from] PeError),
+    /// A kernel alone starts under firmware with no command line, and so without a console.
+    #[error(
+        "the boot image has no command line: firmware would start the kernel with none, blind on a serial console; build a unified kernel image with `command_line` set"
+    )]
+    NoCommandLine,
+    /// A section that is needed is missing.
+    #[error("the boot image has no section {0}; network boot takes a unified kernel image apart")]
+    NoSection(&'static str),
+    /// More than the partition holds.
+    #[error("{what}: {needed} bytes do not fit into {room}; make `{setting}` larger")]
+    NoRoom {
+        /// What is too small.
+        what: &'static str,
+        /// Bytes needed at least.
+        needed: u64,
+        /// Bytes there are.
+        room: u64,
+        /// The setting to change.
+        setting: &'static str,
+    },
+    /// What is wanted cannot be represented in that format.
+    #[error("{what}: {bytes} bytes are more than the format holds")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A time that the format cannot hold.
+    #[error("build time {0}: the format holds the years 1980 to 2107")]
+    Time(i64),
+    /// The command line means something else to iPXE.
+    #[error("kernel command line: iPXE would take `{0}` for itself; leave it out")]
+    Ipxe(String),
+}
+
+/// Where firmware looks on a disk without boot entries (UEFI specification 2.10, section 3.5.1.1).
+const BOOT_PROGRAM: [&str; 3] = ["EFI", "BOOT", "BOOTX64.EFI"];
+
+/// Refuses what firmware would start without a command line.
+fn check(efi: &[u8]) -> Result<(), MediaError> {
+    let sections = uki::extract(efi)?;
+    let command_line = sections
+        .get(".cmdline")
+        .is_some_and(|text| !text.trim_ascii().is_empty());
+    if command_line {
+        Ok(())
+    } else {
+        Err(MediaError::NoCommandLine)
+    }
+}
+
+/// An identifier that depends on the content alone: the hash of the EFI file and of a purpose, as a UUID of version 8
+/// (RFC 9562, section 5.8), in the order of its text.
+fn uuid(efi_hash: &[u8], purpose: &str) -> [u8; 16] {
+    let hash = Sha256::new().chain_update(efi_hash).chain_update(purpose).finalize();
+    let mut uuid = [0; 16];
+    uuid.copy_from_slice(&hash[..16]);
+    uuid[6] = uuid[6] & 0x0f | 0x80;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    uuid
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::pe::tests::stub;
+    use crate::uki::{UkiParts, uki};
+    use std::process::Command;
+
+    /// 2025-11-21 17:00:02 UTC.
+    pub(crate) const TIME: i64 = 1_763_744_402;
+
+    /// A unified kernel image whose initramfs has this many bytes.
+    pub(crate) fn image(bytes: usize) -> Vec<u8> {
+        let initrd: Vec<u8> = (0..bytes).map(|at| (at * 7 + at / 251) as u8 | 1).collect();
+        let parts = UkiParts {
+            linux: &stub(),
+            initrd: &initrd,
+            cmdline: "console=ttyS0",
+            osrelease: "ID=mos\n",
+            uname: "6.12.1",
+        };
+        uki(&stub(), &parts).unwrap()
+    }
+
+    /// Runs a tool which must be content; `None` when it is missing.
+    pub(crate) fn tool(program: &str, arguments: &[&str]) -> Option<String> {
+        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+        let run = Command::new(program)
+            .args(arguments)
+            .env("PATH", path)
+            .env("LC_ALL", "C")
+            .output();
+        match run {
+            Ok(output) => {
+                let said = [output.stdout, output.stderr].concat();
+                let said = String::from_utf8_lossy(&said).into_owned();
+                assert!(output.status.success(), "{program} {arguments:?}: {said}");
+                Some(said)
+            }
+            Err(error) => {
+                eprintln!("SKIPPED: cannot run {program}: {error}");
+                None
+            }
+        }
+    }
+
+    /// Writes bytes to a file of a directory; the file's path as text.
+    pub(crate) fn written(directory: &tempfile::TempDir, name: &str, bytes: &Sparse<'_>) -> String {
+        let path = directory.path().join(name);
+        bytes.write(&mut std::fs::File::create(&path).unwrap()).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_bare_kernel_without_command_line_is_refused() {
+        assert_eq!(check(&stub()), Err(MediaError::NoCommandLine));
+        assert_eq!(check(&image(10)), Ok(()));
+        assert!(matches!(check(b"MZ"), Err(MediaError::Pe(_))));
+    }
+
+    #[test]
+    fn identifiers_depend_on_content_and_purpose_alone() {
+        assert_eq!(uuid(b"a", "disk"), uuid(b"a", "disk"));
+        assert_ne!(uuid(b"a", "disk"), uuid(b"a", "esp"));
+        assert_ne!(uuid(b"a", "disk"), uuid(b"b", "disk"));
+        assert_eq!((uuid(b"a", "x")[6] >> 4, uuid(b"a", "x")[8] >> 6), (8, 2));
+    }
+}
