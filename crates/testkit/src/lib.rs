@@ -1,5 +1,7 @@
-//! Servers for tests, on free ports of the loopback interface. Tests only: whatever fails here panics.
+//! Servers for tests, on free ports of the loopback interface, and packages for them. Tests only: whatever fails here
+//! panics.
 
+pub mod apk;
 mod certificates;
 mod garage;
 mod http;
