@@ -162,7 +162,7 @@ impl Flist {
     /// Bytes of content, hard links counted once: what an unpacked copy takes on a disk, at least.
     pub fn content_length(&self) -> u64 {
         let sizes = self.image.inodes.iter().map(|inode| match &inode.kind {
-            Kind::Inline { bytes, .. } => bytes.len() as u64,
+            Kind::Inline { bytes, .. } => bytes.range().len() as u64,
             Kind::External { size, .. } => *size,
             _ => 0,
         });
@@ -179,7 +179,7 @@ impl Flist {
             if !path.is_empty() {
                 path.push(b'/');
             }
-            path.extend_from_slice(&self.bytes[name.name.clone()]);
+            path.extend_from_slice(&self.bytes[name.name.range()]);
             ends.push(path.len());
             self.entry(name, path.clone())
         })
@@ -192,7 +192,7 @@ impl Flist {
         let mut at = 0;
         for part in path.split(|byte| *byte == b'/').filter(|_| !path.is_empty()) {
             let children = self.children.below(at);
-            let name = |child: &u32| &self.bytes[names[*child as usize].name.clone()];
+            let name = |child: &u32| &self.bytes[names[*child as usize].name.range()];
             let found = children.binary_search_by(|child| name(child).cmp(part)).ok()?;
             at = children[found] as usize;
         }
@@ -200,7 +200,7 @@ impl Flist {
     }
 
     fn entry(&self, name: &NameRecord, path: Vec<u8>) -> Entry<'_> {
-        let inode = &self.image.inodes[name.inode];
+        let inode = &self.image.inodes[name.inode as usize];
         Entry {
             path,
             inode: inode.nid,
@@ -214,8 +214,8 @@ impl Flist {
         match kind {
             Kind::Directory => EntryKind::Directory,
             Kind::Inline { bytes, object } => EntryKind::File {
-                size: bytes.len() as u64,
-                object: Some(*object),
+                size: bytes.range().len() as u64,
+                object: Some(**object),
             },
             Kind::External { size, number } => EntryKind::File {
                 size: *size,
@@ -240,7 +240,7 @@ impl Flist {
         let inodes = &self.image.inodes;
         let inode = inodes.binary_search_by_key(&inode, |inode| inode.nid).ok()?;
         match &inodes[inode].kind {
-            Kind::Inline { bytes, .. } => Some(Place::Inline(&self.bytes[bytes.clone()])),
+            Kind::Inline { bytes, .. } => Some(Place::Inline(&self.bytes[bytes.range()])),
             Kind::External { number, .. } => {
                 let range = self.tables.files[*number].references.clone();
                 Some(Place::Chunks {

@@ -58,6 +58,7 @@ fn parents(names: &[NameRecord]) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::erofs::reader::Part;
 
     #[test]
     fn children_are_found_under_their_parents() {
@@ -65,7 +66,7 @@ mod tests {
         let depths = [0, 1, 2, 3, 2, 1];
         let names = depths.map(|depth| NameRecord {
             depth,
-            name: 0..0,
+            name: Part::default(),
             inode: 0,
         });
         let children = Children::of(&names);

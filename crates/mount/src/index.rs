@@ -178,6 +178,11 @@ impl Index {
         node.is_file().then(|| self.objects.get(node.more as usize).copied())?
     }
 
+    /// For a mount that keeps no objects: their names, 32 bytes for each file, are of no use to it.
+    pub(crate) fn forget_objects(&mut self) {
+        self.objects = Vec::new();
+    }
+
     /// The target of a symbolic link.
     pub(crate) fn target(&self, id: NodeId) -> Option<&[u8]> {
         let node = self.node(id);

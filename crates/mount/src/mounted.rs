@@ -69,9 +69,12 @@ pub(crate) fn mount_on(
 ) -> Result<Mounted, MountError> {
     let place = clear(directory)?;
     let name = source.name.clone();
-    let index = Index::build(&*source.image).map_err(|why| MountError::Image { name, why })?;
-    let content = Arc::new(Content::new(source, index, options.log.clone()));
+    let mut index = Index::build(&*source.image).map_err(|why| MountError::Image { name, why })?;
     let shelf = shelf(options)?;
+    if shelf.is_none() {
+        index.forget_objects();
+    }
+    let content = Arc::new(Content::new(source, index, options.log.clone()));
     let files = external(&content);
     if let (true, Some(shelf)) = (options.check, &shelf) {
         prefetch::check(&content, shelf, &files);

@@ -43,15 +43,15 @@ pub(crate) enum Kind {
     Directory,
     /// A small file: where its bytes lie in the image.
     Inline {
-        bytes: Range<usize>,
-        object: ObjectDigest,
+        bytes: Part,
+        object: Box<ObjectDigest>,
     },
     /// A file whose content is in chunks: the n-th of these.
     External {
         size: u64,
         number: usize,
     },
-    Symlink(Vec<u8>),
+    Symlink(Box<[u8]>),
     CharacterDevice {
         major: u32,
         minor: u32,
@@ -67,12 +67,34 @@ pub(crate) enum Kind {
 /// A name in the tree.
 #[derive(Debug, Clone)]
 pub(crate) struct NameRecord {
+    /// Where the name lies in the image; empty for the root.
+    pub(crate) name: Part,
     /// How many names the path has; 0 for the root.
     pub(crate) depth: u16,
-    /// Where the name lies in the image; empty for the root.
-    pub(crate) name: Range<usize>,
     /// Index of the inode.
-    pub(crate) inode: usize,
+    pub(crate) inode: u32,
+}
+
+/// A short part of the image. There is one for every name, and a mount has them in memory for as long as it lasts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Part {
+    start: usize,
+    length: u16,
+}
+
+impl Part {
+    /// None for one of 64 KiB or more.
+    fn new(range: &Range<usize>) -> Option<Self> {
+        Some(Self {
+            start: range.start,
+            length: u16::try_from(range.len()).ok()?,
+        })
+    }
+
+    /// As a range of the image's bytes.
+    pub(crate) fn range(self) -> Range<usize> {
+        self.start..self.start + usize::from(self.length)
+    }
 }
 
 /// A name still to be looked at.
@@ -160,10 +182,11 @@ impl<'a> Reader<'a> {
             Ok(index) => self.hard_link(index, &name)?,
             Err(index) => self.new_inode(index, &name)?,
         };
+        let wrong = |why: &str| FlistError::malformed("directory", name.name.start, why);
         self.out.names.push(NameRecord {
+            name: Part::new(&name.name).ok_or_else(|| wrong("a name that is not allowed"))?,
             depth: name.depth,
-            name: name.name,
-            inode: index,
+            inode: u32::try_from(index).map_err(|_| wrong("more than 2^32 inodes"))?,
         });
         Ok(())
     }
@@ -257,7 +280,7 @@ impl<'a> Reader<'a> {
         Ok(match file_type {
             FileType::Regular => self.regular(raw, tail)?,
             FileType::Directory => self.directory(raw, tail, name)?,
-            FileType::Symlink => Kind::Symlink(self.target(raw, tail)?),
+            FileType::Symlink => Kind::Symlink(self.target(raw, tail)?.into()),
             FileType::CharacterDevice => Kind::CharacterDevice { major, minor },
             FileType::BlockDevice => Kind::BlockDevice { major, minor },
             FileType::Fifo => Kind::Fifo,
@@ -284,7 +307,8 @@ impl<'a> Reader<'a> {
             [one] => one.clone(),
             _ => return Err(wrong("more than a block of data inside an flist")),
         };
-        let object = ObjectDigest::of(&self.image[bytes.clone()]);
+        let object = Box::new(ObjectDigest::of(&self.image[bytes.clone()]));
+        let bytes = Part::new(&bytes).ok_or_else(|| wrong("more than a block of data inside an flist"))?;
         Ok(Kind::Inline { bytes, object })
     }
 
@@ -393,14 +417,15 @@ impl<'a> Reader<'a> {
         let mut path: Vec<usize> = Vec::new();
         for name in &self.out.names {
             path.truncate(usize::from(name.depth));
-            if inodes[name.inode].kind == Kind::Directory {
+            let index = name.inode as usize;
+            if inodes[index].kind == Kind::Directory {
                 // `.`, and `..` of the directory below.
-                inodes[name.inode].links += 1;
+                inodes[index].links += 1;
                 if let Some(parent) = path.last() {
                     inodes[*parent].links += 1;
                 }
             }
-            path.push(name.inode);
+            path.push(index);
         }
         let mut both = inodes.iter().zip(&self.said_links);
         match both.find(|(inode, said)| inode.links != **said) {

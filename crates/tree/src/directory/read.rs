@@ -8,12 +8,18 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags};
+use rustix::io::Errno;
 
 use super::{DirectoryError, Options, ReadError};
 use crate::{Content, Inode, InodeId, Kind, Metadata, Timestamp, Tree};
 
 /// The largest value and list of extended attributes that Linux has (`XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
 const XATTR_MAX: usize = 64 * 1024;
+
+/// Room for the names that most files have, if any: the kernel takes as much memory for each call as it is offered.
+const FEW_NAMES: usize = 512;
+/// Everybody may read. Where a list of access rights says something else to somebody, reading says so, too.
+const ALL_READ: u32 = 0o444;
 
 /// Decides what of a directory is left out of the tree.
 pub trait Filter {
@@ -85,6 +91,7 @@ struct Walk<'f> {
     filter: &'f mut dyn Filter,
     buffers: Buffers,
     tree: Tree,
+    /// Inodes with several names.
     known: HashMap<(u64, u64), InodeId>,
     /// Of the root.
     device: u64,
@@ -112,9 +119,10 @@ impl Walk<'_> {
         if self.filter.leaves_out(&path, file_type.is_dir()) {
             return Ok(());
         }
-        let metadata = fs::symlink_metadata(&host).map_err(failed(&host, "read"))?;
-        let identity = (metadata.dev(), metadata.ino());
-        let inserted = match self.known.get(&identity).filter(|_| !metadata.is_dir()) {
+        let metadata = entry.metadata().map_err(failed(&host, "read"))?;
+        let has_names = !metadata.is_dir() && metadata.nlink() > 1;
+        let identity = has_names.then(|| (metadata.dev(), metadata.ino()));
+        let inserted = match identity.and_then(|identity| self.known.get(&identity)) {
             Some(id) => self.tree.link(&path, *id).map(|()| *id),
             None => {
                 let inode = inode(&host, &metadata, self.options, &mut self.buffers)?;
@@ -122,7 +130,7 @@ impl Walk<'_> {
             }
         };
         let id = inserted.map_err(|error| failed(&host, "take")(io::Error::other(error)))?;
-        self.known.insert(identity, id);
+        self.known.extend(identity.map(|identity| (identity, id)));
         if metadata.is_dir() && (metadata.dev() == self.device || self.filter.crosses()) {
             self.pending.push((host, path));
         }
@@ -186,7 +194,7 @@ impl Buffers {
 }
 
 fn inode(host: &Path, found: &fs::Metadata, options: Options, buffers: &mut Buffers) -> Result<Inode, DirectoryError> {
-    if found.is_file() {
+    if found.is_file() && found.mode() & ALL_READ != ALL_READ {
         // Asked now, so that a sink does not find out in the middle of its work.
         let may = rustix::fs::accessat(rustix::fs::CWD, host, Access::READ_OK, AtFlags::EACCESS);
         may.map_err(|errno| failed(host, "read its content")(errno.into()))?;
@@ -246,8 +254,12 @@ fn metadata(
 }
 
 fn xattrs(host: &Path, buffers: &mut Buffers) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
-    let length = match rustix::fs::llistxattr(host, &mut buffers.names[..]) {
-        Err(rustix::io::Errno::OPNOTSUPP) => return Ok(BTreeMap::new()),
+    let listed = match rustix::fs::llistxattr(host, &mut buffers.names[..FEW_NAMES]) {
+        Err(Errno::RANGE) => rustix::fs::llistxattr(host, &mut buffers.names[..]),
+        other => other,
+    };
+    let length = match listed {
+        Err(Errno::OPNOTSUPP) => return Ok(BTreeMap::new()),
         other => other?,
     };
     let names = buffers.names[..length]
