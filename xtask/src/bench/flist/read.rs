@@ -40,6 +40,15 @@ impl Load {
         }
     }
 
+    /// How often it is measured: what is over soon is disturbed more easily.
+    fn runs(self) -> usize {
+        match self {
+            Self::Start => 9,
+            Self::MountAndWalk | Self::Walk => 5,
+            Self::All | Self::Random => RUNS,
+        }
+    }
+
     fn run(self, mounted: &Mounted, content: &Content) -> Result<(), String> {
         let tree = &mounted.directory;
         match self {
@@ -159,7 +168,7 @@ fn cold_caches(stage: &Stage<'_>, content: &Content) -> Result<Vec<Row>, String>
 fn compare(stage: &Stage<'_>, content: &Content, wanted: &Against<'_>) -> Result<Option<Row>, String> {
     let load = wanted.load;
     let ways: Vec<Way> = [wanted.ours].iter().chain(wanted.peers).copied().collect();
-    let times = alternately(&ways, |way| cold(stage, content, way, load));
+    let times = alternately(load.runs(), &ways, |way| cold(stage, content, way, load));
     let shown = ways.iter().zip(&times).map(|(way, time)| match time {
         Ok(time) => format!("{} {time:.0} ms", way.name()),
         Err(why) => format!("{} failed ({why})", way.name()),
@@ -189,7 +198,7 @@ fn again(stage: &Stage<'_>, content: &Content) -> Result<Vec<Row>, String> {
             read(&mounted.directory, &content.all)?;
             Ok(begin.elapsed())
         };
-        let times = alternately(&[Way::Source, way], warm);
+        let times = alternately(RUNS, &[Way::Source, way], warm);
         let [source, ours] = [times[0].clone()?, times[1].clone()?];
         // At 0.95 of the rate at least.
         rows.push(row(name, (source, ours), "ms", 1.0 / 0.95));
@@ -224,9 +233,13 @@ fn cold(stage: &Stage<'_>, content: &Content, way: Way, load: Load) -> Result<Du
 }
 
 /// The median of each of several ways that take turns, in milliseconds, or why one failed: it is not tried again.
-fn alternately(ways: &[Way], mut once: impl FnMut(Way) -> Result<Duration, String>) -> Vec<Result<f64, String>> {
+fn alternately(
+    runs: usize,
+    ways: &[Way],
+    mut once: impl FnMut(Way) -> Result<Duration, String>,
+) -> Vec<Result<f64, String>> {
     let mut times: Vec<Result<Vec<Duration>, String>> = vec![Ok(Vec::new()); ways.len()];
-    for _ in 0..RUNS {
+    for _ in 0..runs {
         for (way, times) in ways.iter().zip(&mut times) {
             let Ok(done) = times else { continue };
             match once(*way) {
