@@ -339,6 +339,32 @@ mod tests {
         assert_eq!(paths, [&b""[..], b"keep", b"keep/file", b"keep/out"]);
     }
 
+    #[test]
+    fn a_file_with_more_attributes_than_most_keeps_them_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "x").unwrap();
+        let name = |number: usize| format!("user.{number:0>60}");
+        for number in 0..20 {
+            let set = rustix::fs::setxattr(&file, name(number), b"value", rustix::fs::XattrFlags::empty());
+            if let Err(error) = set {
+                eprintln!("SKIPPED: no extended attributes here: {error}");
+                return;
+            }
+        }
+        let options = Options {
+            xattrs: true,
+            ..Options::default()
+        };
+        let tree = read(directory.path(), options).unwrap();
+        let found = &tree.get("file").unwrap().metadata.xattrs;
+        let names: Vec<_> = found.keys().cloned().collect();
+        assert_eq!(
+            names,
+            (0..20).map(|number| name(number).into_bytes()).collect::<Vec<_>>()
+        );
+    }
+
     /// Everything that `nobody` may not read, told by a process of theirs: rights are those of the whole process here.
     #[test]
     fn everything_that_is_denied_is_told_at_once() {
