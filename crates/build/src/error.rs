@@ -47,6 +47,9 @@ pub enum BuildError {
         /// Bytes free.
         free: u64,
     },
+    /// The EFI file's signature.
+    #[error("Secure Boot: {0}")]
+    SecureBoot(#[from] mos_boot::secure_boot::SecureBootError),
     /// Packing an flist.
     #[error("{component}: {source}")]
     Pack {

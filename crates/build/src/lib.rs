@@ -21,6 +21,7 @@ mod outputs;
 mod packages;
 mod release;
 mod runtime;
+mod sign;
 mod size;
 
 pub use builder::{Builder, Report};

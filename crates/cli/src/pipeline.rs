@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use mos_boot::secure_boot::Identity;
 use mos_build::{Builder, BuiltFlist, BuiltImage, Made, NodePrograms, PackMode, Report, plan_release};
 use mos_channel::KeyPair;
 use mos_channel::publish::{Progress, PublishPlan};
@@ -12,6 +13,9 @@ use mos_tree::Tree;
 use crate::context::{Context, now};
 use crate::error::{CliError, Kind, Result, io, problems};
 use crate::ui::{self, Work};
+
+/// The variable that names another place for the private key of Secure Boot: a file, or a `pkcs11:` address.
+const SECURE_BOOT_KEY: &str = "MOS_SECURE_BOOT_KEY";
 
 /// An environment being built.
 pub(crate) struct Pipeline<'c> {
@@ -83,8 +87,25 @@ impl<'c> Pipeline<'c> {
         let image = self.with_builder("building the boot image", |b, plan, lock| {
             b.image(plan, lock, &programs, &trust)
         })?;
+        let image = match &self.plan.image.secure_boot {
+            Some(key) => self.signed(image, &self.repository.join(key))?,
+            None => image,
+        };
         self.write_lock()?;
         Ok(image)
+    }
+
+    /// Signs an image for Secure Boot with PATH.key, or what [`SECURE_BOOT_KEY`] names, and PATH.crt.
+    fn signed(&self, image: BuiltImage, path: &Path) -> Result<BuiltImage> {
+        let named = std::env::var_os(SECURE_BOOT_KEY).map(PathBuf::from);
+        let key = named.unwrap_or_else(|| path.with_added_extension("key"));
+        let identity = Identity::open(&key, &path.with_added_extension("crt")).map_err(|error| {
+            CliError::new(Kind::Trust, error.to_string()).with_hint("`mos keys new --secure-boot` makes keys")
+        })?;
+        let reporter = self.reporter("signing the boot image");
+        self.builder(&reporter)
+            .sign_image(image, &identity)
+            .map_err(build_error)
     }
 
     /// Plans a release of what was built, and publishes it unless `dry_run`.

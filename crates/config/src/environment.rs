@@ -89,6 +89,8 @@ pub struct ImageSettings {
     pub esp_size: Option<u32>,
     /// MiB of a disk's partition for the node's state; none when absent.
     pub state_size: Option<u32>,
+    /// Who signs the image for Secure Boot: the path of a key and its certificate without `.key` and `.crt`.
+    pub secure_boot: Option<Item<String>>,
 }
 
 /// How releases of an environment are made.
@@ -235,6 +237,7 @@ fn read_image(image: Table<'_>, problems: &Problems) -> ImageSettings {
         outputs: read_outputs(&image, problems),
         esp_size: read_size(&image, "esp_size", ESP_SIZES),
         state_size: read_size(&image, "state_size", STATE_SIZES),
+        secure_boot: image.string_item("secure_boot"),
     };
     check_entries(&settings.packages, is_package, "the name of a Debian package", problems);
     check_entries(&settings.modules, is_module, "the name of a kernel module", problems);

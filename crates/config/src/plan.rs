@@ -93,6 +93,10 @@ pub struct ImagePlan {
     pub command_line: String,
     /// The nodes' name.
     pub hostname: String,
+    /// Who signs it for Secure Boot: a key and its certificate, by their path in the config repository without `.key` and
+    /// `.crt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secure_boot: Option<String>,
     /// How the initramfs is compressed.
     pub compression: Compression,
     /// At which level.

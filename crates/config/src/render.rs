@@ -45,6 +45,9 @@ impl Plan {
         writeln!(f, "  modules       {}", image.modules.join(" "))?;
         writeln!(f, "  command line  {}", image.command_line)?;
         writeln!(f, "  hostname      {}", image.hostname)?;
+        if let Some(key) = &image.secure_boot {
+            writeln!(f, "  signed by     {key}")?;
+        }
         let services: Vec<&str> = image
             .services
             .iter()

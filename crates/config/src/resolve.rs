@@ -136,6 +136,7 @@ fn plan_image(repository: &Repository, settings: &Environment, users: Vec<Planne
         modules: union(&repository.image.modules, &settings.image.modules),
         command_line: settings.image.command_line().to_owned(),
         hostname: hostname.value.clone(),
+        secure_boot: settings.image.secure_boot.as_ref().map(|path| path.value.clone()),
         compression: project.compression,
         compression_level: project.compression_level.unwrap_or(level),
         files: IMAGE_FILES.to_owned(),

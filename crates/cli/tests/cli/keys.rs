@@ -73,3 +73,40 @@ fn file_that_is_no_key_is_a_trust_failure() {
     "#]]
     .assert_eq(&shown);
 }
+
+#[test]
+fn secure_boot_keys_are_made_with_all_that_enrols_them_and_sign_an_image() {
+    if std::process::Command::new("openssl").arg("version").output().is_err() {
+        eprintln!("SKIPPED: openssl is not installed");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    run(mos(here).args(["new", "--name", "demo", "."]));
+    let says = |arguments: &[&str]| transcript(mos(here).args(arguments), here);
+    expect![""].assert_eq(&says(&["keys", "new", "--secure-boot"]));
+    expect![""].assert_eq(&says(&["keys", "new", "--secure-boot"]));
+    let place = here.join("keys/secure-boot");
+    for name in ["PK", "KEK", "db"] {
+        let file = |suffix: &str| fs::read(place.join(format!("{name}.{suffix}"))).unwrap();
+        let mode = fs::metadata(place.join(format!("{name}.key")))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(file("esl").ends_with(&file("cer")) && file("auth").ends_with(&file("esl")));
+        assert!(file("crt").starts_with(b"-----BEGIN CERTIFICATE-----\n"));
+    }
+    assert_eq!(fs::read_to_string(place.join(".gitignore")).unwrap(), "*.key\n");
+    fs::write(here.join("plain.efi"), crate::signing::program()).unwrap();
+    let key = ["--key", "keys/secure-boot/db.key", "--cert", "keys/secure-boot/db.crt"];
+    expect![""].assert_eq(&says(&[&["image", "sign"][..], &key, &["plain.efi"]].concat()));
+    expect![""].assert_eq(&says(&[
+        "image",
+        "verify",
+        "--cert",
+        "keys/secure-boot/db.cer",
+        "plain.efi",
+    ]));
+    expect![""].assert_eq(&says(&["image", "pcr", "plain.efi"]));
+}

@@ -13,7 +13,7 @@ use crate::transcript::transcript;
 const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 /// The smallest PE32+ file: headers of 512 bytes, and one section.
-fn program() -> Vec<u8> {
+pub(crate) fn program() -> Vec<u8> {
     let mut bytes = vec![0; 0x400];
     let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
     put(0, b"MZ");

@@ -2,8 +2,11 @@
 
 pub(crate) mod build;
 mod inspect;
+mod pcr;
 mod sign;
 mod verify;
+
+pub(crate) use sign::trust;
 
 use std::path::Path;
 
@@ -17,6 +20,7 @@ use crate::error::{CliError, Kind, Result, io};
 pub(crate) enum ImageCommand {
     Build(build::BuildArgs),
     Inspect(inspect::InspectArgs),
+    Pcr(pcr::PcrArgs),
     Sign(sign::SignArgs),
     Verify(verify::VerifyArgs),
 }
@@ -25,6 +29,7 @@ pub(crate) fn run(context: &Context, command: &ImageCommand) -> Result<()> {
     match command {
         ImageCommand::Build(args) => build::run(context, args),
         ImageCommand::Inspect(args) => inspect::run(args),
+        ImageCommand::Pcr(args) => pcr::run(args),
         ImageCommand::Sign(args) => sign::run(context, args),
         ImageCommand::Verify(args) => verify::run(args),
     }

@@ -1,6 +1,7 @@
 //! `mos keys`.
 
 mod new;
+pub(crate) mod secure_boot;
 mod show;
 
 pub(crate) use new::make;
@@ -8,7 +9,7 @@ pub(crate) use new::make;
 use crate::context::Context;
 use crate::error::{CliError, Kind, Result};
 
-/// Keys that releases are signed with
+/// Keys that releases and boot images are signed with
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum KeysCommand {
     New(new::NewArgs),

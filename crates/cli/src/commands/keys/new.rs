@@ -8,19 +8,27 @@ use crate::context::Context;
 use crate::error::{CliError, Kind, Result, io};
 use crate::output;
 
-/// Make the key pair of an environment: keys/ENV.key (secret) and keys/ENV.pub
+/// Make the key pair of an environment: keys/ENV.key (secret) and keys/ENV.pub; or those of Secure Boot
 ///
 /// The public half goes into the boot image, and nodes trust nothing else: keep the secret half safe, and out of version
-/// control. Each environment has its own, so that a release for one is never accepted by another.
+/// control. Each environment has its own, so that a release for one is never accepted by another. --secure-boot makes PK, KEK
+/// and db in keys/secure-boot, with certificates and the files with which firmware enrols them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NewArgs {
     /// The environment, a file in environments/
-    #[arg(long)]
-    env: String,
+    #[arg(long, required_unless_present = "secure_boot")]
+    env: Option<String>,
+
+    /// Make the keys of UEFI Secure Boot, which all environments share
+    #[arg(long, conflicts_with = "env")]
+    secure_boot: bool,
 }
 
 pub(crate) fn run(context: &Context, args: &NewArgs) -> Result<()> {
-    let public = make(context, &args.env)?;
+    let Some(environment) = &args.env else {
+        return super::secure_boot::make(context);
+    };
+    let public = make(context, environment)?;
     output::line(public.id())
 }
 
