@@ -14,6 +14,7 @@ mod error;
 mod key;
 mod pem;
 mod pkcs7;
+mod store;
 mod token;
 mod variables;
 
@@ -23,6 +24,7 @@ pub use authenticode::{Signature, Signed, digest, sign, signatures};
 pub use certificate::Certificate;
 pub use error::SecureBootError;
 pub use key::{Key, PASSPHRASE, PASSPHRASE_FILE, write_private};
+pub use store::{Enrolment, StoreError, enrol};
 pub use token::PIN;
 pub use variables::{Guid, Time, Variable, signature_lists, update};
 

@@ -84,8 +84,18 @@ fn secure_boot_keys_are_made_with_all_that_enrols_them_and_sign_an_image() {
     let here = folder.path();
     run(mos(here).args(["new", "--name", "demo", "."]));
     let says = |arguments: &[&str]| transcript(mos(here).args(arguments), here);
-    expect![""].assert_eq(&says(&["keys", "new", "--secure-boot"]));
-    expect![""].assert_eq(&says(&["keys", "new", "--secure-boot"]));
+    expect![[r#"
+        ! Wrote PK, KEK and db to [HERE]/keys/secure-boot; *.key are secret: keep them safe.
+        ! Signatures: `secure_boot = "keys/secure-boot/db"` in [image] of an environment.
+        ! Enrolment: *.auth in loader/keys/auto for systemd-boot, *.cer or *.esl in a firmware's menu.
+    "#]]
+    .assert_eq(&says(&["keys", "new", "--secure-boot"]));
+    expect![[r#"
+        ! error: [HERE]/keys/secure-boot/db.key is there already
+        !  hint: firmware that knows the old keys accepts no other: move them away only if none does
+        [exit 5]
+    "#]]
+    .assert_eq(&says(&["keys", "new", "--secure-boot"]));
     let place = here.join("keys/secure-boot");
     for name in ["PK", "KEK", "db"] {
         let file = |suffix: &str| fs::read(place.join(format!("{name}.{suffix}"))).unwrap();
@@ -100,13 +110,23 @@ fn secure_boot_keys_are_made_with_all_that_enrols_them_and_sign_an_image() {
     assert_eq!(fs::read_to_string(place.join(".gitignore")).unwrap(), "*.key\n");
     fs::write(here.join("plain.efi"), crate::signing::program()).unwrap();
     let key = ["--key", "keys/secure-boot/db.key", "--cert", "keys/secure-boot/db.crt"];
-    expect![""].assert_eq(&says(&[&["image", "sign"][..], &key, &["plain.efi"]].concat()));
-    expect![""].assert_eq(&says(&[
+    expect![[r#"
+        ! Signed by `demo db`: plain.efi.
+    "#]]
+    .assert_eq(&says(&[&["image", "sign"][..], &key, &["plain.efi"]].concat()));
+    expect![[r#"
+        [HEX]  demo db  valid
+    "#]]
+    .assert_eq(&says(&[
         "image",
         "verify",
         "--cert",
         "keys/secure-boot/db.cer",
         "plain.efi",
     ]));
-    expect![""].assert_eq(&says(&["image", "pcr", "plain.efi"]));
+    expect![[r#"
+        ! error: plain.efi: it has no section .sdmagic: it is no unified kernel image with systemd's stub
+        [exit 1]
+    "#]]
+    .assert_eq(&says(&["image", "pcr", "plain.efi"]));
 }
