@@ -1,7 +1,7 @@
 //! The QEMU command line of a machine. Pure: a value that can be printed and compared.
 
 use crate::accel::Accelerator;
-use crate::machine::{Boot, Forward, Machine};
+use crate::machine::{Boot, Forward, Machine, Medium};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub struct Resources {
     /// The QEMU program.
     pub qemu: PathBuf,
-    /// With [`Boot::Firmware`].
+    /// With [`Boot::Firmware`] and [`Boot::Media`].
     pub firmware: Option<FirmwareFiles>,
     /// Where the monitor (QMP) listens.
     pub monitor: PathBuf,
@@ -27,8 +27,8 @@ pub struct FirmwareFiles {
     pub code: PathBuf,
     /// This machine's own copy of its variables.
     pub variables: PathBuf,
-    /// A directory that the machine sees as a FAT disk, with `EFI/BOOT/BOOTX64.EFI` in it.
-    pub boot_disk: PathBuf,
+    /// A directory that the machine sees as a FAT disk, with `EFI/BOOT/BOOTX64.EFI` in it; with [`Boot::Firmware`].
+    pub boot_disk: Option<PathBuf>,
 }
 
 /// A program with its arguments. `Display` gives a line for a shell.
@@ -63,7 +63,7 @@ impl QemuCommand {
         command.disks(machine);
         command.boot(&machine.boot, resources.firmware.as_ref());
         if machine.network {
-            command.network(&resources.forwards);
+            command.network(&machine.boot, &resources.forwards);
         }
         for device in &machine.devices {
             command.option("-device", device);
@@ -84,38 +84,61 @@ impl QemuCommand {
     }
 
     fn boot(&mut self, boot: &Boot, firmware: Option<&FirmwareFiles>) {
-        match (boot, firmware) {
-            (
-                Boot::Direct {
-                    kernel,
-                    initrd,
-                    command_line,
-                },
-                _,
-            ) => {
+        if let Some(files) = firmware {
+            self.firmware(files);
+        }
+        match boot {
+            Boot::Direct {
+                kernel,
+                initrd,
+                command_line,
+            } => {
                 self.option("-kernel", kernel);
                 if let Some(initrd) = initrd {
                     self.option("-initrd", initrd);
                 }
                 self.option("-append", command_line);
             }
-            (Boot::Firmware { .. }, Some(files)) => {
-                self.option(
-                    "-drive",
-                    with_path("if=pflash,format=raw,unit=0,readonly=on,file=", &files.code),
-                );
-                self.option(
-                    "-drive",
-                    with_path("if=pflash,format=raw,unit=1,file=", &files.variables),
-                );
-                self.option(
-                    "-drive",
-                    with_path("if=none,id=boot,format=raw,readonly=on,file=fat:", &files.boot_disk),
-                );
-                self.option("-device", "virtio-blk-pci,drive=boot,bootindex=0");
+            Boot::Firmware { .. } => {
+                if let Some(folder) = firmware.and_then(|files| files.boot_disk.as_ref()) {
+                    self.boot_drive("format=raw,readonly=on,file=fat:", folder, "virtio-blk-pci");
+                }
             }
-            (Boot::Firmware { .. }, None) => {}
+            Boot::Media(medium) => self.medium(medium),
         }
+    }
+
+    fn firmware(&mut self, files: &FirmwareFiles) {
+        self.option(
+            "-drive",
+            with_path("if=pflash,format=raw,unit=0,readonly=on,file=", &files.code),
+        );
+        self.option(
+            "-drive",
+            with_path("if=pflash,format=raw,unit=1,file=", &files.variables),
+        );
+    }
+
+    fn medium(&mut self, medium: &Medium) {
+        match medium {
+            Medium::Disk(disk) => {
+                let options = format!("format={},discard=unmap,file=", disk.format.name());
+                self.boot_drive(&options, &disk.path, "virtio-blk-pci");
+            }
+            Medium::Disc(path) => self.boot_drive("media=cdrom,format=raw,readonly=on,file=", path, "ide-cd"),
+            Medium::Stick(path) => {
+                self.option("-device", "qemu-xhci");
+                self.boot_drive("format=raw,readonly=on,file=", path, "usb-storage");
+            }
+            // The network card has what is needed.
+            Medium::Network { .. } => {}
+        }
+    }
+
+    /// What firmware tries first.
+    fn boot_drive(&mut self, options: &str, path: &Path, device: &str) {
+        self.option("-drive", with_path(&format!("if=none,id=boot,{options}"), path));
+        self.option("-device", format!("{device},drive=boot,bootindex=0"));
     }
 
     fn disks(&mut self, machine: &Machine) {
@@ -129,14 +152,20 @@ impl QemuCommand {
         }
     }
 
-    fn network(&mut self, forwards: &[Forward]) {
-        let mut user = String::from("user,id=net0");
+    fn network(&mut self, boot: &Boot, forwards: &[Forward]) {
+        let mut user = OsString::from("user,id=net0");
         for forward in forwards {
-            user.push_str(&format!(",hostfwd=tcp:127.0.0.1:{}-:{}", forward.host, forward.guest));
+            user.push(format!(",hostfwd=tcp:127.0.0.1:{}-:{}", forward.host, forward.guest));
+        }
+        // The option ROM is iPXE, which would come before the firmware's own network boot; nobody else needs it.
+        let mut card = String::from("virtio-net-pci,netdev=net0,romfile=");
+        if let Boot::Media(Medium::Network { folder, file }) = boot {
+            user.push(with_path(",tftp=", folder));
+            user.push(format!(",bootfile={file}"));
+            card.push_str(",bootindex=0");
         }
         self.option("-netdev", user);
-        // The option ROM is for network boot, which we do not do.
-        self.option("-device", "virtio-net-pci,netdev=net0,romfile=");
+        self.option("-device", card);
     }
 }
 
@@ -224,7 +253,7 @@ mod tests {
         let firmware = FirmwareFiles {
             code: "/fw/code.fd".into(),
             variables: "/run/vm/vars.fd".into(),
-            boot_disk: "/run/vm/boot".into(),
+            boot_disk: Some("/run/vm/boot".into()),
         };
         let found = Resources {
             firmware: Some(firmware),
@@ -242,6 +271,44 @@ mod tests {
              -drive if=none,id=boot,format=raw,readonly=on,file=fat:/run/vm/boot \
              -device virtio-blk-pci,drive=boot,bootindex=0 -device i82551,romfile= -device virtio-rng-pci"
         );
+    }
+
+    #[test]
+    fn media() {
+        let disk = Disk {
+            path: "/d/disk.qcow2".into(),
+            format: DiskFormat::Qcow2,
+        };
+        let network = Medium::Network {
+            folder: "/d/a,b".into(),
+            file: "vmlinuz.efi".into(),
+        };
+        for (medium, expected) in [
+            (
+                Medium::Disk(disk),
+                "-drive if=none,id=boot,format=qcow2,discard=unmap,file=/d/disk.qcow2 \
+                 -device virtio-blk-pci,drive=boot,bootindex=0",
+            ),
+            (
+                Medium::Disc("/d/boot.iso".into()),
+                "-drive if=none,id=boot,media=cdrom,format=raw,readonly=on,file=/d/boot.iso \
+                 -device ide-cd,drive=boot,bootindex=0",
+            ),
+            (
+                Medium::Stick("/d/boot.iso".into()),
+                "-device qemu-xhci -drive if=none,id=boot,format=raw,readonly=on,file=/d/boot.iso \
+                 -device usb-storage,drive=boot,bootindex=0",
+            ),
+            (
+                network,
+                "-netdev user,id=net0,tftp=/d/a,,b,bootfile=vmlinuz.efi \
+                 -device virtio-net-pci,netdev=net0,romfile=,bootindex=0",
+            ),
+        ] {
+            let machine = Machine::new(Boot::Media(medium));
+            let command = QemuCommand::new(&machine, &resources()).to_string();
+            assert!(command.contains(expected), "{command}");
+        }
     }
 
     #[test]

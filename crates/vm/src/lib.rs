@@ -25,6 +25,6 @@ pub use accel::{Accelerator, Verdict};
 pub use command::{QemuCommand, Resources};
 pub use console::Line;
 pub use error::VmError;
-pub use machine::{Boot, Disk, DiskFormat, Forward, Machine};
+pub use machine::{Boot, Disk, DiskFormat, Forward, Machine, Medium};
 pub use timeline::Timeline;
 pub use vm::{Output, Vm};

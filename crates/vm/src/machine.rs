@@ -15,6 +15,8 @@ pub enum Boot {
         /// The image.
         image: PathBuf,
     },
+    /// UEFI firmware starts what it finds on a medium, with nothing of the host beside it.
+    Media(Medium),
     /// Without firmware: QEMU loads the kernel itself. A second or more faster, and less like a node.
     Direct {
         /// The kernel.
@@ -23,6 +25,24 @@ pub enum Boot {
         initrd: Option<PathBuf>,
         /// The kernel command line.
         command_line: OsString,
+    },
+}
+
+/// What firmware boots from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Medium {
+    /// A disk (virtio-blk), which the guest may write to.
+    Disk(Disk),
+    /// An ISO image in a CD drive.
+    Disc(PathBuf),
+    /// The same image, or a raw disk, on a USB stick, read-only.
+    Stick(PathBuf),
+    /// The network: QEMU serves a folder by TFTP, and DHCP names the file in it. The machine needs `network`.
+    Network {
+        /// The folder.
+        folder: PathBuf,
+        /// The EFI program.
+        file: String,
     },
 }
 
@@ -72,7 +92,7 @@ pub struct Machine {
     pub memory: u32,
     /// Processors.
     pub processors: u32,
-    /// Disks in order: `vda`, `vdb` ... with [`Boot::Direct`]; the firmware's boot disk comes after them.
+    /// Disks in order: `vda`, `vdb` ... with [`Boot::Direct`]; the firmware's boot medium comes after them.
     pub disks: Vec<Disk>,
     /// A network card on QEMU's user network (the host is 10.0.2.2, DHCP gives 10.0.2.15).
     pub network: bool,

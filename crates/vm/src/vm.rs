@@ -294,7 +294,8 @@ fn stderr_path(directory: &Path) -> PathBuf {
 /// Finds programs and firmware, opens ports, and lays out the machine's directory.
 fn prepare(machine: &Machine, directory: &Path) -> Result<Resources, VmError> {
     let firmware = match &machine.boot {
-        Boot::Firmware { image } => Some(prepare_firmware(image, directory)?),
+        Boot::Firmware { image } => Some(prepare_firmware(Some(image), directory)?),
+        Boot::Media(_) => Some(prepare_firmware(None, directory)?),
         Boot::Direct { .. } => None,
     };
     Ok(Resources {
@@ -310,24 +311,29 @@ fn prepare(machine: &Machine, directory: &Path) -> Result<Resources, VmError> {
     })
 }
 
-fn prepare_firmware(image: &Path, directory: &Path) -> Result<FirmwareFiles, VmError> {
+fn prepare_firmware(image: Option<&PathBuf>, directory: &Path) -> Result<FirmwareFiles, VmError> {
+    let found = tools::firmware()?;
+    let variables = directory.join("firmware-variables");
+    fs::copy(&found.variables, &variables).map_err(VmError::io(&found.variables))?;
+    Ok(FirmwareFiles {
+        code: found.code,
+        variables,
+        boot_disk: image.map(|image| prepare_boot_disk(image, directory)).transpose()?,
+    })
+}
+
+/// A folder that the machine sees as a FAT disk, with the image where firmware looks.
+fn prepare_boot_disk(image: &Path, directory: &Path) -> Result<PathBuf, VmError> {
     if directory.as_os_str().as_encoded_bytes().contains(&b':') {
         return Err(VmError::Colon {
             path: directory.to_owned(),
         });
     }
-    let found = tools::firmware()?;
-    let variables = directory.join("firmware-variables");
-    fs::copy(&found.variables, &variables).map_err(VmError::io(&found.variables))?;
     let boot_disk = directory.join("boot");
     let program = boot_disk.join(BOOT_PROGRAM);
     fs::create_dir_all(program.parent().unwrap_or(&boot_disk)).map_err(VmError::io(&boot_disk))?;
     fs::copy(image, &program).map_err(VmError::io(image))?;
-    Ok(FirmwareFiles {
-        code: found.code,
-        variables,
-        boot_disk,
-    })
+    Ok(boot_disk)
 }
 
 /// Finds a free port for 0, and checks that the others are free: QEMU's own message is less clear.

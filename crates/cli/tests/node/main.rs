@@ -8,6 +8,7 @@ mod console;
 mod firmware;
 mod https;
 mod kernel_files;
+mod outputs;
 mod reproducible;
 mod services;
 #[path = "../support/mod.rs"]
