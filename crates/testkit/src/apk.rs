@@ -381,7 +381,8 @@ pub fn write_repository(
         blocks.push(package.index_block(bytes.len()));
         fs::write(directory.join(package.file_name()), bytes).expect("room for a package");
     }
-    let index = signed_index(&blocks.join("\n"), key, hash);
+    let text: String = blocks.iter().map(|block| format!("{block}\n")).collect();
+    let index = signed_index(&text, key, hash);
     fs::write(directory.join("APKINDEX.tar.gz"), index).expect("room for an index");
 }
 
@@ -407,8 +408,12 @@ pub fn tar_of(entries: &[Entry], end: bool) -> Vec<u8> {
             records.push(("APK-TOOLS.checksum.SHA1", hex(sha1.as_ref()).into_bytes()));
         }
         records.extend(entry.records.iter().map(|(key, value)| (key.as_str(), value.clone())));
-        let records = records.iter().map(|(key, value)| (*key, value.as_slice()));
-        builder.append_pax_extensions(records).expect("memory");
+        if !records.is_empty() {
+            let content: Vec<u8> = records.iter().flat_map(|(key, value)| record(key, value)).collect();
+            // apk takes a header without a name for the end of the archive.
+            let extension = Entry::new(EntryType::XHeader, "PaxHeader", 0o644, &content, "");
+            builder.append(&header(&extension), &content[..]).expect("memory");
+        }
         builder.append(&header(entry), &entry.content[..]).expect("memory");
     }
     let mut bytes = builder.into_inner().expect("memory");
@@ -416,6 +421,16 @@ pub fn tar_of(entries: &[Entry], end: bool) -> Vec<u8> {
         bytes.truncate(bytes.len() - END_OF_TAR);
     }
     bytes
+}
+
+/// A pax record: its own length, key and value (POSIX pax, "pax Header Block").
+fn record(key: &str, value: &[u8]) -> Vec<u8> {
+    let rest = key.len() + value.len() + " =\n".len();
+    let length = (1..=9)
+        .map(|digits| rest + digits)
+        .find(|length| length.to_string().len() + rest == *length);
+    let length = length.expect("a record that fits");
+    [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()
 }
 
 fn header(entry: &Entry) -> tar::Header {
