@@ -23,6 +23,9 @@ pub enum BuildError {
     /// The list of modules.
     #[error(transparent)]
     Modules(#[from] mos_kernel::SelectError),
+    /// The firmware.
+    #[error("image/firmware.conf: {0}")]
+    Firmware(#[from] mos_kernel::FirmwareError),
     /// The root file system's skeleton.
     #[error(transparent)]
     Root(#[from] mos_boot::root::RootError),

@@ -8,7 +8,7 @@ use mos_boot::uki::{UkiParts, uki};
 use mos_boot::{Compression, initramfs};
 use mos_cache::Inputs;
 use mos_config::{Lock, Plan};
-use mos_kernel::{Kernel, Selection};
+use mos_kernel::{Firmware, Kernel, Selection};
 use mos_packages::deb;
 use mos_store::Digest;
 use mos_tree::{Content, Kind, Tree, directory};
@@ -16,18 +16,21 @@ use mos_tree::{Content, Kind, Tree, directory};
 use crate::access::add_users;
 use crate::authorities::authorities;
 use crate::builder::Builder;
+use crate::contents::Contents;
 use crate::error::BuildError;
+use crate::modules::{firmware_note, firmware_sources, folder_digest, remember_facts};
 use crate::node_files::NodeFiles;
 use crate::packages::{ImagePackages, fetch, image_packages};
 use crate::size::{ImageReport, Part, bytes};
 
 const STEP: &str = "image";
 /// Raised whenever the same inputs would give another image than before.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// Where systemd-boot-efi has the stub for x86-64.
 const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 pub(crate) const EFI_FILE: &str = "vmlinuz.efi";
 const REPORT_FILE: &str = "report.json";
+const CONTENTS_FILE: &str = "contents.json";
 /// Hexadecimal digits of the build id.
 const BUILD_ID_LENGTH: usize = 12;
 /// What packages bring that a node has no use for.
@@ -57,6 +60,8 @@ pub struct BuiltImage {
     pub initramfs: PathBuf,
     /// What it is made of.
     pub report: ImageReport,
+    /// The record of everything in it, a [`Contents`].
+    pub contents: PathBuf,
     /// False when it was made just now.
     pub hit: bool,
 }
@@ -91,6 +96,7 @@ impl Builder<'_> {
             efi: cached.path.join(EFI_FILE),
             initramfs: cached.path.join(recipe.initramfs_name()),
             report,
+            contents: cached.path.join(CONTENTS_FILE),
             hit: cached.hit,
         })
     }
@@ -103,6 +109,8 @@ struct Recipe<'p> {
     node: NodeFiles,
     /// The folder `image/files` of the config repository.
     files: Tree,
+    /// Of the folders that firmware is taken from.
+    firmware_folders: Vec<Digest>,
     key: Digest,
 }
 
@@ -120,8 +128,12 @@ impl<'p> Recipe<'p> {
         } else {
             Tree::default()
         };
+        let folders = plan.image.firmware.folders.iter();
         let mut recipe = Self {
             plan,
+            firmware_folders: folders
+                .map(|folder| folder_digest(builder, folder))
+                .collect::<Result<_, _>>()?,
             node: NodeFiles {
                 authorities: authorities(builder, &plan.image.authorities, packages.authorities.as_ref())?,
                 ..node_files(plan, programs, trust)?
@@ -160,20 +172,36 @@ impl<'p> Recipe<'p> {
         for package in base {
             inputs = inputs.add("package", &package.sha256);
         }
+        inputs = inputs.add("firmware patterns", image.firmware.patterns.join("\n"));
+        for package in &self.packages.firmware {
+            inputs = inputs.add("firmware package", &package.sha256);
+        }
+        for digest in &self.firmware_folders {
+            inputs = inputs.add_digest("firmware folder", digest);
+        }
         Ok(inputs)
     }
 
     fn make(&self, builder: &Builder<'_>, output: &Path) -> Result<(), BuildError> {
         let kernel_deb = self.deb(builder, &self.packages.kernel)?;
         let kernel = Kernel::open(&kernel_deb)?;
+        remember_facts(builder, &self.packages.kernel, &kernel)?;
         let modules = kernel.select(&self.plan.image.modules)?;
+        let settings = &self.plan.image.firmware;
+        let sources = firmware_sources(builder, settings, &self.packages.firmware)?;
+        let firmware = Firmware::collect(&modules, &settings.patterns, &sources)?;
         let node = NodeFiles {
             built: newest(&kernel_deb),
+            modules: modules.to_load(&self.plan.image.modules),
             ..self.node.clone()
         };
-        let (root, parts) = self.root(builder, &node, &modules)?;
+        let Root { tree, parts, contents } = self.root(builder, &node, &modules, &firmware)?;
+        contents
+            .missing_firmware_line()
+            .iter()
+            .for_each(|line| builder.report.line(line));
         builder.report.detail("compressing the initramfs");
-        let initrd = initramfs(&root, self.compression())?;
+        let initrd = initramfs(&tree, self.compression())?;
         let linux = kernel.image().read().map_err(BuildError::at(Path::new("vmlinuz")))?;
         let efi = uki(
             &self.stub(builder)?,
@@ -200,10 +228,12 @@ impl<'p> Recipe<'p> {
                 .collect(),
         };
         let report = serde_json::to_vec_pretty(&report).map_err(|error| BuildError::at(output)(error.into()))?;
+        let contents = serde_json::to_vec(&contents).map_err(|error| BuildError::at(output)(error.into()))?;
         for (name, content) in [
             (EFI_FILE, &efi),
             (self.initramfs_name(), &initrd),
             (REPORT_FILE, &report),
+            (CONTENTS_FILE, &contents),
         ] {
             let path = output.join(name);
             fs::write(&path, content).map_err(BuildError::at(&path))?;
@@ -211,33 +241,35 @@ impl<'p> Recipe<'p> {
         Ok(())
     }
 
-    /// The root file system and the size of each of its parts.
     fn root(
         &self,
         builder: &Builder<'_>,
         node: &NodeFiles,
         modules: &Selection,
-    ) -> Result<(Tree, Vec<Part>), BuildError> {
-        let mut root = mos_boot::root::base_tree()?;
-        let mut parts = Vec::new();
-        let mut lay = |name: String, tree: &Tree| {
-            parts.push(Part {
-                name,
-                bytes: bytes(tree),
-            });
-            root.overlay(tree)
-        };
+        firmware: &Firmware,
+    ) -> Result<Root, BuildError> {
+        let mut root = Root::new(node)?;
+        root.contents.note_modules(modules);
+        root.contents.note_firmware(firmware);
         for package in &self.packages.base {
             let mut tree = self.deb(builder, package)?;
-            USELESS.iter().for_each(|path| drop(tree.remove(path)));
-            lay(format!("package {}", package.name), &tree)?;
+            let part = format!("package {}", package.name);
+            USELESS
+                .iter()
+                .for_each(|rule| root.contents.remove(&part, rule, &mut tree));
+            root.lay(&part, &tree)?;
         }
-        lay(format!("{} kernel modules", modules.modules.len()), &modules.tree()?)?;
-        lay("MOS".to_owned(), &node.tree()?)?;
-        lay("image/files".to_owned(), &self.files)?;
-        mos_boot::root::link_busybox(&mut root)?;
-        add_users(&mut root, &self.plan.image.users)?;
-        Ok((root, parts))
+        root.lay(&format!("{} kernel modules", modules.modules.len()), &modules.tree()?)?;
+        if !firmware.files.is_empty() {
+            root.lay(&firmware_note(firmware), &firmware.tree()?)?;
+        }
+        root.lay("MOS", &node.tree()?)?;
+        root.lay("image/files", &self.files)?;
+        mos_boot::root::link_busybox(&mut root.tree)?;
+        root.contents.note("links to the applets of busybox", &root.tree);
+        add_users(&mut root.tree, &self.plan.image.users)?;
+        root.contents.note("users of the access groups", &root.tree);
+        Ok(root)
     }
 
     fn deb(&self, builder: &Builder<'_>, package: &mos_packages::LockedPackage) -> Result<Tree, BuildError> {
@@ -272,6 +304,40 @@ impl<'p> Recipe<'p> {
             mos_config::Compression::Xz => "initramfs.cpio.xz",
             mos_config::Compression::Zstd => "initramfs.cpio.zst",
         }
+    }
+}
+
+/// A root file system that is being made, with the size of each of its parts and the record of it.
+struct Root {
+    tree: Tree,
+    parts: Vec<Part>,
+    contents: Contents,
+}
+
+impl Root {
+    fn new(node: &NodeFiles) -> Result<Self, BuildError> {
+        let tree = mos_boot::root::base_tree()?;
+        let mut contents = Contents {
+            build_id: node.build_id.clone(),
+            ..Contents::default()
+        };
+        contents.note("skeleton of the root", &tree);
+        Ok(Self {
+            tree,
+            parts: Vec::new(),
+            contents,
+        })
+    }
+
+    /// Lays a part over what is there.
+    fn lay(&mut self, name: &str, tree: &Tree) -> Result<(), BuildError> {
+        self.parts.push(Part {
+            name: name.to_owned(),
+            bytes: bytes(tree),
+        });
+        self.tree.overlay(tree)?;
+        self.contents.note(name, &self.tree);
+        Ok(())
     }
 }
 

@@ -13,9 +13,12 @@
 mod access;
 mod authorities;
 mod builder;
+mod contents;
 mod error;
+mod explain;
 mod image;
 mod kernel_files;
+mod modules;
 mod node_files;
 mod outputs;
 mod packages;
@@ -25,7 +28,9 @@ mod sign;
 mod size;
 
 pub use builder::{Builder, Report};
+pub use contents::{Contents, FileRecord, FirmwareRecord, MissingRecord, ModuleRecord, RemovedRecord};
 pub use error::BuildError;
+pub use explain::Explanation;
 pub use image::{BuiltImage, NodePrograms};
 pub use kernel_files::firmware_tree;
 pub use node_files::NodeFiles;

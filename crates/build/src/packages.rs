@@ -22,6 +22,8 @@ pub(crate) struct ImagePackages {
     pub(crate) kernel: LockedPackage,
     /// The UEFI stub.
     pub(crate) stub: LockedPackage,
+    /// Those that firmware is taken from, in the order in which they count.
+    pub(crate) firmware: Vec<LockedPackage>,
     /// Certificate authorities, when the environment takes Debian's.
     pub(crate) authorities: Option<LockedPackage>,
 }
@@ -54,7 +56,13 @@ pub(crate) fn image_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock
         }
         Authorities::None | Authorities::Files(_) => None,
     };
+    let mut firmware = Vec::new();
+    for name in &plan.image.firmware.packages {
+        let found = answer(builder, lock, std::slice::from_ref(name), How::Single)?;
+        firmware.push(single(found, name)?);
+    }
     Ok(ImagePackages {
+        firmware,
         authorities,
         base: answer(builder, lock, &plan.image.packages, How::WithDependencies)?,
         kernel: kernel_package(builder, &plan.image.kernel_package, lock)?,

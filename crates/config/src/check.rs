@@ -19,6 +19,11 @@ pub fn check(repository: &Repository, exists: &dyn Fn(&str) -> bool, problems: &
         check_environment(repository, environment, problems);
         policy::check(repository, name, environment, problems);
     }
+    let folders = &repository.image.firmware.folders;
+    for folder in folders.iter().filter(|folder| !exists(&folder.value)) {
+        let message = format!("`{}` does not exist", folder.value);
+        problems.push(Problem::error(Some(folder.position.clone()), message));
+    }
     check_services(repository, problems);
     // An environment that could not be read has been reported already.
     if repository.environments.is_empty() && !problems.any_error() {

@@ -1,4 +1,5 @@
-//! `image/packages.list` and `image/modules.conf`: one name per line, `#` begins a comment. What an image is shipped as.
+//! `image/packages.list`, `image/modules.conf` and `image/firmware.conf`: one name per line, `#` begins a comment. What an
+//! image is shipped as.
 
 use std::collections::BTreeMap;
 
@@ -56,6 +57,27 @@ pub struct ImageLists {
     pub packages: Vec<Item<String>>,
     /// Kernel modules.
     pub modules: Vec<Item<String>>,
+    /// Firmware.
+    pub firmware: FirmwareList,
+}
+
+/// `image/firmware.conf`: where firmware is taken from, and what of it goes into images beside what their modules name.
+///
+/// ```text
+/// package firmware-linux-free   # a Debian package with files in lib/firmware
+/// folder  firmware              # a folder of the config repository, such as a copy of linux-firmware
+/// rtl_nic/*.fw                  # names or patterns below lib/firmware; `**` stands for any folders
+/// ```
+///
+/// The first source that has a file counts, packages before folders.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FirmwareList {
+    /// Debian packages.
+    pub packages: Vec<Item<String>>,
+    /// Folders of the config repository.
+    pub folders: Vec<Item<String>>,
+    /// Names and patterns.
+    pub patterns: Vec<Item<String>>,
 }
 
 impl ImageLists {
@@ -63,18 +85,67 @@ impl ImageLists {
     pub const PACKAGES: &str = "image/packages.list";
     /// Where the modules are listed.
     pub const MODULES: &str = "image/modules.conf";
+    /// Where firmware is listed.
+    pub const FIRMWARE: &str = "image/firmware.conf";
 
-    /// Reads both lists from the texts of a repository; a missing list is empty.
+    /// Reads the lists from the texts of a repository; a missing list is empty.
     pub(crate) fn read(texts: &BTreeMap<String, String>, problems: &Problems) -> Self {
         let list = |file: &str| texts.get(file).map(|text| read_list(file, text)).unwrap_or_default();
         let lists = Self {
             packages: list(Self::PACKAGES),
             modules: list(Self::MODULES),
+            firmware: FirmwareList::of(list(Self::FIRMWARE)),
         };
         check_entries(&lists.packages, is_package, "the name of a Debian package", problems);
         check_entries(&lists.modules, is_module, "the name of a kernel module", problems);
+        lists.firmware.check(problems);
         lists
     }
+}
+
+impl FirmwareList {
+    fn of(lines: Vec<Item<String>>) -> Self {
+        let mut found = Self::default();
+        for mut line in lines {
+            let list = match line.value.split_once(char::is_whitespace) {
+                Some(("package", name)) => {
+                    line.value = name.trim().to_owned();
+                    &mut found.packages
+                }
+                Some(("folder", path)) => {
+                    line.value = path.trim().trim_end_matches('/').to_owned();
+                    &mut found.folders
+                }
+                _ => &mut found.patterns,
+            };
+            list.push(line);
+        }
+        found
+    }
+
+    fn check(&self, problems: &Problems) {
+        check_entries(&self.packages, is_package, "the name of a Debian package", problems);
+        check_entries(
+            &self.folders,
+            is_below,
+            "the path of a folder in the config repository",
+            problems,
+        );
+        check_entries(&self.patterns, is_below, "a path below lib/firmware", problems);
+        if let (Some(pattern), true) = (
+            self.patterns.first(),
+            self.packages.is_empty() && self.folders.is_empty(),
+        ) {
+            let message = "there is nowhere to take firmware from".to_owned();
+            let problem = Problem::error(Some(pattern.position.clone()), message);
+            problems.push(problem.with_hint("name a source: `package NAME` or `folder PATH`"));
+        }
+    }
+}
+
+/// True for a relative path that stays below where it begins.
+fn is_below(path: &str) -> bool {
+    !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
 /// Complains about what is not a name of its kind, and about names that stand twice.
@@ -123,6 +194,33 @@ mod tests {
             shown,
             ["image/modules.conf:3:3 virtio_net", "image/modules.conf:4:1 ext4"]
         );
+    }
+
+    #[test]
+    fn firmware_has_sources_and_patterns() {
+        let read = |text: &str| {
+            let problems = Problems::default();
+            let texts = [(ImageLists::FIRMWARE.to_owned(), text.to_owned())];
+            let list = ImageLists::read(&texts.into(), &problems).firmware;
+            (list, problems.to_string())
+        };
+        let (list, problems) =
+            read("package firmware-linux-free\nfolder  fw/linux/ # a copy\nrtl_nic/*.fw\nbrcm/a b.txt\n");
+        let values = |items: &[Item<String>]| items.iter().map(|item| item.value.clone()).collect::<Vec<_>>();
+        assert_eq!(problems, "");
+        assert_eq!(values(&list.packages), ["firmware-linux-free"]);
+        assert_eq!(values(&list.folders), ["fw/linux"]);
+        assert_eq!(values(&list.patterns), ["rtl_nic/*.fw", "brcm/a b.txt"]);
+        let (_, problems) = read("/lib/firmware/x\nfolder ../outside\npackage Bad!\n");
+        assert!(
+            problems.contains("firmware.conf:1:1: `/lib/firmware/x` is not a path below lib/firmware"),
+            "{problems}"
+        );
+        assert!(
+            problems.contains("`../outside` is not the path") && problems.contains("`Bad!` is not the name"),
+            "{problems}"
+        );
+        assert!(read("a.bin\n").1.contains("nowhere to take firmware from"));
     }
 
     #[test]

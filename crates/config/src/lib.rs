@@ -8,6 +8,7 @@
 //! access/<group>.toml             users, keys, sudo    -> AccessGroup
 //! image/packages.list             base packages        -> ImageLists
 //! image/modules.conf              kernel modules       -> ImageLists
+//! image/firmware.conf             firmware             -> ImageLists
 //! mos.lock                        written by MOS       -> Lock
 //! ```
 //!
@@ -39,10 +40,10 @@ pub use access::{AccessGroup, PasswordHash, User};
 pub use check::check;
 pub use component::{Build, BuildKind, Component, Install};
 pub use environment::{Environment, EnvironmentKind, ImageSettings, Release, Selection};
-pub use image::{ImageLists, ImageOutput};
+pub use image::{FirmwareList, ImageLists, ImageOutput};
 pub use load::{LoadError, Loaded, load};
 pub use lock::{LOCK_FILE, Lock, LockError, LockedComponent, LockedRequest};
-pub use plan::{Authorities, ImagePlan, Output, Plan, PlannedComponent, PlannedService, PlannedUser};
+pub use plan::{Authorities, FirmwarePlan, ImagePlan, Output, Plan, PlannedComponent, PlannedService, PlannedUser};
 pub use project::{Compression, Project};
 pub use repository::{Repository, Service, parse};
 pub use resolve::{ResolveError, resolve};

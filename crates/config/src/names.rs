@@ -56,9 +56,13 @@ pub(crate) fn is_package(text: &str) -> bool {
         && version.is_none_or(version_ok)
 }
 
-/// True for what may be the name of a kernel module.
+/// True for what may be the name of a kernel module, or an alias with a bus, such as `pci:v00008086d000010D3…`.
 pub(crate) fn is_module(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+    let name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    match text.split_once(':') {
+        Some((bus, device)) => name(bus) && device.chars().all(|c| c.is_ascii_graphic()),
+        None => name(text),
+    }
 }
 
 /// True for this many lower-case hexadecimal digits.

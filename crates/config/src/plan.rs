@@ -89,6 +89,8 @@ pub struct ImagePlan {
     pub authorities: Authorities,
     /// Kernel modules, those of the project first, each once.
     pub modules: Vec<String>,
+    /// Where firmware comes from, and what of it is in the image beside what modules name.
+    pub firmware: FirmwarePlan,
     /// The kernel's command line.
     pub command_line: String,
     /// The nodes' name.
@@ -113,6 +115,17 @@ pub struct ImagePlan {
     pub esp_size: Option<u32>,
     /// MiB of a disk's partition for the node's state; none when absent.
     pub state_size: Option<u32>,
+}
+
+/// The firmware of a boot image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct FirmwarePlan {
+    /// Debian packages that have firmware.
+    pub packages: Vec<String>,
+    /// Folders that have firmware, relative to the config repository.
+    pub folders: Vec<String>,
+    /// Names and patterns below `lib/firmware`.
+    pub patterns: Vec<String>,
 }
 
 /// The certificate authorities that a node believes about an `https` channel's server.

@@ -43,6 +43,12 @@ impl Plan {
             Authorities::Files(files) => writeln!(f, "  authorities   {}", files.join(" "))?,
         }
         writeln!(f, "  modules       {}", image.modules.join(" "))?;
+        let firmware = &image.firmware;
+        let lists = [&firmware.packages, &firmware.folders, &firmware.patterns];
+        if lists.iter().any(|list| !list.is_empty()) {
+            let names: Vec<&str> = lists.into_iter().flatten().map(String::as_str).collect();
+            writeln!(f, "  firmware      {}", names.join(" "))?;
+        }
         writeln!(f, "  command line  {}", image.command_line)?;
         writeln!(f, "  hostname      {}", image.hostname)?;
         if let Some(key) = &image.secure_boot {

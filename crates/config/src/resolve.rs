@@ -6,9 +6,9 @@ use mos_toml::{Item, nearest};
 
 use crate::check::effective;
 use crate::environment::{Environment, EnvironmentKind, Selection};
-use crate::image::ImageOutput;
+use crate::image::{FirmwareList, ImageOutput};
 use crate::lock::Lock;
-use crate::plan::{Authorities, ImagePlan, Output, Plan, PlannedComponent, PlannedService, PlannedUser};
+use crate::plan::{Authorities, FirmwarePlan, ImagePlan, Output, Plan, PlannedComponent, PlannedService, PlannedUser};
 use crate::repository::{Repository, Service};
 use crate::source::Source;
 
@@ -134,6 +134,7 @@ fn plan_image(repository: &Repository, settings: &Environment, users: Vec<Planne
         packages: union(&repository.image.packages, &settings.image.packages),
         authorities: plan_authorities(settings),
         modules: union(&repository.image.modules, &settings.image.modules),
+        firmware: plan_firmware(&repository.image.firmware),
         command_line: settings.image.command_line().to_owned(),
         hostname: hostname.value.clone(),
         secure_boot: settings.image.secure_boot.as_ref().map(|path| path.value.clone()),
@@ -156,6 +157,14 @@ fn plan_outputs(named: &[ImageOutput]) -> Vec<ImageOutput> {
     outputs.sort();
     outputs.dedup();
     outputs
+}
+
+fn plan_firmware(list: &FirmwareList) -> FirmwarePlan {
+    FirmwarePlan {
+        packages: values(&list.packages),
+        folders: values(&list.folders),
+        patterns: values(&list.patterns),
+    }
 }
 
 /// Files that are named go into the image also when the channel is not `https`: the kernel command line may name a

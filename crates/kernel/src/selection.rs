@@ -124,6 +124,39 @@ impl Selection {
         }
     }
 
+    fn contains(&self, name: &str) -> bool {
+        self.modules.iter().any(|module| module.name == name)
+    }
+
+    /// What to load when the node starts, of what was asked for by these names: the modules that aliases stand for, and
+    /// what drives the disks of SCSI hosts, which no name asks for. All other companions are for the kernel to ask for.
+    pub fn to_load(&self, asked: &[impl AsRef<str>]) -> Vec<String> {
+        let asked_as = |name: &str| -> Vec<String> {
+            let aliased = self
+                .modules
+                .iter()
+                .filter(|module| module.reason == Reason::AskedAs(name.to_owned()));
+            aliased.map(|module| module.name.clone()).collect()
+        };
+        let builtin = String::from_utf8_lossy(&self.lists["modules.builtin"]);
+        let known = |name: &str| {
+            let name = lists::normal(name);
+            self.contains(&name) || lists::names(&builtin).any(|builtin| builtin == name)
+        };
+        let resolve = |name: &str| match asked_as(name) {
+            // An alias of what is built in: nothing is to be loaded for it.
+            modules if modules.is_empty() && !known(name) => Vec::new(),
+            modules if modules.is_empty() => vec![name.to_owned()],
+            modules => modules,
+        };
+        let disks = self
+            .modules
+            .iter()
+            .filter(|module| matches!(module.reason, Reason::Disks(_)));
+        let names = asked.iter().flat_map(|name| resolve(name.as_ref()));
+        names.chain(disks.map(|module| module.name.clone())).collect()
+    }
+
     /// Why a module is here: itself and its reason, then the module that is the reason, and so on up to one that was asked
     /// for.
     pub fn why(&self, name: &str) -> Vec<(&str, &Reason)> {

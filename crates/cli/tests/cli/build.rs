@@ -89,6 +89,53 @@ fn image_shows_what_it_is_made_of() {
 }
 
 #[test]
+fn image_explains_what_is_in_it() {
+    let system = hello();
+    let explain = |what: &str| says(&system, &["image", "explain", what]);
+    assert!(explain("failover").contains("contents.json is missing"));
+    fs::write(
+        system.repository().join("image/modules.conf"),
+        "virtio_net\nvfat\nbinfmt-script\n",
+    )
+    .unwrap();
+    fs::create_dir_all(system.repository().join("fw/x")).unwrap();
+    fs::write(system.repository().join("fw/x/a.bin"), "firmware").unwrap();
+    fs::write(system.repository().join("fw/WHENCE"), "Link: x/b.bin -> a.bin\n").unwrap();
+    fs::write(system.repository().join("image/firmware.conf"), "folder fw\nx/b.bin\n").unwrap();
+    system.mos(&["image", "build", "--env", "dev"]);
+    let shown = explain("failover");
+    let chain = "  failover: needed by net_failover\n  net_failover: needed by virtio_net\n  virtio_net: asked for\n";
+    assert!(shown.replace("! ", "").contains(chain), "{shown}");
+    assert!(explain("nls-cp437").contains("a default character set for fat"));
+    assert!(explain("binfmt_script").contains("built into the kernel"));
+    assert!(explain("/bin/busybox").contains("from package busybox-static"));
+    assert!(explain("/bin/ls").contains("from links to the applets of busybox"));
+    assert!(
+        explain("copyright").contains("by the rule usr/share/doc"),
+        "{}",
+        explain("copyright")
+    );
+    let shown = explain("x/b.bin");
+    assert!(
+        shown.contains("another name of x/a.bin") && shown.contains("from folder fw"),
+        "{shown}"
+    );
+    assert!(explain("lib/firmware").contains("2 files"));
+    let absent = system.command(&["image", "explain", "virtio_nett"]).output().unwrap();
+    assert_eq!(absent.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&absent.stderr).contains("did you mean `virtio_net`?"));
+    let json = system.mos(&["image", "explain", "vfat", "--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!((&json["what"], &json["brings"][0]), (&"module".into(), &"fat".into()));
+    fs::write(system.repository().join("image/modules.conf"), "virtio_nett\nvfta\n").unwrap();
+    let missing = says(&system, &["image", "build", "--env", "dev"]);
+    assert!(
+        missing.contains("`virtio_nett` (did you mean `virtio_net`?), `vfta` (did you mean `vfat`?)"),
+        "{missing}"
+    );
+}
+
+#[test]
 fn file_that_is_no_image_is_refused() {
     let system = hello();
     expect![[r#"

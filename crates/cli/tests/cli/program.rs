@@ -76,7 +76,7 @@ fn usage_errors_name_what_was_meant() {
 /// Arguments that people and scripts get wrong; none of them may end in a panic (70) or a signal.
 #[test]
 fn no_argument_makes_it_panic() {
-    let odd: [&[&str]; 12] = [
+    let odd: [&[&str]; 13] = [
         &[],
         &[""],
         &["new", ""],
@@ -86,6 +86,7 @@ fn no_argument_makes_it_panic() {
         &["validate", "--config", ""],
         &["image", "inspect", "/dev/null"],
         &["image", "inspect", "/"],
+        &["image", "explain", "", "--output-dir", "/dev/null"],
         &["release", "show", "--env", "dev", "--from", "gopher://x"],
         &["serve", "/dev/null", "--listen", "127.0.0.1:0"],
         &["run", "--image", "/dev/null", "--memory", "0", "--disks", "0"],
@@ -193,7 +194,10 @@ fn manual_has_a_page_for_every_verb() {
         mos-flist-verify.1
         mos-flist.1
         mos-image-build.1
+        mos-image-explain.1
         mos-image-inspect.1
+        mos-image-sign.1
+        mos-image-verify.1
         mos-image.1
         mos-keys-new.1
         mos-keys-show.1

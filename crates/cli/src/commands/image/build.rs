@@ -6,9 +6,10 @@ use mos_build::{BuiltImage, ImageReport, OutputFile};
 use mos_config::ImageOutput;
 use serde::Serialize;
 
+use crate::commands::image::explain::CONTENTS_FILE;
 use crate::context::Context;
 use crate::error::Result;
-use crate::pipeline::{Pipeline, build_error};
+use crate::pipeline::{self, Pipeline, build_error};
 use crate::{output, ui};
 
 /// Build the boot image of an environment: vmlinuz.efi, which firmware starts as it is
@@ -91,14 +92,17 @@ fn tell(context: &Context, outputs: &[OutputFile]) {
     }
 }
 
-/// Puts an image's outputs into a folder.
+/// Puts an image's outputs into a folder, and the record of what is in it.
 fn deliver(
     pipeline: &Pipeline<'_>,
     image: &BuiltImage,
     kinds: &[ImageOutput],
     folder: &Path,
 ) -> Result<Vec<OutputFile>> {
-    mos_build::write_outputs(image, &pipeline.plan.image, kinds, folder).map_err(build_error)
+    let files = mos_build::write_outputs(image, &pipeline.plan.image, kinds, folder).map_err(build_error)?;
+    // The record for `mos image explain`: no output that anybody asks for.
+    pipeline::deliver(&image.contents, &folder.join(CONTENTS_FILE))?;
+    Ok(files)
 }
 
 /// Puts what the environment wants of an image into a folder, the EFI file in any case; returns that.

@@ -1,6 +1,7 @@
 //! `mos image`.
 
 pub(crate) mod build;
+mod explain;
 mod inspect;
 mod pcr;
 mod sign;
@@ -19,6 +20,7 @@ use crate::error::{CliError, Kind, Result, io};
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum ImageCommand {
     Build(build::BuildArgs),
+    Explain(explain::ExplainArgs),
     Inspect(inspect::InspectArgs),
     Pcr(pcr::PcrArgs),
     Sign(sign::SignArgs),
@@ -28,6 +30,7 @@ pub(crate) enum ImageCommand {
 pub(crate) fn run(context: &Context, command: &ImageCommand) -> Result<()> {
     match command {
         ImageCommand::Build(args) => build::run(context, args),
+        ImageCommand::Explain(args) => explain::run(args),
         ImageCommand::Inspect(args) => inspect::run(args),
         ImageCommand::Pcr(args) => pcr::run(args),
         ImageCommand::Sign(args) => sign::run(context, args),

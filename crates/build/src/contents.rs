@@ -1,0 +1,281 @@
+//! What is in a boot image and why, kept beside it as `contents.json`: every file with the part that brought it, every
+//! module with its reason, firmware with who wants it, what is missing, and what was removed by which rule.
+
+use std::collections::BTreeMap;
+
+use mos_kernel::{Firmware, FirmwareKind, Selection};
+use mos_tree::{Kind, Tree};
+use serde::{Deserialize, Serialize};
+
+/// The record of one image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents {
+    /// As in the image's report.
+    pub build_id: String,
+    /// The kernel's version.
+    pub kernel: String,
+    /// Everything but directories, by path.
+    pub files: Vec<FileRecord>,
+    /// In the order in which to load them.
+    pub modules: Vec<ModuleRecord>,
+    /// Names that were asked for and are built into the kernel.
+    pub builtin: Vec<String>,
+    /// Soft dependencies of modules that the kernel has in no form.
+    pub missing_soft: Vec<String>,
+    /// By path below `lib/firmware`.
+    pub firmware: Vec<FirmwareRecord>,
+    /// Firmware that modules name and no source has.
+    pub missing_firmware: Vec<MissingRecord>,
+    /// What packages brought and rules took away.
+    pub removed: Vec<RemovedRecord>,
+}
+
+/// A file, link or device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Without a leading `/`.
+    pub path: String,
+    /// `file`, `link`, `device`, …
+    pub kind: String,
+    /// Before compression; 0 for what is no file.
+    pub bytes: u64,
+    /// Where a link leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// What brought it: `package busybox-static`, `kernel modules`, `image/files`, …
+    pub part: String,
+    /// Parts that had brought another file of this path before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<String>,
+}
+
+/// A kernel module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleRecord {
+    /// With `_` for `-`.
+    pub name: String,
+    /// From the root.
+    pub path: String,
+    /// Before compression.
+    pub bytes: u64,
+    /// Why it is here, for people.
+    pub reason: String,
+    /// The module that is the reason, unless it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because_of: Option<String>,
+}
+
+/// Firmware.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirmwareRecord {
+    /// Below `lib/firmware`.
+    pub path: String,
+    /// 0 for a link.
+    pub bytes: u64,
+    /// The name that a link stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// The package or folder.
+    pub source: String,
+    /// Modules that name it, and patterns that cover it.
+    pub wanted_by: Vec<String>,
+}
+
+/// Firmware that is not to be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingRecord {
+    /// As modules name it.
+    pub name: String,
+    /// The modules.
+    pub wanted_by: Vec<String>,
+    /// The source that lists it in `WHENCE` and does not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed_in: Option<String>,
+}
+
+/// What a rule took away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedRecord {
+    /// Without a leading `/`.
+    pub path: String,
+    /// Before compression.
+    pub bytes: u64,
+    /// What had brought it.
+    pub part: String,
+    /// The rule.
+    pub rule: String,
+}
+
+impl Contents {
+    /// Takes note of what this part of the image added or changed.
+    pub(crate) fn note(&mut self, part: &str, root: &Tree) {
+        let mut known: BTreeMap<String, FileRecord> = std::mem::take(&mut self.files)
+            .into_iter()
+            .map(|file| (file.path.clone(), file))
+            .collect();
+        for entry in root.walk() {
+            let path = String::from_utf8_lossy(&entry.path).into_owned();
+            let Some(mut file) = record(path, &entry.inode.kind, part) else {
+                continue;
+            };
+            match known.get(&file.path) {
+                Some(old) if (&old.kind, old.bytes, &old.target) == (&file.kind, file.bytes, &file.target) => {}
+                old => {
+                    if let Some(old) = old {
+                        file.replaces = [&old.replaces[..], std::slice::from_ref(&old.part)].concat();
+                    }
+                    known.insert(file.path.clone(), file);
+                }
+            }
+        }
+        self.files = known.into_values().collect();
+    }
+
+    /// Removes a path from what a part brings, and takes note of it.
+    pub(crate) fn remove(&mut self, part: &str, rule: &str, tree: &mut Tree) {
+        let below = format!("{rule}/");
+        for entry in tree.walk() {
+            let path = String::from_utf8_lossy(&entry.path).into_owned();
+            if !path.starts_with(&below) && path != rule {
+                continue;
+            }
+            if let Some(file) = record(path, &entry.inode.kind, part) {
+                self.removed.push(RemovedRecord {
+                    path: file.path,
+                    bytes: file.bytes,
+                    part: file.part,
+                    rule: rule.to_owned(),
+                });
+            }
+        }
+        // A package that does not have it is fine.
+        let _ = tree.remove(rule);
+    }
+
+    pub(crate) fn note_modules(&mut self, modules: &Selection) {
+        self.kernel.clone_from(&modules.version);
+        self.modules = modules
+            .modules
+            .iter()
+            .map(|module| ModuleRecord {
+                name: module.name.clone(),
+                path: format!("lib/modules/{}/{}", modules.version, module.path),
+                bytes: module.content.len(),
+                reason: module.reason.to_string(),
+                because_of: module.reason.because_of().map(str::to_owned),
+            })
+            .collect();
+        self.builtin = modules.builtin.iter().cloned().collect();
+        self.missing_soft = modules.missing_soft.iter().cloned().collect();
+    }
+
+    pub(crate) fn note_firmware(&mut self, firmware: &Firmware) {
+        let kept = firmware.files.iter().map(|file| FirmwareRecord {
+            path: file.path.clone(),
+            bytes: match &file.kind {
+                FirmwareKind::File(content) => content.len(),
+                FirmwareKind::Link(_) => 0,
+            },
+            link: match &file.kind {
+                FirmwareKind::File(_) => None,
+                FirmwareKind::Link(target) => Some(target.clone()),
+            },
+            source: file.source.clone(),
+            wanted_by: file.wanted_by.iter().cloned().collect(),
+        });
+        self.firmware = kept.collect();
+        let missing = firmware.missing.iter().map(|missing| MissingRecord {
+            name: missing.name.clone(),
+            wanted_by: missing.wanted_by.iter().cloned().collect(),
+            listed_in: missing.listed_in.clone(),
+        });
+        self.missing_firmware = missing.collect();
+    }
+
+    /// A line about firmware that is missing; nothing when none is.
+    pub fn missing_firmware_line(&self) -> Option<String> {
+        let names: Vec<&str> = self
+            .missing_firmware
+            .iter()
+            .map(|missing| missing.name.as_str())
+            .collect();
+        let (count, files) = match names.len() {
+            0 => return None,
+            1 => (String::from("a firmware file"), "is"),
+            count => (format!("{count} firmware files"), "are"),
+        };
+        let few = names.iter().take(MISSING_SHOWN).copied().collect::<Vec<_>>().join(", ");
+        let more = if names.len() > MISSING_SHOWN { ", …" } else { "" };
+        Some(format!(
+            "warning: {count} that modules of the image may ask for {files} not in it: {few}{more}"
+        ))
+    }
+}
+
+/// How many missing files are named in the line about them; all are in the record.
+const MISSING_SHOWN: usize = 5;
+
+/// None for a directory.
+fn record(path: String, kind: &Kind, part: &str) -> Option<FileRecord> {
+    let (name, bytes, target) = match kind {
+        Kind::Directory(_) => return None,
+        Kind::File(content) => ("file", content.len(), None),
+        Kind::Symlink(target) => ("link", 0, Some(String::from_utf8_lossy(target).into_owned())),
+        _ => ("device", 0, None),
+    };
+    Some(FileRecord {
+        path,
+        kind: name.to_owned(),
+        bytes,
+        target,
+        part: part.to_owned(),
+        replaces: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_has_the_part_that_brought_it_last() {
+        let mut contents = Contents::default();
+        let mut root = Tree::default();
+        root.insert_file("etc/motd", 0o644, "hello").unwrap();
+        root.insert_file("bin/busybox", 0o755, "b").unwrap();
+        contents.note("package a", &root);
+        root.insert_symlink("bin/sh", "busybox").unwrap();
+        root.remove("etc/motd").unwrap();
+        root.insert_file("etc/motd", 0o644, "hello, world").unwrap();
+        contents.note("image/files", &root);
+        let parts: Vec<_> = contents
+            .files
+            .iter()
+            .map(|file| (file.path.as_str(), file.part.as_str()))
+            .collect();
+        let expected = [
+            ("bin/busybox", "package a"),
+            ("bin/sh", "image/files"),
+            ("etc/motd", "image/files"),
+        ];
+        assert_eq!(parts, expected);
+        assert_eq!(contents.files[2].replaces, ["package a"]);
+        assert_eq!(contents.files[1].target.as_deref(), Some("busybox"));
+    }
+
+    #[test]
+    fn what_a_rule_takes_away_is_kept_in_mind() {
+        let mut contents = Contents::default();
+        let mut tree = Tree::default();
+        tree.insert_file("usr/share/doc/a/copyright", 0o644, "free").unwrap();
+        tree.insert_file("usr/share/docs", 0o644, "kept").unwrap();
+        contents.remove("package a", "usr/share/doc", &mut tree);
+        contents.remove("package a", "usr/share/man", &mut tree);
+        assert!(tree.get("usr/share/doc").is_none() && tree.get("usr/share/docs").is_some());
+        assert_eq!(contents.removed.len(), 1);
+        assert_eq!(
+            (contents.removed[0].bytes, contents.removed[0].rule.as_str()),
+            (4, "usr/share/doc")
+        );
+    }
+}
