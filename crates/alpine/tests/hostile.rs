@@ -1,5 +1,7 @@
 //! Packages and indexes that are damaged, unsigned or made to do harm: each is refused, and named.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test, as tests do")]
+
 mod support;
 
 use mos_alpine::{AlpineError, Apk, Index, Settings, install};
@@ -140,7 +142,7 @@ fn a_package_other_than_the_index_says_is_refused() {
         problem.contains("was expected") || problem.contains("larger than"),
         "{problem}"
     );
-    assert_eq!(files_of(&lab.path("cache/packages")), [String::new(); 0]);
+    assert!(files_of(&lab.path("cache/packages")).is_empty());
 }
 
 #[test]

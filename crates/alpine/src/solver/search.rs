@@ -10,7 +10,7 @@ use super::universe::{Id, Provider, Universe};
 use crate::Dependency;
 
 /// So many choices may be taken back. A real world takes back a handful.
-const BACKTRACKS_MAX: usize = 20_000;
+const BACKTRACKS_MAX: usize = 4_000;
 
 /// Who needs or forbids something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -402,7 +402,7 @@ impl<'u, 's> Search<'u, 's> {
         true
     }
 
-    /// Takes the last choice back, and with `keep` leaves its frame for the next one.
+    /// Takes the last choice back; its frame stays for the next one.
     fn take_back(&mut self) {
         let Some(frame) = self.frames.last_mut() else { return };
         self.pending.clone_from(&frame.pending);
