@@ -205,7 +205,7 @@ impl Flist {
             path,
             inode: inode.nid,
             links: inode.links,
-            metadata: &inode.metadata,
+            metadata: &self.image.metadata[inode.metadata as usize],
             kind: self.entry_kind(&inode.kind),
         }
     }

@@ -14,7 +14,7 @@ pub struct Name(Box<[u8]>);
 pub struct InodeId(u32);
 
 /// Seconds and nanoseconds since 1970.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
     /// Whole seconds; negative before 1970.
     pub seconds: i64,
@@ -23,7 +23,7 @@ pub struct Timestamp {
 }
 
 /// What every inode has.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Metadata {
     /// Permission bits, `0o7777` at most.
     pub mode: u32,

@@ -4,6 +4,7 @@
 //! each directory, inodes in the order of their paths, link counts. Work and memory are bounded by the size of the image, because all distinct inodes
 //! together may not claim more bytes than the image has, however a hostile one makes them overlap.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use mos_tree::{Metadata, Name, Timestamp};
@@ -26,6 +27,8 @@ pub(crate) struct Image {
     pub(crate) inodes: Vec<Inode>,
     /// Every name, parents before children, siblings in bytewise order; the root first.
     pub(crate) names: Vec<NameRecord>,
+    /// What inodes have in common: there are far fewer of these.
+    pub(crate) metadata: Vec<Metadata>,
 }
 
 /// An inode, checked.
@@ -33,7 +36,8 @@ pub(crate) struct Image {
 pub(crate) struct Inode {
     pub(crate) nid: u64,
     pub(crate) links: u32,
-    pub(crate) metadata: Metadata,
+    /// Index of its metadata.
+    pub(crate) metadata: u32,
     pub(crate) kind: Kind,
 }
 
@@ -121,6 +125,8 @@ struct Reader<'a> {
     said_links: Vec<u32>,
     /// Files outside the image so far.
     external: usize,
+    /// Metadata so far, with the index that each will have.
+    known: HashMap<Metadata, u32>,
     out: Image,
     pending: Vec<Pending>,
 }
@@ -140,9 +146,11 @@ pub(crate) fn read(image: &[u8]) -> Result<Image, FlistError> {
         names_left: image.len() / size_of::<super::format::RawDirent>() + 1,
         said_links: Vec::new(),
         external: 0,
+        known: HashMap::new(),
         out: Image {
             inodes: Vec::new(),
             names: Vec::new(),
+            metadata: Vec::new(),
         },
         pending: vec![Pending {
             nid: root,
@@ -157,7 +165,7 @@ pub(crate) fn read(image: &[u8]) -> Result<Image, FlistError> {
         reader.visit(name)?;
     }
     reader.check_links()?;
-    Ok(reader.out)
+    Ok(reader.finish())
 }
 
 fn super_block(image: &[u8]) -> Result<&SuperBlock, FlistError> {
@@ -233,14 +241,22 @@ impl<'a> Reader<'a> {
         let attributes = xattr::decode(attributes).map_err(wrong)?;
         self.claim(area.end - offset, offset)?;
         let kind = self.kind(&raw, file_type, area.end, name)?;
+        let metadata = metadata(&raw, attributes).ok_or_else(|| wrong("a time with too many nanoseconds"))?;
+        let metadata = self.known(metadata).ok_or_else(|| wrong("more than 2^32 inodes"))?;
         self.said_links.push(raw.links.get());
         self.out.inodes.push(Inode {
             nid: name.nid,
             links: 1,
-            metadata: metadata(&raw, attributes).ok_or_else(|| wrong("a time with too many nanoseconds"))?,
+            metadata,
             kind,
         });
         Ok(index)
+    }
+
+    /// The index of this metadata, which may be new.
+    fn known(&mut self, metadata: Metadata) -> Option<u32> {
+        let next = u32::try_from(self.known.len()).ok()?;
+        Some(*self.known.entry(metadata).or_insert(next))
     }
 
     /// The inode at a place, a compact one in its long form, and where it ends.
@@ -409,6 +425,13 @@ impl<'a> Reader<'a> {
             name: start..start + entry.name.len(),
         });
         Ok(())
+    }
+
+    fn finish(mut self) -> Image {
+        let mut known: Vec<(Metadata, u32)> = self.known.into_iter().collect();
+        known.sort_unstable_by_key(|(_, index)| *index);
+        self.out.metadata = known.into_iter().map(|(metadata, _)| metadata).collect();
+        self.out
     }
 
     /// Adds the links of directories that no name shows, and compares the counts that inodes give with what was found.
