@@ -210,4 +210,20 @@ mod tests {
         }
         assert!(initramfs(&sample(), Compression::Zstd(0)).is_err());
     }
+
+    /// A kernel with an external initramfs makes the node itself; an archive embedded in the kernel replaces the
+    /// one that has it. It is written here without root, and `cpio` reads it.
+    #[test]
+    fn an_archive_to_be_embedded_has_the_console_node() {
+        let archive = initramfs(&crate::root::base_tree().unwrap(), Compression::None).unwrap();
+        let Some(listed) = tool(&["cpio", "-t", "-v", "--quiet"], &archive) else {
+            return;
+        };
+        let listed = String::from_utf8_lossy(&listed).into_owned();
+        let console = listed.lines().find(|line| line.ends_with("dev/console")).unwrap();
+        assert!(
+            console.starts_with("crw-------   1 root     root       5,   1 "),
+            "{console}"
+        );
+    }
 }
