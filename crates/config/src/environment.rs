@@ -271,6 +271,10 @@ fn read_size(image: &Table<'_>, key: &'static str, range: RangeInclusive<i64>) -
 }
 
 fn check_command_line(image: &Table<'_>, line: &str) {
+    if line.trim().is_empty() {
+        let message = "`command_line` is empty: firmware would start the kernel blind; leave it out for the default";
+        image.complain("command_line", message);
+    }
     if line.contains(char::is_control) {
         image.complain("command_line", "`command_line` has a control character in it");
     }
@@ -346,6 +350,13 @@ mod tests {
             (environment.unwrap().kind, problems.as_str()),
             (EnvironmentKind::Canary, "")
         );
+    }
+
+    #[test]
+    fn a_kernel_without_command_line_is_refused() {
+        let (_, problems) = read("dev", "channel = \"http://lab\"\n[image]\ncommand_line = \" \"\n");
+        assert!(problems.contains("x.toml:3"), "{problems}");
+        assert!(problems.contains("would start the kernel blind"), "{problems}");
     }
 
     #[test]

@@ -131,3 +131,16 @@ pub(crate) fn sizes(report: &ImageReport) -> String {
     );
     ui::table(&["BOOT IMAGE", "SIZE"], &rows)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_output_are_known_by_name() {
+        assert_eq!(kinds("iso").unwrap().0, [ImageOutput::Iso]);
+        assert_eq!(kinds("all").unwrap().0.len(), ImageOutput::ALL.len());
+        let refused = kinds("vhd").unwrap_err();
+        assert!(refused.contains("qcow2") && refused.contains("all"), "{refused}");
+    }
+}
