@@ -137,7 +137,7 @@ impl FirmwareSource {
         Ok(Self {
             name: name.to_owned(),
             entries,
-            listed: whence.files.into_iter().map(|(file, _)| file).collect(),
+            listed: whence.files.into_iter().collect(),
         })
     }
 }

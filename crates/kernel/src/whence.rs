@@ -1,4 +1,4 @@
-//! `WHENCE` of linux-firmware: which files there are, under which other names drivers ask for them, and for which driver.
+//! `WHENCE` of linux-firmware: which files there are, and under which other names drivers ask for them.
 //!
 //! ```text
 //! Driver: r8169 -- RealTek 8169/8168/8101 ethernet driver.
@@ -12,8 +12,8 @@
 /// What a `WHENCE` says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Whence {
-    /// Files that come with it, and the drivers that they are listed under.
-    pub(crate) files: Vec<(String, String)>,
+    /// Files that come with it.
+    pub(crate) files: Vec<String>,
     /// Names and what they stand for.
     pub(crate) links: Vec<(String, String)>,
 }
@@ -21,14 +21,12 @@ pub(crate) struct Whence {
 impl Whence {
     pub(crate) fn parse(text: &str) -> Self {
         let mut found = Self::default();
-        let mut driver = String::new();
         for line in text.lines() {
             let Some((key, value)) = line.split_once(':') else {
                 continue;
             };
             match key {
-                "Driver" => driver = value.split(" - ").next().unwrap_or(value).trim().to_owned(),
-                "File" | "RawFile" => found.files.push((unquoted(value), driver.clone())),
+                "File" | "RawFile" => found.files.push(unquoted(value)),
                 "Link" => {
                     if let Some((link, target)) = value.split_once("->") {
                         found.links.push((unquoted(link), unquoted(target)));
@@ -58,8 +56,7 @@ mod tests {
             Link: brcm/d\\ e.txt -> B\\ C.txt\nLicence: see File: x\nFound in hex form in kernel source.\nVersion: 1\n";
         let whence = Whence::parse(text);
         let pair = |left: &str, right: &str| (left.to_owned(), right.to_owned());
-        let files = [pair("brcm/a.bin", "brcm80211"), pair("brcm/B C.txt", "brcm80211")];
-        assert_eq!(whence.files, files);
+        assert_eq!(whence.files, ["brcm/a.bin", "brcm/B C.txt"]);
         assert_eq!(whence.links, [pair("brcm/d e.txt", "B C.txt")]);
     }
 }

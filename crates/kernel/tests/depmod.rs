@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use mos_kernel::{Facts, Kernel, Library, Reason, SelectError};
+use mos_packages::compression::Compression;
 use mos_packages::{Apt, deb};
 use mos_tree::{Kind, Tree, directory};
 
@@ -54,9 +55,13 @@ fn kernel_tree() -> Option<Tree> {
 }
 
 /// The package with only what is wanted and some more: depmod reads every module, and most are alike.
-fn excerpt(mut package: Tree) -> Tree {
+fn excerpt(package: Tree) -> Tree {
+    excerpt_of(package, &[&WANTED[..], &MORE].concat())
+}
+
+fn excerpt_of(mut package: Tree, names: &[&str]) -> Tree {
     let kernel = Kernel::open(&package).unwrap();
-    let selection = kernel.select(&[&WANTED[..], &MORE].concat()).unwrap();
+    let selection = kernel.select(names).unwrap();
     let directory = format!("lib/modules/{}", kernel.version());
     let wanted: BTreeSet<String> = selection
         .modules
@@ -69,7 +74,7 @@ fn excerpt(mut package: Tree) -> Tree {
         .filter(|path| path.contains(".ko") && !wanted.contains(path.trim_end_matches(".xz")))
         .collect();
     assert!(
-        others.len() > 500 && wanted.len() > 20,
+        others.len() > 500 && wanted.len() > names.len(),
         "{} of {}",
         wanted.len(),
         others.len()
@@ -354,6 +359,61 @@ fn facts_are_those_of_the_whole_modules_and_can_be_kept() {
         missing.contains("`fs-ext5`") && missing.contains("`virtio_nett` (did you mean `virtio_net`?)"),
         "{missing}"
     );
+}
+
+/// The package with its modules compressed by this program instead; as they are without one.
+fn recompressed(package: &Tree, program: Option<(&str, &str)>) -> Option<Tree> {
+    let mut tree = package.clone();
+    for entry in package.walk() {
+        let path = String::from_utf8_lossy(&entry.path).into_owned();
+        let (Some(plain), Kind::File(content)) = (path.strip_suffix(".xz"), &entry.inode.kind) else {
+            continue;
+        };
+        let bytes = Compression::Xz.decompress(content.open().unwrap(), 1 << 30).unwrap();
+        let (ending, bytes) = match program {
+            Some((program, ending)) => (ending, compressed(program, &bytes)?),
+            None => ("", bytes),
+        };
+        tree.remove(&path).unwrap();
+        tree.insert_file(format!("{plain}{ending}"), 0o644, bytes).unwrap();
+    }
+    Some(tree)
+}
+
+fn compressed(program: &str, bytes: &[u8]) -> Option<Vec<u8>> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    match Command::new(program).args(["-c", "-q"]).arg(file.path()).output() {
+        Ok(output) => Some(output.stdout),
+        Err(_) => {
+            eprintln!("SKIPPED: {program} is not installed");
+            None
+        }
+    }
+}
+
+#[test]
+fn modules_are_the_same_however_they_are_compressed() {
+    let Some(package) = kernel_tree() else { return };
+    let wanted = ["virtio_net", "vfat", "fs-ext4"];
+    let package = excerpt_of(package, &wanted);
+    let kernel = Kernel::open(&package).unwrap();
+    let selection = kernel.select(&wanted).unwrap();
+    for program in [None, Some(("gzip", ".gz")), Some(("zstd", ".zst"))] {
+        let Some(package) = recompressed(&package, program) else {
+            continue;
+        };
+        let other = Kernel::open(&package).unwrap();
+        assert_eq!(other.facts().unwrap(), kernel.facts().unwrap(), "{program:?}");
+        let again = other.select(&wanted).unwrap();
+        assert!(again.modules.len() > wanted.len());
+        for (left, right) in again.modules.iter().zip(&selection.modules) {
+            assert_eq!((&left.path, &left.reason), (&right.path, &right.reason), "{program:?}");
+            // The signature at the end is still there.
+            assert!(left.content == right.content, "{program:?}: {} differs", left.path);
+            assert!(left.content.read().unwrap().ends_with(b"~Module signature appended~\n"));
+        }
+    }
 }
 
 /// The keys and values of an index, by walking all of its nodes, as kmod does to print it.
