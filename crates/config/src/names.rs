@@ -56,9 +56,11 @@ pub(crate) fn is_package(text: &str) -> bool {
         && version.is_none_or(version_ok)
 }
 
-/// True for what may be the name of a kernel module, or an alias with a bus, such as `pci:v00008086d000010D3…`.
+/// True for what may be the name of a kernel module, or an alias with a bus, such as `pci:v00008086d000010D3…`; with `!`
+/// before it, what is to be kept out.
 pub(crate) fn is_module(text: &str) -> bool {
     let name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let text = text.strip_prefix('!').unwrap_or(text);
     match text.split_once(':') {
         Some((bus, device)) => name(bus) && device.chars().all(|c| c.is_ascii_graphic()),
         None => name(text),

@@ -46,6 +46,10 @@ impl<'k, 't> Closure<'k, 't> {
         }
     }
 
+    pub(crate) fn facts(&self) -> &'k Facts {
+        self.facts
+    }
+
     /// The modules, in the order in which to load them.
     pub(crate) fn order(&self) -> &[(&'k str, Reason)] {
         &self.order

@@ -131,6 +131,14 @@ impl Facts {
         self.ordered(listed.map(|(_, module)| module.as_str()).collect())
     }
 
+    /// True when a word is the name of a module, or with a `:` at its end the class of one of its aliases.
+    pub(crate) fn answers_to(&self, module: &str, word: &str) -> bool {
+        match word.strip_suffix(':') {
+            Some(class) => self.of_class(class).contains(&module),
+            None => lists::normal(word) == module,
+        }
+    }
+
     fn ordered<'f>(&'f self, mut modules: Vec<&'f str>) -> Vec<&'f str> {
         modules.sort_by_key(|module| self.modules.get(*module).map(|fact| fact.rank));
         modules.dedup();

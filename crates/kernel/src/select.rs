@@ -67,7 +67,8 @@ impl Kernel<'_> {
     /// comes before it, and so do its soft dependencies marked `pre`; those marked `post` come after; then what the kernel
     /// will ask for because of them (PHY drivers, SCSI disks, algorithms, character sets). A name may be an alias, such as
     /// `fs-ext4` or `pci:v00008086d…`. Names that are built in are listed apart. Soft dependencies that the kernel does
-    /// not have are listed too and do no harm.
+    /// not have are listed too and do no harm. `!NAME` keeps a companion out, `!mdio:` all with an alias of that class; what
+    /// a module depends on is never kept out.
     ///
     /// # Errors
     /// See [`SelectError`].
@@ -120,7 +121,8 @@ impl Kernel<'_> {
             }
             for (name, module) in fresh.iter().zip(read) {
                 for (companion, reason) in module.wants.answers(name, facts, self) {
-                    if let Some((companion, _)) = facts.get(&companion) {
+                    let out = kept_out(names).any(|word| facts.answers_to(&companion, word));
+                    if let Some((companion, _)) = facts.get(&companion).filter(|_| !out) {
                         closure.add(companion, reason)?;
                     }
                 }
@@ -131,15 +133,15 @@ impl Kernel<'_> {
 
     /// Puts what was asked for into the closure.
     fn ask<'k>(&'k self, closure: &mut Closure<'k, '_>, names: &[&str]) -> Result<(), SelectError> {
-        let absent: Vec<&str> = names
-            .iter()
-            .copied()
-            .filter(|name| closure.named(name).is_none())
-            .collect();
+        let facts = closure.facts();
+        let unknown = asked_for(names).filter(|name| closure.named(name).is_none());
+        let all = || facts.iter().map(|(module, _)| module);
+        let idle = kept_out(names).filter(|word| !all().any(|module| facts.answers_to(module, word)));
+        let absent: Vec<&str> = unknown.chain(idle).collect();
         if !absent.is_empty() {
             return Err(self.absent(&absent));
         }
-        for name in names {
+        for name in asked_for(names) {
             for module in closure.named(name).unwrap_or_default() {
                 let by_name = module == normal(name);
                 let reason = if by_name {
@@ -176,10 +178,8 @@ impl Kernel<'_> {
     ) -> Selection {
         let mut selection = Selection::new(self);
         selection.missing_soft = closure.missing_soft().clone();
-        let builtin = asked
-            .iter()
-            .filter(|name| closure.named(name).is_some_and(|modules| modules.is_empty()));
-        selection.builtin = builtin.map(|name| normal(name)).collect();
+        let builtin = asked_for(asked).filter(|name| closure.named(name).is_some_and(|modules| modules.is_empty()));
+        selection.builtin = builtin.map(normal).collect();
         for (name, reason) in closure.order() {
             // All of the order were read, or the attempt would not be done.
             let Some(module) = loaded.remove(name) else { continue };
@@ -205,6 +205,18 @@ pub struct Planned {
     pub reason: Reason,
     /// All modules that must be loaded before it, in a working order.
     pub dependencies: Vec<String>,
+}
+
+/// How a word begins that keeps companions out.
+pub(crate) const OUT: char = '!';
+
+fn asked_for<'n>(names: &[&'n str]) -> impl Iterator<Item = &'n str> {
+    names.iter().copied().filter(|name| !name.starts_with(OUT))
+}
+
+/// The words that keep companions out, without their mark.
+fn kept_out<'n>(names: &[&'n str]) -> impl Iterator<Item = &'n str> {
+    names.iter().filter_map(|name| name.strip_prefix(OUT))
 }
 
 /// What came of selecting by some facts.

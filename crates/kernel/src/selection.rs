@@ -8,6 +8,7 @@ use mos_tree::{Content, Tree, TreeError};
 use crate::kernel::Kernel;
 use crate::lists;
 use crate::modinfo::ModuleInfo;
+use crate::select::OUT;
 
 /// Why a module is in the selection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,7 +154,8 @@ impl Selection {
             .modules
             .iter()
             .filter(|module| matches!(module.reason, Reason::Disks(_)));
-        let names = asked.iter().flat_map(|name| resolve(name.as_ref()));
+        let asked = asked.iter().map(AsRef::as_ref).filter(|name| !name.starts_with(OUT));
+        let names = asked.flat_map(resolve);
         names.chain(disks.map(|module| module.name.clone())).collect()
     }
 

@@ -183,6 +183,14 @@ fn closure_order_and_lists_agree_with_kmod() {
     assert!(
         matches!(reason("aesni_intel"), Some(Reason::Algorithm { by, algorithm }) if by == "dm_crypt" && algorithm == "aes")
     );
+    let without = kernel
+        .select(&["dm_crypt", "vfat", "!aesni-intel", "!nls_ascii"])
+        .unwrap();
+    let has = |name: &str| without.modules.iter().any(|module| module.name == name);
+    assert!(!has("aesni_intel") && !has("gf128mul") && !has("nls_ascii") && has("nls_cp437"));
+    assert_eq!(without.to_load(&["dm_crypt", "!nls_ascii", "fs-btrfs"]), ["dm_crypt"]);
+    let idle = kernel.select(&["vfat", "!nls_asci"]).unwrap_err().to_string();
+    assert!(idle.contains("`nls_asci` (did you mean `nls_ascii`?)"), "{idle}");
     let why: Vec<&str> = selection.why("gf128mul").iter().map(|(name, _)| *name).collect();
     assert_eq!(why, ["gf128mul", "aesni_intel", "dm_crypt"]);
 
