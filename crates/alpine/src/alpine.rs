@@ -22,7 +22,7 @@ use crate::install::{Database, Installed, Settings};
 use crate::solver::{self, Candidate};
 use crate::{AlpineError, Apk, Checksum, Dependency, Index, Keys, Package, Repository, index};
 
-/// Indexes that are younger are not fetched again.
+/// Indexes that are younger are not fetched again, unless they do not have what is wanted.
 const INDEX_FRESH: Duration = Duration::from_secs(60 * 60);
 /// Largest package that is fetched, in bytes; Alpine's largest has 400 MB.
 const PACKAGE_MAX: u64 = 2 << 30;
@@ -119,9 +119,23 @@ impl Alpine {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Vec<LockedPackage>, AlpineError> {
         let world = parse_world(wanted)?;
-        let planned = self.plan(&world, base, progress)?;
+        match self.resolve_with(&world, base, INDEX_FRESH, progress) {
+            Err(AlpineError::Unsatisfiable(_) | AlpineError::Gone { .. }) => {
+                self.resolve_with(&world, base, Duration::ZERO, progress)
+            }
+            other => other,
+        }
+    }
+
+    fn resolve_with(
+        &self,
+        world: &[Dependency],
+        base: Option<&Database>,
+        fresh: Duration,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Vec<LockedPackage>, AlpineError> {
         let mut locked = Vec::new();
-        for (package, repositories) in planned {
+        for (package, repositories) in self.plan_with(world, base, fresh, progress)? {
             locked.push(self.lock(&package, &repositories, progress)?);
         }
         locked.sort();
@@ -139,10 +153,20 @@ impl Alpine {
         base: Option<&Database>,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Vec<(Package, Vec<usize>)>, AlpineError> {
+        self.plan_with(world, base, INDEX_FRESH, progress)
+    }
+
+    fn plan_with(
+        &self,
+        world: &[Dependency],
+        base: Option<&Database>,
+        fresh: Duration,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Vec<(Package, Vec<usize>)>, AlpineError> {
         let mut candidates: Vec<Candidate> = Vec::new();
         let mut known = std::collections::HashMap::new();
         for (place, repository) in self.repositories.iter().enumerate() {
-            for package in self.index(repository, progress)?.packages {
+            for package in self.index(repository, fresh, progress)?.packages {
                 let key = (package.name.clone(), package.version.clone(), package.checksum);
                 let at = *known.entry(key).or_insert(candidates.len());
                 if at == candidates.len() {
@@ -221,14 +245,19 @@ impl Alpine {
     }
 
     /// The index of a repository: fetched, or the last one when it is young, or nothing else is to be had.
-    fn index(&self, repository: &Repository, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Index, AlpineError> {
+    fn index(
+        &self,
+        repository: &Repository,
+        fresh: Duration,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Index, AlpineError> {
         let name = format!("{}/{}", self.architecture, index::FILE_NAME);
         let url = format!("{}/{name}", repository.url);
         let kept = self
             .cache
             .join("indexes")
             .join(format!("{}.tar.gz", sha256_hex(url.as_bytes())));
-        if is_young(&kept)
+        if is_younger(&kept, fresh)
             && !repository.url.starts_with("dir:")
             && let Ok(index) = self.read_index(&kept)
         {
@@ -385,10 +414,10 @@ impl Alpine {
     }
 }
 
-fn is_young(path: &Path) -> bool {
+fn is_younger(path: &Path, fresh: Duration) -> bool {
     let modified = fs::metadata(path).and_then(|found| found.modified()).ok();
     let age = modified.and_then(|time| SystemTime::now().duration_since(time).ok());
-    age.is_some_and(|age| age < INDEX_FRESH)
+    age.is_some_and(|age| age < fresh)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), AlpineError> {

@@ -53,6 +53,27 @@ fn a_second_run_with_a_lock_asks_no_repository() {
 }
 
 #[test]
+fn a_young_index_that_lacks_what_is_wanted_is_fetched_again() {
+    let lab = Lab::new(&two());
+    let server = HttpServer::serve(&lab.path("main"));
+    let mut client = lab.client();
+    client.repositories = vec![server.url().parse::<Repository>().unwrap()];
+    client.resolve(&["a"], None, &mut |_| {}).unwrap();
+    lab.publish("main", &[PackageBuilder::new("new", "1-r0")]);
+    assert_eq!(
+        names(&client.resolve(&["new"], None, &mut |_| {}).unwrap()),
+        ["new-1-r0"]
+    );
+    lab.publish("main", &[PackageBuilder::new("new", "2-r0")]);
+    fs::remove_file(lab.package_file("new-1-r0.apk")).unwrap();
+    fs::remove_dir_all(lab.path("cache/packages")).unwrap();
+    assert_eq!(
+        names(&client.resolve(&["new"], None, &mut |_| {}).unwrap()),
+        ["new-2-r0"]
+    );
+}
+
+#[test]
 fn the_last_index_serves_when_a_repository_is_out_of_reach() {
     let lab = Lab::new(&two());
     let mut client = lab.client();
