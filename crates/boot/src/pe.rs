@@ -11,6 +11,9 @@ const PE_OFFSET: usize = 0x3c;
 /// Length of the COFF file header.
 const COFF_LENGTH: usize = 20;
 
+/// Where the COFF header has the place and the length of the symbol table.
+const SYMBOL_TABLE: usize = 8;
+
 /// Length of a section header.
 const SECTION_LENGTH: usize = 40;
 
@@ -141,6 +144,15 @@ impl Pe {
         Ok(has && u32_at(bytes, self.optional + optional::SECURITY_DIRECTORY)? != 0)
     }
 
+    /// Where the contents of headers and sections end in the file.
+    fn content_end(&self) -> usize {
+        let ends = self
+            .sections
+            .iter()
+            .map(|section| section.offset as usize + section.file_size as usize);
+        ends.fold(self.table + self.sections.len() * SECTION_LENGTH, usize::max)
+    }
+
     /// The first address after all sections.
     fn end(&self) -> u64 {
         let ends = self
@@ -152,6 +164,8 @@ impl Pe {
 }
 
 /// Appends sections after the last, in this order, each on a page of its own; brings sizes and checksum up to date.
+///
+/// What followed the sections (symbols for debuggers) is dropped: as a gap between sections it would be signed by nobody.
 ///
 /// # Errors
 /// See [`PeError`].
@@ -169,7 +183,8 @@ pub(crate) fn append(stub: &[u8], sections: &[(&str, &[u8])]) -> Result<Vec<u8>,
     }
     let total: usize = sections.iter().map(|(_, content)| content.len() + PAGE as usize).sum();
     let mut output = Vec::with_capacity(stub.len() + total);
-    output.extend_from_slice(stub);
+    output.extend_from_slice(stub.get(..pe.content_end()).unwrap_or(stub));
+    put(&mut output, pe.optional - COFF_LENGTH + SYMBOL_TABLE, &[0; 8]);
     for (name, content) in sections {
         add_section(&mut pe, &mut output, name, content)?;
     }

@@ -155,6 +155,20 @@ fn ours_is_accepted_after_sbsign_and_before_it_and_we_accept_sbsigns() {
 }
 
 #[test]
+fn sections_with_a_gap_between_them_are_signed_as_sbverify_checks_them() {
+    let Some(bench) = Bench::new(&["sbverify"]) else { return };
+    let db = bench.identity("db");
+    let mut program = bench.program.clone();
+    let header = program.windows(8).position(|name| name == b".sdmagic").unwrap();
+    let field = header + 20..header + 24;
+    let offset = u32::from_le_bytes(program[field.clone()].try_into().unwrap());
+    program[field].copy_from_slice(&(offset + 512).to_le_bytes());
+    program.splice(offset as usize..offset as usize, [0xee; 512]);
+    bench.write("gap.efi", signed(&program, &db));
+    bench.must("sbverify", &["--cert", "db.crt", "gap.efi"]);
+}
+
+#[test]
 fn openssl_reads_our_certificates_and_an_issued_signer_is_trusted_by_its_root() {
     let Some(bench) = Bench::new(&["openssl", "sbverify"]) else {
         return;

@@ -1,6 +1,5 @@
 //! The QEMU command line of a machine. Pure: a value that can be printed and compared.
 
-use crate::accel::Accelerator;
 use crate::machine::{Boot, Forward, Machine, Medium};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -16,6 +15,8 @@ pub struct Resources {
     pub firmware: Option<FirmwareFiles>,
     /// Where the monitor (QMP) listens.
     pub monitor: PathBuf,
+    /// Where the machine's TPM listens.
+    pub tpm: Option<PathBuf>,
     /// The machine's forwards with real host ports.
     pub forwards: Vec<Forward>,
 }
@@ -47,7 +48,7 @@ impl QemuCommand {
             program: resources.qemu.clone(),
             arguments: Vec::new(),
         };
-        command.accelerator(machine.accelerator);
+        command.accelerator(machine);
         command.option("-m", machine.memory.to_string());
         command.option("-smp", machine.processors.to_string());
         command
@@ -65,6 +66,9 @@ impl QemuCommand {
         if machine.network {
             command.network(&machine.boot, &resources.forwards);
         }
+        if let Some(socket) = &resources.tpm {
+            command.tpm(socket);
+        }
         for device in &machine.devices {
             command.option("-device", device);
         }
@@ -77,10 +81,23 @@ impl QemuCommand {
         self.arguments.extend([name.into(), value.into()]);
     }
 
-    fn accelerator(&mut self, accelerator: Accelerator) {
-        self.option("-machine", "q35");
-        self.option("-accel", accelerator.argument());
-        self.option("-cpu", accelerator.processor());
+    /// With Secure Boot only the firmware may write its variables: in system management mode, which the system that it
+    /// starts cannot enter.
+    fn accelerator(&mut self, machine: &Machine) {
+        if machine.secure_boot.is_some() {
+            self.option("-machine", "q35,smm=on");
+            self.option("-global", "driver=cfi.pflash01,property=secure,value=on");
+        } else {
+            self.option("-machine", "q35");
+        }
+        self.option("-accel", machine.accelerator.argument());
+        self.option("-cpu", machine.accelerator.processor());
+    }
+
+    fn tpm(&mut self, socket: &Path) {
+        self.option("-chardev", with_path("socket,id=tpm,path=", socket));
+        self.option("-tpmdev", "emulator,id=tpm0,chardev=tpm");
+        self.option("-device", "tpm-crb,tpmdev=tpm0");
     }
 
     fn boot(&mut self, boot: &Boot, firmware: Option<&FirmwareFiles>) {
@@ -199,6 +216,7 @@ fn quoted(argument: &OsStr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accel::Accelerator;
     use crate::machine::{Disk, DiskFormat};
 
     fn resources() -> Resources {
@@ -206,6 +224,7 @@ mod tests {
             qemu: "qemu-system-x86_64".into(),
             firmware: None,
             monitor: "/run/vm/qmp".into(),
+            tpm: None,
             forwards: Vec::new(),
         }
     }
@@ -308,6 +327,25 @@ mod tests {
             let machine = Machine::new(Boot::Media(medium));
             let command = QemuCommand::new(&machine, &resources()).to_string();
             assert!(command.contains(expected), "{command}");
+        }
+    }
+
+    #[test]
+    fn secure_boot_locks_the_variables_and_a_tpm_is_a_device() {
+        let mut machine = Machine::new(Boot::Firmware {
+            image: "vmlinuz.efi".into(),
+        });
+        machine.secure_boot = Some("vars.fd".into());
+        let found = Resources {
+            tpm: Some("/run/vm/tpm".into()),
+            ..resources()
+        };
+        let line = QemuCommand::new(&machine, &found).to_string();
+        for expected in [
+            "-machine q35,smm=on -global driver=cfi.pflash01,property=secure,value=on -accel",
+            "-chardev socket,id=tpm,path=/run/vm/tpm -tpmdev emulator,id=tpm0,chardev=tpm -device tpm-crb,tpmdev=tpm0",
+        ] {
+            assert!(line.contains(expected), "{line}");
         }
     }
 

@@ -19,6 +19,7 @@ pub mod tools;
 
 mod error;
 mod qmp;
+mod tpm;
 mod vm;
 
 pub use accel::{Accelerator, Verdict};

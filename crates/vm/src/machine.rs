@@ -102,6 +102,10 @@ pub struct Machine {
     pub devices: Vec<String>,
     /// What executes the guest's instructions.
     pub accelerator: Accelerator,
+    /// With [`Boot::Firmware`]: variables in which keys are enrolled. The firmware then starts only what they signed.
+    pub secure_boot: Option<PathBuf>,
+    /// A TPM 2.0, with the directory where it keeps its state between runs.
+    pub tpm: Option<PathBuf>,
 }
 
 impl Machine {
@@ -116,6 +120,8 @@ impl Machine {
             forwards: Vec::new(),
             devices: Vec::new(),
             accelerator: Accelerator::Tcg,
+            secure_boot: None,
+            tpm: None,
         }
     }
 }

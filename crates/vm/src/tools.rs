@@ -11,6 +11,9 @@ pub const QEMU_IMG: (&str, &str) = ("qemu-img", "qemu-utils");
 /// Makes ext4 file systems.
 pub const MKFS_EXT4: (&str, &str) = ("mkfs.ext4", "e2fsprogs");
 
+/// A TPM in software.
+pub const SWTPM: (&str, &str) = ("swtpm", "swtpm");
+
 /// Directories of system programs, which an ordinary user's search path often lacks.
 const SYSTEM_DIRECTORIES: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
@@ -38,6 +41,23 @@ const FIRMWARE: [(&str, &str); 5] = [
     ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),       // Alpine, older Debian
 ];
 
+/// Where distributions keep OVMF with Secure Boot and system management mode, and the variables without keys for it.
+const SECURE_FIRMWARE: [(&str, &str); 4] = [
+    (
+        "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd",
+        "/usr/share/OVMF/OVMF_VARS_4M.fd",
+    ), // Debian, Ubuntu
+    (
+        "/usr/share/edk2/x64/OVMF_CODE.secboot.4m.fd",
+        "/usr/share/edk2/x64/OVMF_VARS.4m.fd",
+    ), // Arch
+    (
+        "/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd",
+        "/usr/share/edk2/ovmf/OVMF_VARS.fd",
+    ), // Fedora
+    ("/usr/share/OVMF/OVMF_CODE.secboot.fd", "/usr/share/OVMF/OVMF_VARS.fd"), // older Debian
+];
+
 /// The path of a program, given with its package.
 ///
 /// # Errors
@@ -56,13 +76,28 @@ pub fn program((name, package): (&str, &'static str)) -> Result<PathBuf, VmError
 /// # Errors
 /// When none is installed in a place known here.
 pub fn firmware() -> Result<Firmware, VmError> {
-    let known = FIRMWARE.map(|(code, variables)| Firmware {
+    known(&FIRMWARE, "UEFI firmware for virtual machines (OVMF)")
+}
+
+/// UEFI firmware with Secure Boot, in whose variables keys can be enrolled.
+///
+/// # Errors
+/// When none is installed in a place known here.
+pub fn secure_firmware() -> Result<Firmware, VmError> {
+    known(
+        &SECURE_FIRMWARE,
+        "UEFI firmware with Secure Boot for virtual machines (OVMF)",
+    )
+}
+
+fn known(places: &[(&str, &str)], what: &str) -> Result<Firmware, VmError> {
+    let known = places.iter().map(|(code, variables)| Firmware {
         code: code.into(),
         variables: variables.into(),
     });
     let there = |firmware: &Firmware| firmware.code.is_file() && firmware.variables.is_file();
     known.into_iter().find(there).ok_or_else(|| VmError::Missing {
-        what: "UEFI firmware for virtual machines (OVMF)".to_owned(),
+        what: what.to_owned(),
         package: "ovmf",
     })
 }

@@ -4,6 +4,7 @@ use crate::command::{FirmwareFiles, QemuCommand, Resources};
 use crate::console::{Console, Line};
 use crate::error::VmError;
 use crate::machine::{Boot, Forward, Machine};
+use crate::tpm::Tpm;
 use crate::{qmp, tools};
 use std::fmt;
 use std::fs::{self, File};
@@ -52,6 +53,8 @@ pub struct Vm {
     reader: Option<JoinHandle<()>>,
     /// Lines before this one were already waited for.
     searched: usize,
+    /// Ends after QEMU, which is dropped before it.
+    _tpm: Option<Tpm>,
     /// Holds the monitor's socket, the firmware's variables, the boot disk, and what QEMU says.
     directory: TempDir,
 }
@@ -91,7 +94,13 @@ impl Vm {
             .prefix("mos-vm-")
             .tempdir()
             .map_err(VmError::io(std::env::temp_dir()))?;
-        let resources = prepare(machine, directory.path())?;
+        let tpm = machine
+            .tpm
+            .as_ref()
+            .map(|state| Tpm::start(state, directory.path()))
+            .transpose()?;
+        let mut resources = prepare(machine, directory.path())?;
+        resources.tpm = tpm.as_ref().map(|tpm| tpm.socket.clone());
         let command = QemuCommand::new(machine, &resources);
         let log = output
             .log
@@ -129,6 +138,7 @@ impl Vm {
             shared,
             reader,
             searched: 0,
+            _tpm: tpm,
             directory,
         })
     }
@@ -294,14 +304,15 @@ fn stderr_path(directory: &Path) -> PathBuf {
 /// Finds programs and firmware, opens ports, and lays out the machine's directory.
 fn prepare(machine: &Machine, directory: &Path) -> Result<Resources, VmError> {
     let firmware = match &machine.boot {
-        Boot::Firmware { image } => Some(prepare_firmware(Some(image), directory)?),
-        Boot::Media(_) => Some(prepare_firmware(None, directory)?),
+        Boot::Firmware { image } => Some(prepare_firmware(Some(image), machine, directory)?),
+        Boot::Media(_) => Some(prepare_firmware(None, machine, directory)?),
         Boot::Direct { .. } => None,
     };
     Ok(Resources {
         qemu: tools::program(tools::QEMU)?,
         firmware,
         monitor: directory.join("monitor"),
+        tpm: None,
         forwards: machine
             .forwards
             .iter()
@@ -311,10 +322,17 @@ fn prepare(machine: &Machine, directory: &Path) -> Result<Resources, VmError> {
     })
 }
 
-fn prepare_firmware(image: Option<&PathBuf>, directory: &Path) -> Result<FirmwareFiles, VmError> {
-    let found = tools::firmware()?;
-    let variables = directory.join("firmware-variables");
-    fs::copy(&found.variables, &variables).map_err(VmError::io(&found.variables))?;
+fn prepare_firmware(image: Option<&PathBuf>, machine: &Machine, directory: &Path) -> Result<FirmwareFiles, VmError> {
+    let enrolled = machine.secure_boot.as_ref();
+    let found = match enrolled {
+        Some(_) => tools::secure_firmware()?,
+        None => tools::firmware()?,
+    };
+    let (template, variables) = (
+        enrolled.unwrap_or(&found.variables),
+        directory.join("firmware-variables"),
+    );
+    fs::copy(template, &variables).map_err(VmError::io(template))?;
     Ok(FirmwareFiles {
         code: found.code,
         variables,

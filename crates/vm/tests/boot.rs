@@ -4,6 +4,8 @@
 //! missing.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
 
+use mos_boot::pcr::{self, Bank};
+use mos_boot::secure_boot::{self, Enrolment, Guid, Identity, Signed};
 use mos_boot::uki::{UkiParts, uki};
 use mos_kernel::Kernel;
 use mos_packages::{Apt, LockedPackage, PackageError, deb};
@@ -19,12 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const KERNEL: &str = "linux-image-6.12-cloud-amd64";
 const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 
-/// PID 1: says what my_init would, waits for a moment when told so, and switches off.
+/// PID 1: says what my_init would and what the TPM measured, waits for a moment when told so, and switches off.
 const INIT: &str = "#!/busybox sh
 /busybox echo 'my_init: [   1.250] hello'
 /busybox echo 'my_init: [   2.851] timeline start=1250 services=1300 network=1310 fetch=1400 ready=1450'
 /busybox mkdir /proc
 /busybox mount -t proc proc /proc
+/busybox mount -t sysfs sys /sys
+/busybox echo \"register: $(/busybox cat /sys/class/tpm/tpm0/pcr-sha256/11 2>/dev/null)\"
 case \"$(/busybox cat /proc/cmdline)\" in *linger*) /busybox sleep 600 ;; esac
 /busybox poweroff -f
 ";
@@ -201,19 +205,110 @@ fn firmware_boots_a_unified_kernel_image() {
         (Ok(parts), Ok(_)) => parts,
     };
     let directory = tempfile::tempdir().unwrap();
-    let sections = UkiParts {
-        linux: &parts.kernel,
-        initrd: &archive(&parts),
-        cmdline: "console=ttyS0 quiet panic=-1",
-        osrelease: "ID=test\n",
-        uname: "test",
-    };
     let image = directory.path().join("image.efi");
-    fs::write(&image, uki(&parts.stub, &sections).unwrap()).unwrap();
+    fs::write(&image, unified(&parts)).unwrap();
     let mut vm = Vm::start(&Machine::new(Boot::Firmware { image }), Output::default()).unwrap();
     vm.wait_for("my_init: [", PATIENCE).unwrap();
     assert!(vm.wait_exit(PATIENCE).unwrap().success());
     let timeline = Timeline::parse(&vm.console()).unwrap();
     eprintln!("{timeline}");
     assert!(timeline.phases()[0].duration() > 500, "firmware takes its time");
+}
+
+fn unified(parts: &Parts) -> Vec<u8> {
+    let sections = UkiParts {
+        linux: &parts.kernel,
+        initrd: &archive(parts),
+        cmdline: "console=ttyS0 quiet panic=-1",
+        osrelease: "ID=test\n",
+        uname: "test",
+    };
+    uki(&parts.stub, &sections).unwrap()
+}
+
+/// A bench with Secure Boot: an image, whom the firmware trusts, and the firmware's variables.
+struct Secure {
+    image: Vec<u8>,
+    database: Identity,
+    variables: PathBuf,
+    directory: tempfile::TempDir,
+}
+
+impl Secure {
+    fn new() -> Result<Self, String> {
+        let firmware = tools::secure_firmware().map_err(|error| error.to_string())?;
+        let generate = |name| Identity::generate(name).map_err(|error| error.to_string());
+        let (platform, database) = (generate("PK")?.0, generate("db")?.0);
+        let image = unified(&parts()?);
+        let keys = Enrolment {
+            owner: Guid::of_project("test"),
+            platform: platform.certificate(),
+            exchange: platform.certificate(),
+            database: &[database.certificate()],
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let variables = directory.path().join("variables");
+        let template = fs::read(firmware.variables).unwrap();
+        fs::write(&variables, secure_boot::enrol(&template, &keys).unwrap()).unwrap();
+        Ok(Self {
+            image,
+            database,
+            variables,
+            directory,
+        })
+    }
+
+    fn start(&self, image: &[u8], tpm: bool) -> Vm {
+        let path = self.directory.path().join("image.efi");
+        fs::write(&path, image).unwrap();
+        let mut machine = Machine::new(Boot::Firmware { image: path });
+        machine.network = false;
+        machine.secure_boot = Some(self.variables.clone());
+        machine.tpm = tpm.then(|| self.directory.path().join("tpm"));
+        Vm::start(&machine, Output::default()).unwrap()
+    }
+}
+
+fn signed(image: &[u8], identity: &Identity) -> Vec<u8> {
+    match secure_boot::sign(image, identity).unwrap() {
+        Signed::Now(bytes) => bytes,
+        Signed::Already => panic!("it was signed before"),
+    }
+}
+
+#[test]
+fn secure_boot_starts_what_our_key_signed_and_the_tpm_measures_what_was_predicted() {
+    let bench = match (Secure::new(), tools::program(tools::SWTPM)) {
+        (Err(reason), _) => return eprintln!("SKIPPED: {reason}"),
+        (_, Err(error)) => return eprintln!("SKIPPED: {error}"),
+        (Ok(bench), Ok(_)) => bench,
+    };
+    let image = signed(&bench.image, &bench.database);
+    let predicted: String = pcr::predict(&image, Bank::Sha256, "")
+        .unwrap()
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
+    let mut vm = bench.start(&image, true);
+    let line = vm.wait_for("register: ", PATIENCE).unwrap();
+    assert_eq!(line.text.trim_end(), format!("register: {predicted}"));
+    assert!(vm.wait_exit(PATIENCE).unwrap().success());
+}
+
+#[test]
+fn secure_boot_refuses_a_flipped_byte_a_foreign_key_and_no_signature() {
+    let bench = match Secure::new() {
+        Ok(bench) => bench,
+        Err(reason) => return eprintln!("SKIPPED: {reason}"),
+    };
+    let (foreign, _) = Identity::generate("foreign").unwrap();
+    let mut flipped = signed(&bench.image, &bench.database);
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    for image in [flipped, signed(&bench.image, &foreign), bench.image.clone()] {
+        let mut vm = bench.start(&image, false);
+        vm.wait_for("Access Denied", PATIENCE).unwrap();
+        assert!(!vm.console().iter().any(|line| line.text.contains("my_init")));
+        vm.kill().unwrap();
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use mos_vm::{Boot, Disk, DiskFormat, Machine, accel, disk};
 
 use super::system::System;
-use super::{RunArgs, vm_error};
+use super::{RunArgs, secure_boot, vm_error};
 use crate::context::Context;
 use crate::error::{CliError, Result, io};
 
@@ -16,16 +16,13 @@ pub(super) struct Described {
 }
 
 pub(super) fn describe(context: &Context, args: &RunArgs, system: &System) -> Result<Described> {
-    let (boot, directory) = if args.direct {
-        let directory = tempfile::tempdir().map_err(io(&std::env::temp_dir()))?;
-        (direct(&system.efi, directory.path())?, Some(directory))
-    } else {
-        (
-            Boot::Firmware {
-                image: system.efi.clone(),
-            },
-            None,
-        )
+    let temporary = || tempfile::tempdir().map_err(io(&std::env::temp_dir()));
+    let directory = (args.direct || args.secure_boot).then(temporary).transpose()?;
+    let boot = match &directory {
+        Some(directory) if args.direct => direct(&system.efi, directory.path())?,
+        _ => Boot::Firmware {
+            image: system.efi.clone(),
+        },
     };
     let verdict = accel::probe().map_err(vm_error)?;
     context.ui.line(format!("Booting {}, {verdict}.", system.efi.display()));
@@ -34,6 +31,12 @@ pub(super) fn describe(context: &Context, args: &RunArgs, system: &System) -> Re
     machine.disks = disks(args)?;
     machine.forwards = args.forward.clone();
     machine.accelerator = verdict.accelerator;
+    if let Some(directory) = directory.as_ref().filter(|_| args.secure_boot) {
+        machine.secure_boot = Some(secure_boot::variables(context, &system.efi, directory.path())?);
+    }
+    if args.tpm {
+        machine.tpm = Some(secure_boot::tpm(&args.output_dir, args.reset)?);
+    }
     Ok(Described {
         machine,
         _directory: directory,

@@ -2,6 +2,7 @@
 
 mod machine;
 mod page;
+mod secure_boot;
 mod system;
 
 use std::io::{IsTerminal as _, Write};
@@ -44,6 +45,14 @@ pub(crate) struct RunArgs {
     /// Let QEMU load kernel and initramfs out of the image, without firmware: faster, less like a node
     #[arg(long)]
     direct: bool,
+
+    /// Start through firmware that refuses what the keys in keys/secure-boot have not signed
+    #[arg(long, conflicts_with = "direct")]
+    secure_boot: bool,
+
+    /// Add a TPM 2.0 (swtpm), which keeps its state beside the disks
+    #[arg(long, conflicts_with = "direct")]
+    tpm: bool,
 
     /// Memory in MiB
     #[arg(long, value_name = "MIB", default_value_t = mos_vm::machine::DEFAULT_MEMORY)]
