@@ -58,6 +58,8 @@ pub struct BuiltImage {
     pub efi: PathBuf,
     /// The initramfs by itself.
     pub initramfs: PathBuf,
+    /// Identifies the EFI file: the hash of everything that went into it, its signer's certificate included.
+    pub id: String,
     /// What it is made of.
     pub report: ImageReport,
     /// The record of everything in it, a [`Contents`].
@@ -95,6 +97,7 @@ impl Builder<'_> {
         Ok(BuiltImage {
             efi: cached.path.join(EFI_FILE),
             initramfs: cached.path.join(recipe.initramfs_name()),
+            id: short(&recipe.key),
             report,
             contents: cached.path.join(CONTENTS_FILE),
             hit: cached.hit,
@@ -143,7 +146,7 @@ impl<'p> Recipe<'p> {
             key: Digest::of(b""),
         };
         recipe.key = recipe.inputs()?.key();
-        recipe.node.build_id = recipe.key.to_string()[..BUILD_ID_LENGTH].to_owned();
+        recipe.node.build_id = short(&recipe.key);
         Ok(recipe)
     }
 
@@ -339,6 +342,11 @@ impl Root {
         self.contents.note(name, &self.tree);
         Ok(())
     }
+}
+
+/// As much of a hash as identifies an image.
+pub(crate) fn short(key: &Digest) -> String {
+    key.to_string()[..BUILD_ID_LENGTH].to_owned()
 }
 
 fn node_files(plan: &Plan, programs: &NodePrograms, trust: &str) -> Result<NodeFiles, BuildError> {

@@ -92,9 +92,9 @@ fn plain(bytes: &[u8]) -> Sparse<'_> {
     Cow::Borrowed(bytes).into()
 }
 
-/// The kernel's version and the hash of all inputs.
+/// The kernel's version and the hash of all inputs: two images of one name have the same bytes.
 fn versioned(image: &BuiltImage) -> String {
-    format!("vmlinuz-{}-{}.efi", image.report.kernel, image.report.build_id)
+    format!("vmlinuz-{}-{}.efi", image.report.kernel, image.id)
 }
 
 fn write(files: Vec<Planned<'_>>, folder: &Path) -> Result<Vec<OutputFile>, BuildError> {

@@ -11,7 +11,7 @@ use mos_store::Digest;
 
 use crate::builder::Builder;
 use crate::error::BuildError;
-use crate::image::{BuiltImage, EFI_FILE};
+use crate::image::{BuiltImage, EFI_FILE, short};
 
 const STEP: &str = "signed-image";
 /// Raised whenever the same image and certificate would give another signature than before.
@@ -41,6 +41,11 @@ impl Builder<'_> {
         report.efi_bytes = fs::metadata(&efi).map_err(BuildError::at(&efi))?.len();
         self.report
             .line(&format!("boot image: signed by `{}`", identity.certificate().name()));
-        Ok(BuiltImage { efi, report, ..image })
+        Ok(BuiltImage {
+            efi,
+            id: short(&key),
+            report,
+            ..image
+        })
     }
 }
