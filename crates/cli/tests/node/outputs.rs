@@ -1,10 +1,13 @@
 //! Every kind of output starts a node: firmware boots from it as shipped, to the same marker.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use mos_vm::{Boot, Disk, DiskFormat, Machine, Medium, Output, Vm, VmError};
 
+use crate::support::{cache, run};
 use crate::system::{BOOT, System};
 
 /// What the node says once its programs run. They come from the initramfs, so the medium was read whole.
@@ -74,4 +77,56 @@ fn firmware_boots_over_the_network() {
         folder: dist.join("pxe"),
         file: "vmlinuz.efi".to_owned(),
     });
+}
+
+/// Every kind of output of a repository, made with a cache of its own, but for downloads.
+fn made_alone(system: &System, repository: &Path, environment: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
+    let own = repository.join("../cache");
+    fs::create_dir_all(&own).unwrap();
+    symlink(cache().join("apt"), own.join("apt")).unwrap();
+    let mut command = system.command(&["image", "build", "--env", "dev", "--output", "all"]);
+    command.current_dir(repository).env("MOS_CACHE", own);
+    run(command.envs(environment.iter().copied()));
+    let folders = [repository.join("dist"), repository.join("dist/pxe")];
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let files = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let named = files.map(|path| {
+        (
+            path.strip_prefix(repository).unwrap().display().to_string(),
+            fs::read(&path).unwrap(),
+        )
+    });
+    named.collect()
+}
+
+#[test]
+fn every_output_has_the_same_bytes_in_another_folder_for_another_user_on_another_date() {
+    let system = System::new(&[]);
+    let path = "environments/dev.toml";
+    let environment = fs::read_to_string(system.repository().join(path)).unwrap();
+    system.write(path, &format!("{environment}[image]\nstate_size = 16\n"));
+    // Downloads, for both.
+    system.mos(&["image", "build", "--env", "dev"]);
+    let other = system.folder().join("another/much/longer/repository");
+    fs::create_dir_all(other.parent().unwrap()).unwrap();
+    run(std::process::Command::new("cp")
+        .arg("-r")
+        .arg(system.repository())
+        .arg(&other));
+    let first = made_alone(&system, &system.repository(), &[]);
+    let stranger = [
+        ("USER", "stranger"),
+        ("TZ", "Pacific/Apia"),
+        ("LC_ALL", "C"),
+        ("SOURCE_DATE_EPOCH", "1"),
+    ];
+    let second = made_alone(&system, &other, &stranger);
+    assert_eq!(first.keys().collect::<Vec<_>>(), second.keys().collect::<Vec<_>>());
+    assert!(first.len() >= 11, "{:?}", first.keys());
+    let differing: Vec<_> = first
+        .iter()
+        .filter(|(name, bytes)| second[*name] != **bytes)
+        .map(|(name, _)| name)
+        .collect();
+    assert!(differing.is_empty(), "these differ: {differing:?}");
 }
