@@ -21,10 +21,12 @@ pub(crate) fn check() -> Result<String, String> {
     }
 }
 
-/// The crates of the table, top first: rows that begin with a name in back quotes.
+/// The crates of the table, top first: rows of the first table that has any with a name in back quotes in front.
 fn order(page: &str) -> Vec<String> {
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
-    rows.filter_map(|row| row.split('`').next())
+    let rows = page.lines().map(|line| line.strip_prefix("| `"));
+    rows.skip_while(Option::is_none)
+        .map_while(|row| row)
+        .filter_map(|row| row.split('`').next())
         .map(str::to_owned)
         .collect()
 }
@@ -87,7 +89,8 @@ mod tests {
 
     #[test]
     fn downward_and_unlisted_dependencies_are_named() {
-        let order = order("text\n| crate | charter |\n| `a` | x |\n| `b` | y |\n| `d` | gone |\n");
+        let order =
+            order("text\n| crate | charter |\n| `a` | x |\n| `b` | y |\n| `d` | gone |\n\n| `efi` | another table |\n");
         let faults = faults(&order, &packages(&[("a", &["b"]), ("b", &["a"]), ("c", &[])]));
         assert_eq!(
             faults,

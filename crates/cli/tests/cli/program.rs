@@ -196,6 +196,7 @@ fn manual_has_a_page_for_every_verb() {
         mos-image-build.1
         mos-image-explain.1
         mos-image-inspect.1
+        mos-image-pcr.1
         mos-image-sign.1
         mos-image-verify.1
         mos-image.1
