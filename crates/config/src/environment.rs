@@ -341,6 +341,15 @@ mod tests {
     }
 
     #[test]
+    fn an_image_is_signed_by_the_key_that_is_named() {
+        let text = "channel = \"https://example.org/mos\"\n[image]\nsecure_boot = \"keys/secure-boot/db\"\n";
+        let (environment, problems) = read("production", text);
+        assert_eq!(problems, "");
+        let key = environment.unwrap().image.secure_boot.unwrap();
+        assert_eq!(key.value, "keys/secure-boot/db");
+    }
+
+    #[test]
     fn an_unknown_name_must_say_its_kind() {
         let (environment, problems) = read("lab", "channel = \"http://lab\"\n");
         assert_eq!(environment, None);
