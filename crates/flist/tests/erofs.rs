@@ -148,14 +148,6 @@ impl Drop for Mounted {
 /// Mounts an image, or says why not.
 fn mount_image(image: &Path, place: &Path) -> Option<Mounted> {
     let (from, to) = (image.to_str().unwrap(), place.to_str().unwrap());
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers = release.split('.').map(|number| number.parse().unwrap_or(0));
-    if (numbers.next(), numbers.next()) < (Some(6), Some(15)) {
-        eprintln!(
-            "SKIPPED: Linux before 6.15 shows one time for all compact inodes of an flist that is mounted by hand"
-        );
-        return None;
-    }
     let output = run("mount", &["-t", "erofs", "-o", "loop,ro", from, to])?;
     if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr);
