@@ -101,6 +101,12 @@ impl Context {
         mos_config::load(&folder).map_err(|error| CliError::new(Kind::Problem, error.to_string()))
     }
 
+    /// The name of the project, of a valid repository.
+    pub(crate) fn project(&self) -> Result<String> {
+        let repository = self.load()?.valid(None).map_err(|found| problems(&found))?;
+        Ok(repository.project.name.value)
+    }
+
     /// What has to be made for an environment of a valid repository.
     pub(crate) fn plan(&self, environment: &str) -> Result<mos_config::Plan> {
         let repository = self.valid(environment)?;

@@ -7,7 +7,7 @@ use mos_boot::secure_boot::{self, Guid, Identity, Time, Variable};
 
 use crate::commands::image::trust;
 use crate::context::{Context, now};
-use crate::error::{CliError, Kind, Result, io, problems};
+use crate::error::{CliError, Kind, Result, io};
 
 /// Where they are, in the config repository.
 pub(crate) const FOLDER: &str = "keys/secure-boot";
@@ -17,13 +17,7 @@ const IGNORE: &str = "*.key\n";
 
 /// Makes PK, KEK and db, each as NAME.key (secret), NAME.crt (PEM), NAME.cer (DER), NAME.esl and NAME.auth.
 pub(super) fn make(context: &Context) -> Result<()> {
-    let project = context
-        .load()?
-        .valid(None)
-        .map_err(|found| problems(&found))?
-        .project
-        .name
-        .value;
+    let project = context.project()?;
     let folder = context.config()?.join(FOLDER);
     if let Some(there) = Variable::ALL
         .iter()

@@ -9,19 +9,13 @@ use mos_vm::tools;
 use super::vm_error;
 use crate::commands::keys::secure_boot::FOLDER;
 use crate::context::Context;
-use crate::error::{CliError, Kind, Result, io, problems};
+use crate::error::{CliError, Kind, Result, io};
 
 /// Writes the firmware's variables, with the keys of the config repository enrolled, into a directory; tells when the
 /// firmware will refuse the image.
 pub(super) fn variables(context: &Context, image: &Path, directory: &Path) -> Result<PathBuf> {
     let folder = context.config()?.join(FOLDER);
-    let project = context
-        .load()?
-        .valid(None)
-        .map_err(|found| problems(&found))?
-        .project
-        .name
-        .value;
+    let project = context.project()?;
     let read = |name: &str| Certificate::read(&folder.join(format!("{name}.crt"))).map_err(no_keys);
     let (platform, exchange, database) = (read("PK")?, read("KEK")?, read("db")?);
     if !is_accepted(image, &database)? {
