@@ -8,7 +8,6 @@ use mos_boot::uki::{UkiParts, uki};
 use mos_boot::{Compression, initramfs};
 use mos_cache::Inputs;
 use mos_config::{Lock, Plan};
-use mos_kernel::{Firmware, Kernel, Selection};
 use mos_packages::deb;
 use mos_store::Digest;
 use mos_tree::{Content, Kind, Tree, directory};
@@ -18,14 +17,15 @@ use crate::authorities::authorities;
 use crate::builder::Builder;
 use crate::contents::Contents;
 use crate::error::BuildError;
-use crate::modules::{firmware_note, firmware_sources, folder_digest, remember_facts};
+use crate::kernel_part::{KernelPart, Sources, json};
+use crate::modules::folder_digest;
 use crate::node_files::NodeFiles;
 use crate::packages::{ImagePackages, fetch, image_packages};
 use crate::size::{ImageReport, Part, bytes};
 
 const STEP: &str = "image";
 /// Raised whenever the same inputs would give another image than before.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// Where systemd-boot-efi has the stub for x86-64.
 const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 pub(crate) const EFI_FILE: &str = "vmlinuz.efi";
@@ -86,9 +86,7 @@ impl Builder<'_> {
         let cached = self
             .cache()
             .step(STEP, &recipe.key, |output| recipe.make(self, output))?;
-        let path = cached.path.join(REPORT_FILE);
-        let report = fs::read(&path).map_err(BuildError::at(&path))?;
-        let report = serde_json::from_slice(&report).map_err(|error| BuildError::at(&path)(error.into()))?;
+        let report = json(&cached.path.join(REPORT_FILE))?;
         self.report.line(if cached.hit {
             "boot image: nothing changed"
         } else {
@@ -153,11 +151,11 @@ impl<'p> Recipe<'p> {
     /// The time of the build is no input of its own: it is read from the kernel package, which is one.
     fn inputs(&self) -> Result<Inputs, BuildError> {
         let image = &self.plan.image;
-        let ImagePackages { base, kernel, stub, .. } = &self.packages;
-        let mut inputs = Inputs::new(STEP, FORMAT)
-            .add("kernel", &kernel.sha256)
+        let ImagePackages { base, stub, .. } = &self.packages;
+        let mut inputs = self
+            .sources()
+            .inputs(Inputs::new(STEP, FORMAT), image)
             .add("stub", &stub.sha256)
-            .add("modules", image.modules.join("\n"))
             .add("command line", &image.command_line)
             .add(
                 "compression",
@@ -175,59 +173,53 @@ impl<'p> Recipe<'p> {
         for package in base {
             inputs = inputs.add("package", &package.sha256);
         }
-        inputs = inputs.add("firmware patterns", image.firmware.patterns.join("\n"));
-        for package in &self.packages.firmware {
-            inputs = inputs.add("firmware package", &package.sha256);
-        }
-        for digest in &self.firmware_folders {
-            inputs = inputs.add_digest("firmware folder", digest);
-        }
         Ok(inputs)
     }
 
+    fn sources(&self) -> Sources<'_> {
+        Sources {
+            kernel: &self.packages.kernel,
+            firmware: &self.packages.firmware,
+            folders: &self.firmware_folders,
+        }
+    }
+
     fn make(&self, builder: &Builder<'_>, output: &Path) -> Result<(), BuildError> {
-        let kernel_deb = self.deb(builder, &self.packages.kernel)?;
-        let kernel = Kernel::open(&kernel_deb)?;
-        remember_facts(builder, &self.packages.kernel, &kernel)?;
-        let modules = kernel.select(&self.plan.image.modules)?;
-        let settings = &self.plan.image.firmware;
-        let sources = firmware_sources(builder, settings, &self.packages.firmware)?;
-        let firmware = Firmware::collect(&modules, &settings.patterns, &sources)?;
+        let kernel = KernelPart::get(builder, &self.plan.image, &self.sources())?;
         let node = NodeFiles {
-            built: newest(&kernel_deb),
-            modules: modules.to_load(&self.plan.image.modules),
+            built: kernel.facts.built,
+            modules: kernel.facts.load.clone(),
             ..self.node.clone()
         };
-        let Root { tree, parts, contents } = self.root(builder, &node, &modules, &firmware)?;
+        let Root { tree, parts, contents } = self.root(builder, &node, &kernel)?;
         contents
             .missing_firmware_line()
             .iter()
             .for_each(|line| builder.report.line(line));
         builder.report.detail("compressing the initramfs");
         let initrd = initramfs(&tree, self.compression())?;
-        let linux = kernel.image().read().map_err(BuildError::at(Path::new("vmlinuz")))?;
         let efi = uki(
             &self.stub(builder)?,
             &UkiParts {
-                linux: &linux,
+                linux: &kernel.linux,
                 initrd: &initrd,
                 cmdline: &self.plan.image.command_line,
                 osrelease: &node.os_release(),
-                uname: kernel.version(),
+                uname: &contents.kernel,
             },
         )?;
         let report = ImageReport {
             build_id: node.build_id,
             built: node.built,
-            kernel: kernel.version().to_owned(),
+            kernel: contents.kernel.clone(),
             efi_bytes: efi.len() as u64,
-            kernel_bytes: linux.len() as u64,
+            kernel_bytes: kernel.linux.len() as u64,
             initramfs_bytes: initrd.len() as u64,
             parts,
-            modules: modules
+            modules: contents
                 .modules
                 .iter()
-                .map(|module| (module.name.clone(), module.reason.to_string()))
+                .map(|module| (module.name.clone(), module.reason.clone()))
                 .collect(),
         };
         let report = serde_json::to_vec_pretty(&report).map_err(|error| BuildError::at(output)(error.into()))?;
@@ -244,16 +236,8 @@ impl<'p> Recipe<'p> {
         Ok(())
     }
 
-    fn root(
-        &self,
-        builder: &Builder<'_>,
-        node: &NodeFiles,
-        modules: &Selection,
-        firmware: &Firmware,
-    ) -> Result<Root, BuildError> {
-        let mut root = Root::new(node)?;
-        root.contents.note_modules(modules);
-        root.contents.note_firmware(firmware);
+    fn root(&self, builder: &Builder<'_>, node: &NodeFiles, kernel: &KernelPart) -> Result<Root, BuildError> {
+        let mut root = Root::new(node, kernel.facts.contents.clone())?;
         for package in &self.packages.base {
             let mut tree = self.deb(builder, package)?;
             let part = format!("package {}", package.name);
@@ -262,9 +246,10 @@ impl<'p> Recipe<'p> {
                 .for_each(|rule| root.contents.remove(&part, rule, &mut tree));
             root.lay(&part, &tree)?;
         }
-        root.lay(&format!("{} kernel modules", modules.modules.len()), &modules.tree()?)?;
-        if !firmware.files.is_empty() {
-            root.lay(&firmware_note(firmware), &firmware.tree()?)?;
+        let modules = format!("{} kernel modules", root.contents.modules.len());
+        root.lay(&modules, &kernel.modules)?;
+        if let Some(note) = &kernel.facts.firmware_note {
+            root.lay(note, &kernel.firmware)?;
         }
         root.lay("MOS", &node.tree()?)?;
         root.lay("image/files", &self.files)?;
@@ -318,12 +303,9 @@ struct Root {
 }
 
 impl Root {
-    fn new(node: &NodeFiles) -> Result<Self, BuildError> {
+    fn new(node: &NodeFiles, mut contents: Contents) -> Result<Self, BuildError> {
         let tree = mos_boot::root::base_tree()?;
-        let mut contents = Contents {
-            build_id: node.build_id.clone(),
-            ..Contents::default()
-        };
+        contents.build_id.clone_from(&node.build_id);
         contents.note("skeleton of the root", &tree);
         Ok(Self {
             tree,
@@ -388,7 +370,7 @@ fn normalise(mut tree: Tree) -> Tree {
 }
 
 /// The newest time in a package: when it was built.
-fn newest(tree: &Tree) -> i64 {
+pub(crate) fn newest(tree: &Tree) -> i64 {
     tree.walk()
         .map(|entry| entry.inode.metadata.mtime.seconds)
         .max()

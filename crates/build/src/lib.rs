@@ -18,6 +18,7 @@ mod error;
 mod explain;
 mod image;
 mod kernel_files;
+mod kernel_part;
 mod modules;
 mod node_files;
 mod outputs;
