@@ -4,7 +4,7 @@
 //!
 //! | it imports | so the kernel will ask for |
 //! |---|---|
-//! | `phy_connect`, `phylink_create`, … (a network card that leaves its PHY to a driver) | `mdio:` and an id: every module with such an alias, unless its soft dependencies name some |
+//! | `phy_connect`, `phylink_create`, … (a network card that leaves its PHY to a driver) | `mdio:` and an id: see `phy` |
 //! | `scsi_add_host_with_dma` (it makes a SCSI host, as libata and USB storage do) | `scsi:t-0x00`, a disk |
 //! | `crypto_alloc_*` | `crypto-` and an algorithm: those that stand as string literals in the module |
 //! | `load_nls` (a file system with names in a character set) | the sets that the kernel was configured with as defaults |
@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use crate::elf;
 use crate::facts::Facts;
 use crate::kernel::Kernel;
+use crate::phy::{self, Makers};
 use crate::selection::Reason;
 
 /// Functions by which a network driver takes a PHY (`include/linux/phy.h`, `phylink.h`).
@@ -24,8 +25,6 @@ const PHY: [&str; 5] = [
     "phy_attach_direct",
     "phylink_create",
 ];
-/// The class of the aliases of PHY drivers (`include/linux/mod_devicetable.h`).
-const PHY_CLASS: &str = "mdio";
 /// The function that makes a SCSI host (`include/scsi/scsi_host.h`).
 const SCSI_HOST: &str = "scsi_add_host_with_dma";
 /// The alias by which the kernel asks for the driver of a SCSI disk (`scsi_bus_uevent`; type 0 is a disk, SPC-5).
@@ -42,7 +41,8 @@ const ALGORITHM_MAX: usize = 128;
 /// What a module will ask for, as far as that shows in it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wants {
-    phy: bool,
+    /// It leaves its PHY to a driver, and this is who made it.
+    phy: Option<Makers>,
     disks: bool,
     charsets: bool,
     algorithms: BTreeSet<String>,
@@ -52,13 +52,14 @@ impl Wants {
     /// From a plain module.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         let mut wants = Self::default();
-        let mut crypto = false;
+        let (mut crypto, mut phy) = (false, false);
         for name in elf::imports(bytes) {
-            wants.phy |= PHY.contains(&name);
+            phy |= PHY.contains(&name);
             wants.disks |= name == SCSI_HOST;
             wants.charsets |= name == CHARSET;
             crypto |= name.starts_with(CRYPTO);
         }
+        wants.phy = phy.then(|| Makers::of(bytes));
         if crypto {
             wants.algorithms = elf::literals(bytes).flat_map(algorithms).collect();
         }
@@ -70,11 +71,8 @@ impl Wants {
         let by = || name.to_owned();
         let mut found = Vec::new();
         let mut add = |module: &str, reason| found.push((module.to_owned(), reason));
-        if self.phy && !names_a_phy(name, facts) {
-            facts
-                .of_class(PHY_CLASS)
-                .into_iter()
-                .for_each(|module| add(module, Reason::Phy(by())));
+        for phy::Wanted { driver, maker } in self.phy.iter().flat_map(|makers| phy::drivers(name, makers, facts)) {
+            add(driver, Reason::Phy { by: by(), maker });
         }
         if self.disks {
             facts
@@ -109,15 +107,6 @@ fn algorithms(literal: &str) -> Vec<String> {
     }
     let parts = literal.split(['(', ')', ',']).filter(|part| !part.is_empty());
     parts.map(str::to_owned).collect()
-}
-
-/// True when the module's soft dependencies say which PHY drivers it wants.
-fn names_a_phy(name: &str, facts: &Facts) -> bool {
-    let drivers = facts.of_class(PHY_CLASS);
-    let before = facts.info(name).map(|info| info.before.as_slice()).unwrap_or_default();
-    before
-        .iter()
-        .any(|soft| drivers.contains(&crate::lists::normal(soft).as_str()))
 }
 
 /// `437` of `CONFIG_FAT_DEFAULT_CODEPAGE` is `cp437`; `CONFIG_FAT_DEFAULT_IOCHARSET` and `CONFIG_NLS_DEFAULT` are names.

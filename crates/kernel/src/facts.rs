@@ -218,21 +218,28 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Aliases {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
+    /// Of modules with these paths and strings.
+    pub(crate) fn facts(modules: &[(&str, &[&str])]) -> Facts {
+        Facts::new(modules.iter().map(|(path, entries)| {
+            let name = lists::module_name(path).unwrap();
+            (name, (*path).to_owned(), ModuleInfo::of_entries(entries.iter().copied()))
+        }))
+    }
+
     fn sample() -> Facts {
-        let module = |name: &str, entries: &[&str]| {
-            let info = ModuleInfo::of_entries(entries.iter().copied());
-            (name.to_owned(), format!("kernel/{name}.ko"), info)
-        };
-        Facts::new([
-            module("z", &["alias=crypto-crc32c", "alias=pci:v00008086d*", "depends=a"]),
-            module(
-                "a",
+        facts(&[
+            (
+                "kernel/z.ko",
+                &["alias=crypto-crc32c", "alias=pci:v00008086d*", "depends=a"],
+            ),
+            (
+                "kernel/a.ko",
                 &["alias=crypto-crc32c", "softdep=pre: x post: y", "firmware=a/b.bin"],
             ),
-            module("m", &["alias=*-any", "alias=mdio:0001????", "vermagic=6.12 SMP"]),
+            ("kernel/m.ko", &["alias=*-any", "alias=mdio:0001????", "vermagic=6.12 SMP"]),
         ])
     }
 

@@ -25,6 +25,7 @@ mod library;
 mod lists;
 mod modinfo;
 mod parallel;
+mod phy;
 mod scan;
 mod select;
 mod selection;

@@ -24,7 +24,12 @@ pub enum Reason {
     /// This module has it as a soft dependency, to be loaded after.
     SoftAfter(String),
     /// This network driver leaves its PHY to another driver.
-    Phy(String),
+    Phy {
+        /// The network driver.
+        by: String,
+        /// Who made both, by a name in both; `None` when the PHY may be of any maker.
+        maker: Option<String>,
+    },
     /// This module makes SCSI hosts, which have disks.
     Disks(String),
     /// This module looks up an algorithm by name.
@@ -46,7 +51,7 @@ impl Reason {
             Self::NeededBy(by)
             | Self::SoftBefore(by)
             | Self::SoftAfter(by)
-            | Self::Phy(by)
+            | Self::Phy { by, .. }
             | Self::Disks(by)
             | Self::Charset(by)
             | Self::Algorithm { by, .. } => Some(by),
@@ -62,7 +67,8 @@ impl fmt::Display for Reason {
             Self::NeededBy(name) => write!(f, "needed by {name}"),
             Self::SoftBefore(name) => write!(f, "wanted before {name}"),
             Self::SoftAfter(name) => write!(f, "wanted after {name}"),
-            Self::Phy(name) => write!(f, "a PHY driver for {name}"),
+            Self::Phy { by, maker: Some(maker) } => write!(f, "a PHY driver for {by}, both of {maker}"),
+            Self::Phy { by, maker: None } => write!(f, "a PHY driver for {by}, whose PHY may be of any maker"),
             Self::Disks(name) => write!(f, "drives the disks of {name}"),
             Self::Algorithm { by, algorithm } => write!(f, "has {algorithm} for {by}"),
             Self::Charset(name) => write!(f, "a default character set for {name}"),
