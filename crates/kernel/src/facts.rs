@@ -225,7 +225,11 @@ pub(crate) mod tests {
     pub(crate) fn facts(modules: &[(&str, &[&str])]) -> Facts {
         Facts::new(modules.iter().map(|(path, entries)| {
             let name = lists::module_name(path).unwrap();
-            (name, (*path).to_owned(), ModuleInfo::of_entries(entries.iter().copied()))
+            (
+                name,
+                (*path).to_owned(),
+                ModuleInfo::of_entries(entries.iter().copied()),
+            )
         }))
     }
 
@@ -239,7 +243,10 @@ pub(crate) mod tests {
                 "kernel/a.ko",
                 &["alias=crypto-crc32c", "softdep=pre: x post: y", "firmware=a/b.bin"],
             ),
-            ("kernel/m.ko", &["alias=*-any", "alias=mdio:0001????", "vermagic=6.12 SMP"]),
+            (
+                "kernel/m.ko",
+                &["alias=*-any", "alias=mdio:0001????", "vermagic=6.12 SMP"],
+            ),
         ])
     }
 

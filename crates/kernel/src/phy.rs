@@ -91,7 +91,9 @@ fn maker(driver: &str) -> Option<String> {
 
 fn words(text: &str) -> impl Iterator<Item = String> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric());
-    words.filter(|word| word.len() >= MAKER_MIN).map(str::to_ascii_lowercase)
+    words
+        .filter(|word| word.len() >= MAKER_MIN)
+        .map(str::to_ascii_lowercase)
 }
 
 #[cfg(test)]
@@ -125,7 +127,10 @@ mod tests {
         assert_eq!(wanted(tg3, &pci, &[]), only("broadcom", "broadcom"));
         let author = ["author=W. Huh <woojung.huh@microchip.com>"];
         let lan = "kernel/drivers/net/usb/lan78xx.ko";
-        assert_eq!(wanted(lan, &["alias=usb:v*"], &author), only("microchip_t1", "microchip"));
+        assert_eq!(
+            wanted(lan, &["alias=usb:v*"], &author),
+            only("microchip_t1", "microchip")
+        );
         // Its maker has none; it is soldered to a board; it says itself which.
         assert_eq!(wanted("kernel/r6040.ko", &pci, &["description=RDC"]), any);
         assert_eq!(wanted(tg3, &["alias=of:N*"], &[]), any);
