@@ -7,7 +7,7 @@ use mos_boot::secure_boot::Identity;
 use mos_build::{Builder, BuiltFlist, BuiltImage, Made, NodePrograms, PackMode, Report, plan_release};
 use mos_channel::KeyPair;
 use mos_channel::publish::{Progress, PublishPlan};
-use mos_config::{Lock, Plan};
+use mos_config::{Lock, Plan, RootSettings};
 use mos_tree::Tree;
 
 use crate::context::{Context, now};
@@ -184,7 +184,8 @@ pub(crate) fn kernel_tree(context: &Context) -> Result<Tree> {
         work: context.ui.work("reading the kernel package"),
     };
     let builder = Builder::new(&folder, context.cache()?, programs_folder(), &reporter);
-    let tree = mos_build::kernel_tree(&builder, &repository.project.kernel_package, &mut lock).map_err(build_error)?;
+    let package = RootSettings::of(&repository, None).kernel_package();
+    let tree = mos_build::kernel_tree(&builder, &package, &mut lock).map_err(build_error)?;
     let written = lock.write(&folder);
     written.map_err(|error| CliError::problem(error.to_string()))?;
     Ok(tree)

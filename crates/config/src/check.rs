@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mos_toml::{Item, Position, Problem, Problems, nearest};
 
 use crate::component::{Build, BuildKind, Component};
+use crate::distribution;
 use crate::environment::{Environment, Selection};
 use crate::policy;
 use crate::repository::{Repository, Service};
@@ -24,6 +25,7 @@ pub fn check(repository: &Repository, exists: &dyn Fn(&str) -> bool, problems: &
         let message = format!("`{}` does not exist", folder.value);
         problems.push(Problem::error(Some(folder.position.clone()), message));
     }
+    distribution::check(repository, exists, problems);
     check_services(repository, problems);
     // An environment that could not be read has been reported already.
     if repository.environments.is_empty() && !problems.any_error() {

@@ -7,8 +7,9 @@ use std::ops::RangeInclusive;
 use mos_toml::{Document, Item, Position, Problem, Problems, Table};
 use serde::Serialize;
 
+use crate::base::{AlpineSettings, Base, read_base};
 use crate::image::{ImageOutput, check_entries};
-use crate::names::{check_inner_path, check_name, is_module, is_package};
+use crate::names::{check_inner_path, check_name, is_module};
 use crate::source::Request;
 
 /// How long a release is valid when nothing else is said, in days.
@@ -55,6 +56,8 @@ pub struct Environment {
     pub components: BTreeMap<String, Selection>,
     /// The boot image.
     pub image: ImageSettings,
+    /// Where Alpine's packages come from, as far as the project says something else.
+    pub alpine: AlpineSettings,
     /// The access groups whose users exist on the nodes.
     pub groups: Vec<Item<String>>,
     /// Releases.
@@ -75,7 +78,9 @@ pub struct Selection {
 /// What an environment adds to the boot image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageSettings {
-    /// Debian packages beside those of `image/packages.list`.
+    /// What the root file system begins with; as the project says when absent.
+    pub base: Option<Item<Base>>,
+    /// Packages of the base beside those of `image/packages.list`.
     pub packages: Vec<Item<String>>,
     /// Kernel modules beside those of `image/modules.conf`.
     pub modules: Vec<Item<String>>,
@@ -153,6 +158,7 @@ impl Environment {
         check_trust(problems, &trust);
         let components = root.table("components").map(|table| read_components(&table, problems));
         let image = root.table("image").map(|table| read_image(table, problems));
+        let alpine = root.table("alpine").map(|table| AlpineSettings::read(table, problems));
         let groups = root.table("access").map(read_access);
         let release = read_release(root.table("release"));
         root.finish();
@@ -163,6 +169,7 @@ impl Environment {
             trust,
             components: components.unwrap_or_default(),
             image: image.unwrap_or_default(),
+            alpine: alpine.unwrap_or_default(),
             groups: groups.unwrap_or_default(),
             release,
         })
@@ -230,6 +237,7 @@ fn read_components(table: &Table<'_>, problems: &Problems) -> BTreeMap<String, S
 
 fn read_image(image: Table<'_>, problems: &Problems) -> ImageSettings {
     let settings = ImageSettings {
+        base: read_base(&image),
         packages: image.string_list("packages"),
         modules: image.string_list("modules"),
         command_line: image.string_item("command_line"),
@@ -239,7 +247,6 @@ fn read_image(image: Table<'_>, problems: &Problems) -> ImageSettings {
         state_size: read_size(&image, "state_size", STATE_SIZES),
         secure_boot: image.string_item("secure_boot"),
     };
-    check_entries(&settings.packages, is_package, "the name of a Debian package", problems);
     check_entries(&settings.modules, is_module, "the name of a kernel module", problems);
     if let Some(line) = &settings.command_line {
         check_command_line(&image, &line.value);

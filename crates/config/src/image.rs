@@ -7,7 +7,7 @@ use mos_toml::{Item, Position, Problem, Problems};
 
 use serde::Serialize;
 
-use crate::names::{is_module, is_package};
+use crate::names::is_module;
 
 /// What a boot image is shipped as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -53,7 +53,7 @@ impl ImageOutput {
 /// The lists that every boot image of the project begins with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageLists {
-    /// Debian packages.
+    /// Packages of the base.
     pub packages: Vec<Item<String>>,
     /// Kernel modules.
     pub modules: Vec<Item<String>>,
@@ -64,7 +64,7 @@ pub struct ImageLists {
 /// `image/firmware.conf`: where firmware is taken from, and what of it goes into images beside what their modules name.
 ///
 /// ```text
-/// package firmware-linux-free   # a Debian package with files in lib/firmware
+/// package firmware-linux-free   # a package with files in lib/firmware: of Alpine when that is the base, else of Debian
 /// folder  firmware              # a folder of the config repository, such as a copy of linux-firmware
 /// rtl_nic/*.fw                  # names or patterns below lib/firmware; `**` stands for any folders
 /// ```
@@ -72,7 +72,7 @@ pub struct ImageLists {
 /// The first source that has a file counts, packages before folders.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FirmwareList {
-    /// Debian packages.
+    /// Packages, some with `debian:` or `alpine:` before them.
     pub packages: Vec<Item<String>>,
     /// Folders of the config repository.
     pub folders: Vec<Item<String>>,
@@ -96,7 +96,6 @@ impl ImageLists {
             modules: list(Self::MODULES),
             firmware: FirmwareList::of(list(Self::FIRMWARE)),
         };
-        check_entries(&lists.packages, is_package, "the name of a Debian package", problems);
         check_entries(&lists.modules, is_module, "the name of a kernel module", problems);
         lists.firmware.check(problems);
         lists
@@ -124,7 +123,6 @@ impl FirmwareList {
     }
 
     fn check(&self, problems: &Problems) {
-        check_entries(&self.packages, is_package, "the name of a Debian package", problems);
         check_entries(
             &self.folders,
             is_below,
@@ -211,30 +209,12 @@ mod tests {
         assert_eq!(values(&list.packages), ["firmware-linux-free"]);
         assert_eq!(values(&list.folders), ["fw/linux"]);
         assert_eq!(values(&list.patterns), ["rtl_nic/*.fw", "brcm/a b.txt"]);
-        let (_, problems) = read("/lib/firmware/x\nfolder ../outside\npackage Bad!\n");
+        let (_, problems) = read("/lib/firmware/x\nfolder ../outside\npackage x\n");
         assert!(
             problems.contains("firmware.conf:1:1: `/lib/firmware/x` is not a path below lib/firmware"),
             "{problems}"
         );
-        assert!(
-            problems.contains("`../outside` is not the path") && problems.contains("`Bad!` is not the name"),
-            "{problems}"
-        );
+        assert!(problems.contains("`../outside` is not the path"), "{problems}");
         assert!(read("a.bin\n").1.contains("nowhere to take firmware from"));
-    }
-
-    #[test]
-    fn bad_and_doubled_entries_are_named() {
-        let texts = [(
-            ImageLists::PACKAGES.to_owned(),
-            "busybox-static\nBash\nbusybox-static\n".to_owned(),
-        )];
-        let problems = Problems::default();
-        ImageLists::read(&texts.into(), &problems);
-        assert_eq!(
-            problems.to_string(),
-            "error: image/packages.list:2:1: `Bash` is not the name of a Debian package\n\
-             warning: image/packages.list:3:1: `busybox-static` stands already at image/packages.list:1:1"
-        );
     }
 }

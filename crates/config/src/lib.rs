@@ -6,7 +6,7 @@
 //! components/<name>.toml          source, build        -> Component
 //! services/<name>.service.toml    for my_init          -> Service
 //! access/<group>.toml             users, keys, sudo    -> AccessGroup
-//! image/packages.list             base packages        -> ImageLists
+//! image/packages.list             packages of the base -> ImageLists
 //! image/modules.conf              kernel modules       -> ImageLists
 //! image/firmware.conf             firmware             -> ImageLists
 //! mos.lock                        written by MOS       -> Lock
@@ -20,8 +20,10 @@
 
 mod access;
 mod authorities;
+mod base;
 mod check;
 mod component;
+mod distribution;
 mod environment;
 mod image;
 mod load;
@@ -37,8 +39,10 @@ mod scaffold;
 mod source;
 
 pub use access::{AccessGroup, PasswordHash, User};
+pub use base::{AlpinePlan, AlpineSettings, Base, RepositoryPlace, split_tag};
 pub use check::check;
 pub use component::{Build, BuildKind, Component, Install};
+pub use distribution::{Distribution, RootSettings};
 pub use environment::{Environment, EnvironmentKind, ImageSettings, Release, Selection};
 pub use image::{FirmwareList, ImageLists, ImageOutput};
 pub use load::{LoadError, Loaded, load};

@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mos_alpine::LockedPackage as LockedApk;
 use mos_packages::LockedPackage;
 use mos_toml::{Document, Problem, Problems, Table};
 use serde::Serialize;
@@ -31,6 +32,7 @@ const FORMAT: i64 = 1;
 pub struct Lock {
     components: BTreeSet<LockedComponent>,
     packages: BTreeSet<LockedPackage>,
+    apks: BTreeSet<LockedApk>,
     requests: BTreeSet<LockedRequest>,
 }
 
@@ -55,9 +57,14 @@ pub struct LockedComponent {
 /// once, and not again at every build.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct LockedRequest {
+    /// Whom it was asked of: empty for the sources of the host's apt, otherwise [`AlpinePlan::reference`], and what else
+    /// the answer depends on.
+    ///
+    /// [`AlpinePlan::reference`]: crate::AlpinePlan::reference
+    pub from: String,
     /// What was asked for, sorted.
     pub wanted: Vec<String>,
-    /// The packages, by name, sorted.
+    /// The packages, by name, those of Alpine by name and version, sorted.
     pub packages: Vec<String>,
 }
 
@@ -98,6 +105,7 @@ impl Lock {
             .into_iter()
             .filter_map(read_package)
             .collect();
+        let apks = root.table_list("apk").into_iter().filter_map(read_apk).collect();
         let requests = root.table_list("request").into_iter().map(read_request).collect();
         root.finish();
         if problems.any_error() {
@@ -106,6 +114,7 @@ impl Lock {
         Ok(Self {
             components,
             packages,
+            apks,
             requests,
         })
     }
@@ -167,39 +176,80 @@ impl Lock {
         self.components.iter()
     }
 
-    /// All package entries, sorted.
+    /// All entries of Debian's packages, sorted.
     pub fn packages(&self) -> impl Iterator<Item = &LockedPackage> {
         self.packages.iter()
     }
 
-    /// The packages that answer a request, when it was made before and all of them are locked.
+    /// All entries of Alpine's packages, sorted.
+    pub fn apks(&self) -> impl Iterator<Item = &LockedApk> {
+        self.apks.iter()
+    }
+
+    /// The packages of Debian that answer a request, when it was made before and all of them are locked.
     pub fn answer(&self, wanted: &[String]) -> Option<Vec<&LockedPackage>> {
-        let wanted = sorted(wanted);
-        let request = self.requests.iter().find(|request| request.wanted == wanted)?;
+        let request = self.request("", wanted)?;
         let find = |name: &String| self.packages.iter().find(|package| package.name == *name);
         request.packages.iter().map(find).collect()
     }
 
-    /// Notes the answer to a request. A package that is locked at another version is replaced, for every request: all
+    /// The packages of Alpine that answer a request, when the same was asked of the same before and all are locked.
+    pub fn answer_apks(&self, from: &str, wanted: &[String]) -> Option<Vec<&LockedApk>> {
+        let request = self.request(from, wanted)?;
+        let find = |name: &String| self.apks.iter().find(|package| package.full_name() == *name);
+        request.packages.iter().map(find).collect()
+    }
+
+    fn request(&self, from: &str, wanted: &[String]) -> Option<&LockedRequest> {
+        let wanted = sorted(wanted);
+        let mut requests = self.requests.iter();
+        requests.find(|request| request.from == from && request.wanted == wanted)
+    }
+
+    /// Notes the answer of Debian's sources to a request. A package that is locked at another version is replaced, for every request: all
     /// of them come from one state of the sources.
     pub fn set_answer(&mut self, wanted: &[String], packages: Vec<LockedPackage>) {
-        let wanted = sorted(wanted);
-        self.requests.retain(|request| request.wanted != wanted);
         let names: Vec<String> = packages.iter().map(|package| package.name.clone()).collect();
         self.packages.retain(|package| !names.contains(&package.name));
         self.packages.extend(packages);
+        self.set_request("", wanted, &names);
+    }
+
+    /// Notes the answer of Alpine's repositories to a request. Environments may be of several releases: other versions
+    /// of a package stay.
+    pub fn set_answer_apks(&mut self, from: &str, wanted: &[String], packages: Vec<LockedApk>) {
+        let names: Vec<String> = packages.iter().map(LockedApk::full_name).collect();
+        self.apks.retain(|package| !names.contains(&package.full_name()));
+        self.apks.extend(packages);
+        self.set_request(from, wanted, &names);
+        self.drop_unasked();
+    }
+
+    fn set_request(&mut self, from: &str, wanted: &[String], packages: &[String]) {
+        let wanted = sorted(wanted);
+        self.requests
+            .retain(|request| (request.from.as_str(), &request.wanted) != (from, &wanted));
         self.requests.insert(LockedRequest {
+            from: from.to_owned(),
             wanted,
-            packages: sorted(&names),
+            packages: sorted(packages),
         });
     }
 
     /// Keeps only the requests for which `wanted` holds, and the packages that answer them.
     pub fn retain_requests(&mut self, wanted: impl FnMut(&LockedRequest) -> bool) {
         self.requests.retain(wanted);
+        self.drop_unasked();
+    }
+
+    fn drop_unasked(&mut self) {
         let requests = &self.requests;
-        self.packages
-            .retain(|package| requests.iter().any(|request| request.packages.contains(&package.name)));
+        let asked = |of_debian: bool, name: &String| {
+            let mut same = requests.iter().filter(|request| request.from.is_empty() == of_debian);
+            same.any(|request| request.packages.contains(name))
+        };
+        self.packages.retain(|package| asked(true, &package.name));
+        self.apks.retain(|package| asked(false, &package.full_name()));
     }
 
     /// All requests, sorted.
@@ -239,8 +289,23 @@ impl std::fmt::Display for Lock {
             pairs.iter().for_each(|(key, value)| push_string(&mut text, key, value));
             writeln!(text, "size = {}", entry.size)?;
         }
+        for entry in &self.apks {
+            text.push_str("\n[[apk]]\n");
+            let pairs = [
+                ("name", &entry.name),
+                ("version", &entry.version),
+                ("architecture", &entry.architecture),
+                ("checksum", &entry.checksum),
+                ("sha256", &entry.sha256),
+            ];
+            pairs.iter().for_each(|(key, value)| push_string(&mut text, key, value));
+            writeln!(text, "size = {}", entry.size)?;
+        }
         for entry in &self.requests {
             text.push_str("\n[[request]]\n");
+            if !entry.from.is_empty() {
+                push_string(&mut text, "from", &entry.from);
+            }
             push_strings(&mut text, "wanted", &entry.wanted);
             push_strings(&mut text, "packages", &entry.packages);
         }
@@ -312,9 +377,30 @@ fn read_package(table: Table<'_>) -> Option<LockedPackage> {
     Some(entry)
 }
 
+fn read_apk(table: Table<'_>) -> Option<LockedApk> {
+    let required = |key| table.required_string(key).map(|item| item.value);
+    let entry = LockedApk {
+        name: required("name")?,
+        version: required("version")?,
+        architecture: required("architecture")?,
+        checksum: required("checksum")?,
+        sha256: required("sha256")?,
+        size: table.integer("size", 0..=i64::MAX)?.try_into().ok()?,
+    };
+    if entry.checksum.parse::<mos_alpine::Checksum>().is_err() {
+        table.complain("checksum", "`checksum` is not `Q1` or `Q2` and a digest in base64");
+    }
+    if !is_hex(&entry.sha256, 64) {
+        table.complain("sha256", "`sha256` is not 64 lower-case hexadecimal digits");
+    }
+    table.finish();
+    Some(entry)
+}
+
 fn read_request(table: Table<'_>) -> LockedRequest {
     let list = |key| table.string_list(key).into_iter().map(|item| item.value).collect();
     let entry = LockedRequest {
+        from: table.string("from").unwrap_or_default(),
         wanted: list("wanted"),
         packages: list("packages"),
     };
@@ -347,6 +433,17 @@ mod tests {
         }
     }
 
+    fn apk(name: &str, version: &str) -> LockedApk {
+        LockedApk {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            architecture: "x86_64".to_owned(),
+            checksum: "Q1AAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned(),
+            sha256: "0".repeat(64),
+            size: 1,
+        }
+    }
+
     fn source(branch: &str) -> Source {
         Source::Git {
             url: "https://example.org/\"odd\".git".to_owned(),
@@ -365,6 +462,11 @@ mod tests {
         lock.set_answer(
             &["busybox-static".to_owned()],
             vec![package("busybox-static", "1:1.35.0-4+b7")],
+        );
+        lock.set_answer_apks(
+            "alpine x86_64 v3.22/main",
+            &["musl".to_owned()],
+            vec![apk("musl", "1.2.5-r1")],
         );
         let directory = tempfile::tempdir().unwrap();
         assert!(lock.write(directory.path()).unwrap());
@@ -409,6 +511,24 @@ mod tests {
         lock.retain_requests(|request| request.wanted == ["dash"]);
         let left: Vec<_> = lock.packages().map(|package| package.name.as_str()).collect();
         assert_eq!(left, ["dash", "libc6"]);
+    }
+
+    #[test]
+    fn packages_of_alpine_are_apart_from_those_of_debian_and_of_other_releases() {
+        let mut lock = Lock::default();
+        let wanted = ["musl".to_owned()];
+        lock.set_answer(&wanted, vec![package("musl", "1")]);
+        lock.set_answer_apks("v3.21", &wanted, vec![apk("musl", "2-r0")]);
+        lock.set_answer_apks("v3.22", &wanted, vec![apk("musl", "3-r0"), apk("busybox", "1-r0")]);
+        assert_eq!(lock.answer(&wanted).unwrap()[0].version, "1");
+        assert_eq!(lock.answer_apks("v3.21", &wanted).unwrap()[0].version, "2-r0");
+        assert_eq!(lock.answer_apks("v3.22", &wanted).unwrap().len(), 2);
+        assert_eq!(lock.answer_apks("edge", &wanted), None);
+        lock.set_answer_apks("v3.22", &wanted, vec![apk("musl", "4-r0")]);
+        let left: Vec<String> = lock.apks().map(LockedApk::full_name).collect();
+        assert_eq!(left, ["musl-2-r0", "musl-4-r0"], "what nobody asks for is gone");
+        lock.retain_requests(|request| request.from != "v3.22");
+        assert_eq!((lock.apks().count(), lock.packages().count()), (1, 1));
     }
 
     #[test]

@@ -56,6 +56,11 @@ pub(crate) fn is_package(text: &str) -> bool {
         && version.is_none_or(version_ok)
 }
 
+/// True for a line of what is wanted of Alpine (apk-world(5)): `name`, `name=1.2-r0`, `name@edge`, `!name`.
+pub(crate) fn is_apk(text: &str) -> bool {
+    text.parse::<mos_alpine::Dependency>().is_ok()
+}
+
 /// True for what may be the name of a kernel module, or an alias with a bus, such as `pci:v00008086d000010D3…`; with `!`
 /// before it, what is to be kept out.
 pub(crate) fn is_module(text: &str) -> bool {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::access::PasswordHash;
+use crate::base::{AlpinePlan, Base};
 use crate::component::Build;
 use crate::environment::{EnvironmentKind, Release};
 use crate::image::ImageOutput;
@@ -81,9 +82,14 @@ pub struct PlannedService {
 /// The boot image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImagePlan {
-    /// The Debian package of the kernel.
+    /// The package of the kernel: of Debian, or with `alpine:` before it ([`Distribution::split`](crate::Distribution::split)).
     pub kernel_package: String,
-    /// Debian packages, those of the project first, each once.
+    /// What the root file system begins with.
+    pub base: Base,
+    /// Where Alpine's packages come from, when the image has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpine: Option<AlpinePlan>,
+    /// Packages of the base, those of the project first, each once.
     pub packages: Vec<String>,
     /// Who may vouch for the channel's server.
     pub authorities: Authorities,
@@ -120,7 +126,7 @@ pub struct ImagePlan {
 /// The firmware of a boot image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct FirmwarePlan {
-    /// Debian packages that have firmware.
+    /// Packages that have firmware, named as the kernel's.
     pub packages: Vec<String>,
     /// Folders that have firmware, relative to the config repository.
     pub folders: Vec<String>,

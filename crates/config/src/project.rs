@@ -3,10 +3,8 @@
 use mos_toml::{Document, Item, Problems, Table};
 use serde::Serialize;
 
-use crate::names::{check_name, is_package};
-
-/// Debian's kernel for virtual machines, from the release that has the long-term 6.12 series.
-const DEFAULT_KERNEL: &str = "linux-image-6.12-cloud-amd64";
+use crate::base::{AlpineSettings, Base, read_base};
+use crate::names::check_name;
 
 /// How the initramfs is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -27,8 +25,12 @@ pub struct Project {
     pub name: Item<String>,
     /// URL of the store that releases are published to, when no other is asked for.
     pub default_store: Option<Item<String>>,
-    /// The Debian package of the kernel.
-    pub kernel_package: String,
+    /// The package of the kernel: of Alpine when that is the base, else of Debian; or with `debian:` or `alpine:` before it.
+    pub kernel_package: Option<Item<String>>,
+    /// What root file systems begin with.
+    pub base: Item<Base>,
+    /// Where Alpine's packages come from.
+    pub alpine: AlpineSettings,
     /// How the initramfs is compressed.
     pub compression: Compression,
     /// Level of compression; by the kind of environment when absent.
@@ -45,14 +47,21 @@ impl Project {
         }
         let default_store = root.table("stores").and_then(read_stores);
         let kernel_package = root.table("kernel").and_then(read_kernel);
-        let (compression, compression_level) = root.table("image").map_or((None, None), read_image);
+        let image = root.table("image").map(read_image).unwrap_or_default();
+        let alpine = root.table("alpine").map(|table| AlpineSettings::read(table, problems));
+        let base = image.base.unwrap_or_else(|| Item {
+            value: Base::default(),
+            position: root.position(),
+        });
         root.finish();
         Some(Self {
             name: name??,
             default_store,
-            kernel_package: kernel_package.unwrap_or_else(|| DEFAULT_KERNEL.to_owned()),
-            compression: compression.unwrap_or(Compression::Zstd),
-            compression_level,
+            kernel_package,
+            base,
+            alpine: alpine.unwrap_or_default(),
+            compression: image.compression.unwrap_or(Compression::Zstd),
+            compression_level: image.level,
         })
     }
 }
@@ -75,28 +84,38 @@ fn read_stores(stores: Table<'_>) -> Option<Item<String>> {
     default
 }
 
-fn read_kernel(kernel: Table<'_>) -> Option<String> {
-    let package = kernel.string("package");
-    if package.as_deref().is_some_and(|name| !is_package(name)) {
-        kernel.complain("package", "`package` is not the name of a Debian package");
-    }
+fn read_kernel(kernel: Table<'_>) -> Option<Item<String>> {
+    let package = kernel.string_item("package");
     kernel.finish();
     package
 }
 
-fn read_image(image: Table<'_>) -> (Option<Compression>, Option<i32>) {
+/// `[image]`.
+#[derive(Default)]
+struct Image {
+    base: Option<Item<Base>>,
+    compression: Option<Compression>,
+    level: Option<i32>,
+}
+
+fn read_image(image: Table<'_>) -> Image {
     let choices = [
         ("none", Compression::None),
         ("zstd", Compression::Zstd),
         ("xz", Compression::Xz),
     ];
+    let base = read_base(&image);
     let compression = image.choice("compression", &choices);
     // 1 to 22 are the levels that zstd itself documents.
     let level = image
         .integer("level", 1..=22)
         .and_then(|level| i32::try_from(level).ok());
     image.finish();
-    (compression, level)
+    Image {
+        base,
+        compression,
+        level,
+    }
 }
 
 #[cfg(test)]
@@ -109,7 +128,7 @@ mod tests {
         let problems = Problems::default();
         let project = Project::read(&document, &problems).unwrap();
         assert!(problems.is_empty(), "{problems}");
-        assert_eq!(project.kernel_package, DEFAULT_KERNEL);
+        assert_eq!((project.kernel_package, project.base.value), (None, Base::Debian));
         assert_eq!(project.compression, Compression::Zstd);
         assert_eq!(project.compression_level, None);
     }

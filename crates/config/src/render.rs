@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::base::Base;
 use crate::component::BuildKind;
 use crate::plan::{Authorities, Output, Plan, PlannedComponent, PlannedUser};
 use crate::project::Compression;
@@ -36,6 +37,19 @@ impl Plan {
         let image = &self.image;
         writeln!(f, "image")?;
         writeln!(f, "  kernel        {}", image.kernel_package)?;
+        match image.base {
+            Base::Debian => {}
+            Base::Alpine => writeln!(f, "  base          Alpine")?,
+            Base::Empty => writeln!(f, "  base          empty")?,
+        }
+        if let Some(alpine) = &image.alpine {
+            writeln!(
+                f,
+                "  repositories  {} ({})",
+                alpine.repositories.join(" "),
+                alpine.mirror
+            )?;
+        }
         writeln!(f, "  packages      {}", image.packages.join(" "))?;
         match &image.authorities {
             Authorities::None => {}

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use mos_toml::{Item, nearest};
 
 use crate::check::effective;
+use crate::distribution::RootSettings;
 use crate::environment::{Environment, EnvironmentKind, Selection};
-use crate::image::{FirmwareList, ImageOutput};
+use crate::image::ImageOutput;
 use crate::lock::Lock;
 use crate::plan::{Authorities, FirmwarePlan, ImagePlan, Output, Plan, PlannedComponent, PlannedService, PlannedUser};
 use crate::repository::{Repository, Service};
@@ -129,12 +130,19 @@ fn plan_image(repository: &Repository, settings: &Environment, users: Vec<Planne
         _ => RELEASE_LEVEL,
     };
     let hostname = settings.image.hostname.as_ref().unwrap_or(&project.name);
+    let root = RootSettings::of(repository, Some(settings));
     ImagePlan {
-        kernel_package: project.kernel_package.clone(),
+        kernel_package: root.kernel_package(),
+        base: root.base.value,
+        alpine: root.alpine_plan(),
         packages: union(&repository.image.packages, &settings.image.packages),
         authorities: plan_authorities(settings),
         modules: union(&repository.image.modules, &settings.image.modules),
-        firmware: plan_firmware(&repository.image.firmware),
+        firmware: FirmwarePlan {
+            packages: root.firmware_packages(),
+            folders: values(&repository.image.firmware.folders),
+            patterns: values(&repository.image.firmware.patterns),
+        },
         command_line: settings.image.command_line().to_owned(),
         hostname: hostname.value.clone(),
         secure_boot: settings.image.secure_boot.as_ref().map(|path| path.value.clone()),
@@ -157,14 +165,6 @@ fn plan_outputs(named: &[ImageOutput]) -> Vec<ImageOutput> {
     outputs.sort();
     outputs.dedup();
     outputs
-}
-
-fn plan_firmware(list: &FirmwareList) -> FirmwarePlan {
-    FirmwarePlan {
-        packages: values(&list.packages),
-        folders: values(&list.folders),
-        patterns: values(&list.patterns),
-    }
 }
 
 /// Files that are named go into the image also when the channel is not `https`: the kernel command line may name a
