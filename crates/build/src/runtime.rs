@@ -196,8 +196,8 @@ impl Builder<'_> {
             self.report.line(&format!(
                 "{name}: blobs are missing or damaged in the local store, packing again"
             ));
-            self.forget(&blobs)?;
-            make(&cached.path)?;
+            self.forget_damaged(&blobs)?;
+            self.make_again(&file, make)?;
             cached.hit = false;
             blobs = read_back(&cached)?.1;
         }
@@ -222,21 +222,28 @@ impl Builder<'_> {
         fs::write(&path, &packed.flist).map_err(BuildError::at(&path))
     }
 
-    /// True when the local store has every blob with the right bytes.
-    fn has_all(&self, blobs: &[(Digest, u64)]) -> bool {
-        let store = self.store();
-        let good = |(digest, length): &(Digest, u64)| {
-            store
-                .get(&digest.blob_name(), *length)
-                .is_ok_and(|bytes| digest.matches(&bytes))
-        };
-        blobs.iter().all(good)
+    /// Packs again what the cache has; another build may be reading the file, so it is replaced in one step.
+    fn make_again(&self, file: &Path, make: &dyn Fn(&Path) -> Result<(), BuildError>) -> Result<(), BuildError> {
+        let scratch = tempfile::tempdir_in(self.cache().root()).map_err(BuildError::at(self.cache().root()))?;
+        make(scratch.path())?;
+        mos_sys::durable::rename(&scratch.path().join(FLIST_FILE), file).map_err(BuildError::at(file))
     }
 
-    fn forget(&self, blobs: &[(Digest, u64)]) -> Result<(), BuildError> {
-        let store = self.store();
-        for (digest, _) in blobs {
-            mos_store::Write::delete(&store, &digest.blob_name())?;
+    /// True when the local store has every blob with the right bytes.
+    fn has_all(&self, blobs: &[(Digest, u64)]) -> bool {
+        blobs.iter().all(|blob| self.has(blob))
+    }
+
+    fn has(&self, (digest, length): &(Digest, u64)) -> bool {
+        self.store()
+            .get(&digest.blob_name(), *length)
+            .is_ok_and(|bytes| digest.matches(&bytes))
+    }
+
+    /// Removes damaged blobs from the local store, so that packing writes them anew; sound ones may be in use.
+    fn forget_damaged(&self, blobs: &[(Digest, u64)]) -> Result<(), BuildError> {
+        for blob in blobs.iter().filter(|blob| !self.has(blob)) {
+            mos_store::Write::delete(&self.store(), &blob.0.blob_name())?;
         }
         Ok(())
     }

@@ -6,14 +6,16 @@
 //! ```
 //!
 //! An output directory appears by one rename when it is complete. A reader checks every file against the manifest: a
-//! damaged output is removed and made again. Two builds at once may make the same output twice; the second is dropped.
+//! damaged output is removed and made again. Of two builds at once one makes an output and the other waits for it: the
+//! directory in which it is made is locked (`flock`), and the lock ends with the process, however that ends.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use mos_store::Digest;
-use mos_sys::durable;
+use mos_sys::durable::{self, TEMPORARY_PREFIX};
 
 const MANIFEST: &str = ".manifest";
 
@@ -91,8 +93,13 @@ impl Cache {
         };
         let parent = self.root.join("steps").join(step);
         fs::create_dir_all(&parent).map_err(at(&parent))?;
-        let work = durable::temporary_beside(&path).map_err(at(&path))?;
-        fs::create_dir(&work).map_err(at(&work))?;
+        let work = parent.join(format!("{TEMPORARY_PREFIX}{key}"));
+        let _turn = claim(&work).map_err(at(&work))?;
+        // Another build may have made it while this one waited for its turn.
+        if let Some(cached) = self.find(step, key) {
+            fs::remove_dir_all(&work).map_err(at(&work))?;
+            return Ok(cached);
+        }
         let made = produce(&work).map_err(CacheError::Step).and_then(|()| {
             seal(&work).map_err(at(&work))?;
             if path.exists() {
@@ -101,12 +108,45 @@ impl Cache {
             durable::rename(&work, &path).map_err(at(&path))
         });
         if let Err(error) = made {
-            // The error is what counts; whatever stays behind is swept by `mos clean`.
+            // The error is what counts; whatever stays behind is emptied by whoever tries next.
             let _ = fs::remove_dir_all(&work);
             return Err(error);
         }
         Ok(Cached { path, hit: false })
     }
+}
+
+/// Makes an empty directory to work in, or takes over what an ended build left of it; waits while another build works
+/// there. It is this process's own until the file is dropped.
+fn claim(work: &Path) -> io::Result<File> {
+    loop {
+        match fs::create_dir(work) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let folder = match File::open(work) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        folder.lock()?;
+        // Whoever had it may be done, and have renamed or removed it.
+        let locked = folder.metadata()?.ino();
+        if fs::metadata(work).is_ok_and(|now| now.ino() == locked) {
+            empty(work)?;
+            return Ok(folder);
+        }
+    }
+}
+
+fn empty(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
 }
 
 /// Writes the manifest of the files in a directory.
@@ -141,6 +181,7 @@ fn intact(directory: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn make(cache: &Cache, key: &Digest, text: &str) -> Cached {
         cache
@@ -160,6 +201,45 @@ mod tests {
         assert!(cache.find("pack", &key).is_none());
         assert!(!make(&cache, &key, "right").hit);
         assert_eq!(fs::read_to_string(first.path.join("out")).unwrap(), "right");
+    }
+
+    #[test]
+    fn of_many_builds_at_once_one_makes_the_output_and_none_loses_it() {
+        let directory = tempfile::tempdir().unwrap();
+        for round in 0..20_u32 {
+            let key = Digest::of(&round.to_le_bytes());
+            let made = AtomicUsize::new(0);
+            let build = || {
+                let cache = Cache::new(directory.path());
+                let cached = cache.step("pack", &key, |directory| {
+                    made.fetch_add(1, Ordering::Relaxed);
+                    std::thread::yield_now();
+                    fs::write(directory.join("out"), "right")
+                });
+                let path = cached.unwrap().path.join("out");
+                (0..20).for_each(|_| assert_eq!(fs::read_to_string(&path).unwrap(), "right"));
+            };
+            std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(build))));
+            assert_eq!(made.into_inner(), 1);
+        }
+        assert_eq!(fs::read_dir(directory.path().join("steps/pack")).unwrap().count(), 20);
+    }
+
+    #[test]
+    fn what_a_killed_build_left_is_not_in_the_output() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::new(directory.path());
+        let key = Digest::of(b"inputs");
+        let work = directory.path().join(format!("steps/pack/{TEMPORARY_PREFIX}{key}"));
+        fs::create_dir_all(work.join("folder")).unwrap();
+        fs::write(work.join("half"), "").unwrap();
+        let made = make(&cache, &key, "right").path;
+        let mut names: Vec<_> = fs::read_dir(&made)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, [MANIFEST, "out"]);
     }
 
     #[test]

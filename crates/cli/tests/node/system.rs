@@ -105,6 +105,22 @@ pub(crate) fn wait_all(vm: &Vm, patterns: &[&str]) {
     }
 }
 
+/// Waits until the console has said one of these, whole: what comes from a serial line may be half a word at any moment.
+pub(crate) fn wait_any<'p>(vm: &Vm, patterns: &[&'p str]) -> &'p str {
+    let end = Instant::now() + BOOT;
+    loop {
+        let said = console(vm);
+        if let Some(found) = patterns.iter().find(|pattern| said.contains(**pattern)) {
+            return found;
+        }
+        assert!(
+            Instant::now() < end,
+            "none of {patterns:?} appeared on the console:\n{said}"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// The console so far, as text.
 pub(crate) fn console(vm: &Vm) -> String {
     vm.console().iter().map(|line| format!("{}\n", line.text)).collect()
