@@ -1,8 +1,9 @@
 //! What only whole-node tests need of a system: its server, its disks, its machine.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use mos_serve::Server;
@@ -80,13 +81,17 @@ impl System {
     }
 }
 
-/// A port on which nobody listens.
+/// A port on which nobody listens, and nobody will: it lies below those from which the kernel takes the ports of other
+/// tests' servers (`ip_local_port_range` begins at 32768), and each process looks in another place.
 pub(crate) fn dead_port() -> u16 {
-    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 1000).unwrap() * 10;
+    loop {
+        let port = 20_000 + (first + TAKEN.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits until the console has said all of these, in any order.
