@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use mos_kernel::{Firmware, FirmwareKind, Selection};
+use mos_packages::LockedPackage;
 use mos_tree::{Kind, Tree};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,9 @@ pub struct Contents {
     pub build_id: String,
     /// The kernel's version.
     pub kernel: String,
+    /// The packages that something was taken from.
+    #[serde(default)]
+    pub packages: Vec<PackageRecord>,
     /// Everything but directories, by path.
     pub files: Vec<FileRecord>,
     /// In the order in which to load them.
@@ -30,19 +34,34 @@ pub struct Contents {
     pub removed: Vec<RemovedRecord>,
 }
 
+/// A package, exactly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageRecord {
+    /// As its distribution names it.
+    pub name: String,
+    /// As in `mos.lock`.
+    pub version: String,
+    /// `amd64`, `all`.
+    pub architecture: String,
+    /// Of the package's file.
+    pub sha256: String,
+    /// What for: `base`, `kernel`, `stub`, `firmware`, `authorities`.
+    pub role: String,
+}
+
 /// A file, link or device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {
     /// Without a leading `/`.
     pub path: String,
-    /// `file`, `link`, `device`, …
+    /// `file`, `link`, `hard link`, `device`.
     pub kind: String,
-    /// Before compression; 0 for what is no file.
+    /// Before compression; 0 for what is no file, and for a second name of one.
     pub bytes: u64,
-    /// Where a link leads.
+    /// Where a link leads; the first name of a hard link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// What brought it: `package busybox-static`, `kernel modules`, `image/files`, …
+    /// What brought it: `package busybox-static`, `component my_init`, `kernel modules`, `image/files`, …
     pub part: String,
     /// Parts that had brought another file of this path before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -107,7 +126,45 @@ pub struct RemovedRecord {
 }
 
 impl Contents {
-    /// Takes note of what this part of the image added or changed.
+    /// Takes note of a part that is laid over what is there.
+    pub(crate) fn note_laid(&mut self, part: &str, tree: &Tree) {
+        for entry in tree.walk() {
+            let path = String::from_utf8_lossy(&entry.path).into_owned();
+            let Some(mut file) = record(path, &entry.inode.kind, part) else {
+                continue;
+            };
+            match self.files.binary_search_by(|known| known.path.cmp(&file.path)) {
+                Ok(at) => {
+                    let old = &self.files[at];
+                    file.replaces = [&old.replaces[..], std::slice::from_ref(&old.part)].concat();
+                    self.files[at] = file;
+                }
+                Err(at) => self.files.insert(at, file),
+            }
+        }
+    }
+
+    /// Ends the record with the root as it is: what is not in it any more goes, and of several names of one file only the
+    /// first counts bytes.
+    pub(crate) fn finish(&mut self, root: &Tree) {
+        let mut first: BTreeMap<mos_tree::InodeId, String> = BTreeMap::new();
+        let mut known: BTreeMap<String, FileRecord> =
+            self.files.drain(..).map(|file| (file.path.clone(), file)).collect();
+        for entry in root.walk() {
+            let path = String::from_utf8_lossy(&entry.path).into_owned();
+            let Some(mut file) = known.remove(&path) else {
+                continue;
+            };
+            if let (Kind::File(_), Some(name)) = (&entry.inode.kind, first.get(&entry.id)) {
+                (file.kind, file.bytes, file.target) = ("hard link".to_owned(), 0, Some(name.clone()));
+            }
+            first.entry(entry.id).or_insert(path);
+            self.files.push(file);
+        }
+        self.files.sort_by(|left, right| left.path.cmp(&right.path));
+    }
+
+    /// Takes note of what was added to the root or changed in it.
     pub(crate) fn note(&mut self, part: &str, root: &Tree) {
         let mut known: BTreeMap<String, FileRecord> = std::mem::take(&mut self.files)
             .into_iter()
@@ -150,6 +207,16 @@ impl Contents {
         }
         // A package that does not have it is fine.
         let _ = tree.remove(rule);
+    }
+
+    pub(crate) fn note_package(&mut self, role: &str, package: &LockedPackage) {
+        self.packages.push(PackageRecord {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            architecture: package.architecture.clone(),
+            sha256: package.sha256.clone(),
+            role: role.to_owned(),
+        });
     }
 
     pub(crate) fn note_modules(&mut self, modules: &Selection) {
@@ -261,6 +328,42 @@ mod tests {
         assert_eq!(parts, expected);
         assert_eq!(contents.files[2].replaces, ["package a"]);
         assert_eq!(contents.files[1].target.as_deref(), Some("busybox"));
+    }
+
+    #[test]
+    fn parts_are_laid_one_over_the_other_and_hard_links_count_once() {
+        let mut contents = Contents::default();
+        let mut lower = Tree::default();
+        lower.insert_file("etc/motd", 0o644, "hello").unwrap();
+        let id = lower.insert_file("bin/gzip", 0o755, "program").unwrap();
+        lower.link("bin/gunzip", id).unwrap();
+        contents.note_laid("package a", &lower);
+        let mut upper = Tree::default();
+        upper.insert_file("etc/motd", 0o644, "hello").unwrap();
+        contents.note_laid("image/files", &upper);
+        let mut root = lower;
+        root.overlay(&upper).unwrap();
+        root.insert_file("gone", 0o644, "").unwrap();
+        contents.note("skeleton", &root);
+        root.remove("gone").unwrap();
+        contents.finish(&root);
+        let shown: Vec<_> = contents
+            .files
+            .iter()
+            .map(|file| (file.path.as_str(), file.kind.as_str(), file.bytes, file.part.as_str()))
+            .collect();
+        let expected = [
+            ("bin/gunzip", "file", 7, "package a"),
+            ("bin/gzip", "hard link", 0, "package a"),
+            ("etc/motd", "file", 5, "image/files"),
+        ];
+        assert_eq!(shown, expected);
+        assert_eq!(contents.files[1].target.as_deref(), Some("bin/gunzip"));
+        assert_eq!(
+            contents.files[2].replaces,
+            ["package a"],
+            "the same bytes, but another part's"
+        );
     }
 
     #[test]

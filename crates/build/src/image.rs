@@ -17,20 +17,20 @@ use crate::authorities::authorities;
 use crate::builder::Builder;
 use crate::contents::Contents;
 use crate::error::BuildError;
+use crate::inside::{CONFIG_FILE, CONTENTS_FILE};
 use crate::kernel_part::{KernelPart, Sources, json};
 use crate::modules::folder_digest;
 use crate::node_files::NodeFiles;
 use crate::packages::{ImagePackages, fetch, image_packages};
-use crate::size::{ImageReport, Part, bytes};
+use crate::size::{ImageReport, Part, bytes, files};
 
 const STEP: &str = "image";
 /// Raised whenever the same inputs would give another image than before.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 /// Where systemd-boot-efi has the stub for x86-64.
 const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 pub(crate) const EFI_FILE: &str = "vmlinuz.efi";
 const REPORT_FILE: &str = "report.json";
-const CONTENTS_FILE: &str = "contents.json";
 /// Hexadecimal digits of the build id.
 const BUILD_ID_LENGTH: usize = 12;
 /// What packages bring that a node has no use for.
@@ -229,6 +229,7 @@ impl<'p> Recipe<'p> {
             (self.initramfs_name(), &initrd),
             (REPORT_FILE, &report),
             (CONTENTS_FILE, &contents),
+            (CONFIG_FILE, &kernel.config),
         ] {
             let path = output.join(name);
             fs::write(&path, content).map_err(BuildError::at(&path))?;
@@ -238,6 +239,9 @@ impl<'p> Recipe<'p> {
 
     fn root(&self, builder: &Builder<'_>, node: &NodeFiles, kernel: &KernelPart) -> Result<Root, BuildError> {
         let mut root = Root::new(node, kernel.facts.contents.clone())?;
+        for (role, package) in self.packages.all() {
+            root.contents.note_package(role, package);
+        }
         for package in &self.packages.base {
             let mut tree = self.deb(builder, package)?;
             let part = format!("package {}", package.name);
@@ -246,17 +250,19 @@ impl<'p> Recipe<'p> {
                 .for_each(|rule| root.contents.remove(&part, rule, &mut tree));
             root.lay(&part, &tree)?;
         }
-        let modules = format!("{} kernel modules", root.contents.modules.len());
-        root.lay(&modules, &kernel.modules)?;
-        if let Some(note) = &kernel.facts.firmware_note {
-            root.lay(note, &kernel.firmware)?;
+        root.lay("kernel modules", &kernel.modules)?;
+        if !root.contents.firmware.is_empty() {
+            root.lay("firmware", &kernel.firmware)?;
         }
-        root.lay("MOS", &node.tree()?)?;
+        root.lay("component my_init", &node.my_init_tree()?)?;
+        root.lay("component mos-node", &node.mos_node_tree()?)?;
+        root.lay("settings of the node", &node.settings_tree()?)?;
         root.lay("image/files", &self.files)?;
         mos_boot::root::link_busybox(&mut root.tree)?;
         root.contents.note("links to the applets of busybox", &root.tree);
         add_users(&mut root.tree, &self.plan.image.users)?;
         root.contents.note("users of the access groups", &root.tree);
+        root.contents.finish(&root.tree);
         Ok(root)
     }
 
@@ -318,10 +324,11 @@ impl Root {
     fn lay(&mut self, name: &str, tree: &Tree) -> Result<(), BuildError> {
         self.parts.push(Part {
             name: name.to_owned(),
+            files: files(tree),
             bytes: bytes(tree),
         });
         self.tree.overlay(tree)?;
-        self.contents.note(name, &self.tree);
+        self.contents.note_laid(name, tree);
         Ok(())
     }
 }

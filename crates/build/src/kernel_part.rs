@@ -9,19 +9,20 @@ use mos_config::ImagePlan;
 use mos_kernel::{Firmware, Kernel};
 use mos_packages::LockedPackage;
 use mos_store::Digest;
-use mos_tree::{Tree, cpio};
+use mos_tree::{Kind, Tree, cpio};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::builder::Builder;
 use crate::contents::Contents;
 use crate::error::BuildError;
 use crate::image::newest;
-use crate::modules::{firmware_note, firmware_sources, remember_facts};
+use crate::inside::CONFIG_FILE;
+use crate::modules::{firmware_sources, remember_facts};
 use crate::packages::{fetch, tree_of};
 
 const STEP: &str = "kernel part";
 /// Raised whenever the same inputs would give another part than before.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const KERNEL_FILE: &str = "vmlinuz";
 const MODULES_FILE: &str = "modules.cpio";
 const FIRMWARE_FILE: &str = "firmware.cpio";
@@ -40,6 +41,8 @@ pub(crate) struct KernelPart {
     pub(crate) facts: PartFacts,
     /// A PE file.
     pub(crate) linux: Vec<u8>,
+    /// The options that it was built with; empty when the package does not say.
+    pub(crate) config: Vec<u8>,
     pub(crate) modules: Tree,
     pub(crate) firmware: Tree,
 }
@@ -53,8 +56,6 @@ pub(crate) struct PartFacts {
     pub(crate) load: Vec<String>,
     /// Modules and firmware, with the reasons for them.
     pub(crate) contents: Contents,
-    /// The name of the part of an image that is the firmware; none when there is none.
-    pub(crate) firmware_note: Option<String>,
 }
 
 impl Sources<'_> {
@@ -94,6 +95,7 @@ impl KernelPart {
         Ok(Self {
             facts: json(&cached.path.join(FACTS_FILE))?,
             linux: read(KERNEL_FILE)?,
+            config: read(CONFIG_FILE)?,
             modules: cpio::read(&read(MODULES_FILE)?)?,
             firmware: cpio::read(&read(FIRMWARE_FILE)?)?,
         })
@@ -114,12 +116,12 @@ fn make(builder: &Builder<'_>, image: &ImagePlan, sources: &Sources<'_>, output:
         built: newest(&package),
         load: modules.to_load(&image.modules),
         contents,
-        firmware_note: (!firmware.files.is_empty()).then(|| firmware_note(&firmware)),
     };
     let facts = serde_json::to_vec(&facts).map_err(|error| BuildError::at(output)(error.into()))?;
     let linux = kernel.image().read().map_err(BuildError::at(Path::new(KERNEL_FILE)))?;
     for (name, content) in [
         (KERNEL_FILE, linux),
+        (CONFIG_FILE, config(&package, kernel.version())?),
         (MODULES_FILE, archive(&modules.tree()?)?),
         (FIRMWARE_FILE, archive(&firmware.tree()?)?),
         (FACTS_FILE, facts),
@@ -128,6 +130,15 @@ fn make(builder: &Builder<'_>, image: &ImagePlan, sources: &Sources<'_>, output:
         fs::write(&path, content).map_err(BuildError::at(&path))?;
     }
     Ok(())
+}
+
+/// `boot/config-VERSION`, or nothing.
+fn config(package: &Tree, version: &str) -> Result<Vec<u8>, BuildError> {
+    let path = format!("boot/config-{version}");
+    match package.get(&path).map(|inode| &inode.kind) {
+        Some(Kind::File(content)) => content.read().map_err(BuildError::at(Path::new(&path))),
+        _ => Ok(Vec::new()),
+    }
 }
 
 fn archive(tree: &Tree) -> Result<Vec<u8>, BuildError> {

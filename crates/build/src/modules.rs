@@ -4,7 +4,7 @@ use std::fs;
 
 use mos_cache::Inputs;
 use mos_config::FirmwarePlan;
-use mos_kernel::{Facts, Firmware, FirmwareSource, Kernel};
+use mos_kernel::{Facts, FirmwareSource, Kernel};
 use mos_packages::LockedPackage;
 use mos_store::Digest;
 
@@ -57,14 +57,6 @@ pub(crate) fn firmware_sources(
         sources.push(FirmwareSource::read(&format!("folder {folder}"), &tree)?);
     }
     Ok(sources)
-}
-
-/// The name of the part of an image that is its firmware.
-pub(crate) fn firmware_note(firmware: &Firmware) -> String {
-    match firmware.files.len() {
-        1 => "1 firmware file".to_owned(),
-        count => format!("{count} firmware files"),
-    }
 }
 
 /// The input of a build step that a folder of firmware is.

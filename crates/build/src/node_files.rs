@@ -36,8 +36,34 @@ impl NodeFiles {
     /// # Errors
     /// When a service's file name is not a file name.
     pub fn tree(&self) -> Result<Tree, TreeError> {
+        let mut tree = self.my_init_tree()?;
+        tree.overlay(&self.mos_node_tree()?)?;
+        tree.overlay(&self.settings_tree()?)?;
+        Ok(tree)
+    }
+
+    /// `my_init`, and the names by which the kernel and people know it.
+    pub(crate) fn my_init_tree(&self) -> Result<Tree, TreeError> {
         let mut tree = Tree::default();
-        self.programs(&mut tree)?;
+        tree.insert_file("sbin/my_init", 0o755, self.my_init.clone())?;
+        tree.insert_symlink("init", "sbin/my_init")?;
+        tree.insert_symlink("sbin/init", "my_init")?;
+        Ok(tree)
+    }
+
+    /// `mos-node` with its other names.
+    pub(crate) fn mos_node_tree(&self) -> Result<Tree, TreeError> {
+        let mut tree = Tree::default();
+        tree.insert_file("sbin/mos-node", 0o755, self.mos_node.clone())?;
+        for name in ["mosctl", "mosnet"] {
+            tree.insert_symlink(format!("sbin/{name}"), "mos-node")?;
+        }
+        Ok(tree)
+    }
+
+    /// Everything that says what this node is, and its services.
+    pub(crate) fn settings_tree(&self) -> Result<Tree, TreeError> {
+        let mut tree = Tree::default();
         self.settings(&mut tree)?;
         for (name, text) in &self.services {
             tree.insert_file(format!("etc/my_init/services/{name}"), 0o644, text.as_str())?;
@@ -47,17 +73,6 @@ impl NodeFiles {
         }
         tree.insert_symlink("var/cache/bin", "../../run/mos/current/bin")?;
         Ok(tree)
-    }
-
-    fn programs(&self, tree: &mut Tree) -> Result<(), TreeError> {
-        tree.insert_file("sbin/my_init", 0o755, self.my_init.clone())?;
-        tree.insert_file("sbin/mos-node", 0o755, self.mos_node.clone())?;
-        tree.insert_symlink("init", "sbin/my_init")?;
-        tree.insert_symlink("sbin/init", "my_init")?;
-        for name in ["mosctl", "mosnet"] {
-            tree.insert_symlink(format!("sbin/{name}"), "mos-node")?;
-        }
-        Ok(())
     }
 
     fn settings(&self, tree: &mut Tree) -> Result<(), TreeError> {

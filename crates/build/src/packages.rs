@@ -28,6 +28,16 @@ pub(crate) struct ImagePackages {
     pub(crate) authorities: Option<LockedPackage>,
 }
 
+impl ImagePackages {
+    /// Each with what it is for.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &LockedPackage)> {
+        let base = self.base.iter().map(|package| ("base", package));
+        base.chain([("kernel", &self.kernel), ("stub", &self.stub)])
+            .chain(self.firmware.iter().map(|package| ("firmware", package)))
+            .chain(self.authorities.iter().map(|package| ("authorities", package)))
+    }
+}
+
 /// How a request is answered.
 #[derive(Clone, Copy)]
 enum How {

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 /// A part of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// `package busybox-static`, `modules`, `my_init`, …
+    /// `package busybox-static`, `kernel modules`, `component my_init`, …
     pub name: String,
+    /// Its files, links and devices.
+    pub files: usize,
     /// Bytes of its files before compression.
     pub bytes: u64,
 }
@@ -31,6 +33,13 @@ pub struct ImageReport {
     pub parts: Vec<Part>,
     /// The modules in it, in the order of loading, with the reason for each.
     pub modules: Vec<(String, String)>,
+}
+
+/// How many names there are that are no directories.
+pub(crate) fn files(tree: &Tree) -> usize {
+    tree.walk()
+        .filter(|entry| !matches!(entry.inode.kind, Kind::Directory(_)))
+        .count()
 }
 
 /// Bytes of all regular files, hard links counted once.

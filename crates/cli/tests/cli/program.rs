@@ -198,6 +198,7 @@ fn manual_has_a_page_for_every_verb() {
         mos-image-inspect.1
         mos-image-pcr.1
         mos-image-sign.1
+        mos-image-size.1
         mos-image-verify.1
         mos-image.1
         mos-keys-new.1

@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use mos_build::{BuiltImage, ImageReport, OutputFile};
+use mos_build::{BuiltImage, CONFIG_FILE, CONTENTS_FILE, ImageReport, OutputFile, Part};
 use mos_config::ImageOutput;
 use serde::Serialize;
 
-use crate::commands::image::explain::CONTENTS_FILE;
 use crate::context::Context;
 use crate::error::Result;
 use crate::pipeline::{self, Pipeline, build_error};
@@ -100,8 +99,10 @@ fn deliver(
     folder: &Path,
 ) -> Result<Vec<OutputFile>> {
     let files = mos_build::write_outputs(image, &pipeline.plan.image, kinds, folder).map_err(build_error)?;
-    // The record for `mos image explain`: no output that anybody asks for.
-    pipeline::deliver(&image.contents, &folder.join(CONTENTS_FILE))?;
+    // The records for `mos image explain`, `size` and `diff`: no outputs that anybody asks for.
+    for name in [CONTENTS_FILE, CONFIG_FILE] {
+        pipeline::deliver(&image.contents.with_file_name(name), &folder.join(name))?;
+    }
     Ok(files)
 }
 
@@ -117,19 +118,21 @@ pub(crate) fn deliver_image(pipeline: &Pipeline<'_>, image: &BuiltImage, folder:
 
 /// The sizes of an image, part by part.
 pub(crate) fn sizes(report: &ImageReport) -> String {
-    let row = |name: &str, bytes: u64| vec![name.to_owned(), ui::bytes(bytes)];
+    let row = |name: &str, bytes: u64| vec![name.to_owned(), ui::bytes(bytes), String::new()];
     let mut rows = vec![
         row("vmlinuz.efi", report.efi_bytes),
         row(&format!("  kernel {}", report.kernel), report.kernel_bytes),
         row("  initramfs, compressed", report.initramfs_bytes),
     ];
-    rows.extend(
-        report
-            .parts
-            .iter()
-            .map(|part| row(&format!("    {}", part.name), part.bytes)),
-    );
-    ui::table(&["BOOT IMAGE", "SIZE"], &rows)
+    let part = |part: &Part| {
+        vec![
+            format!("    {}", part.name),
+            ui::bytes(part.bytes),
+            part.files.to_string(),
+        ]
+    };
+    rows.extend(report.parts.iter().map(part));
+    ui::table(&["BOOT IMAGE", "SIZE", "FILES"], &rows)
 }
 
 #[cfg(test)]

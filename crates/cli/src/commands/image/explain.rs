@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use mos_build::{Contents, Explanation, FileRecord, FirmwareRecord, MissingRecord, ModuleRecord, RemovedRecord};
+use mos_build::{
+    CONTENTS_FILE, Contents, Explanation, FileRecord, FirmwareRecord, MissingRecord, ModuleRecord, RemovedRecord,
+};
 
 use crate::error::{CliError, Result, io};
 use crate::{output, ui};
@@ -30,8 +32,6 @@ pub(crate) struct ExplainArgs {
     json: bool,
 }
 
-/// As `mos image build` names it.
-pub(super) const CONTENTS_FILE: &str = "contents.json";
 /// How many of many names are shown; JSON has all.
 const SHOWN: usize = 20;
 

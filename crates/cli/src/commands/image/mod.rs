@@ -5,6 +5,7 @@ mod explain;
 mod inspect;
 mod pcr;
 mod sign;
+mod size;
 mod verify;
 
 pub(crate) use sign::trust;
@@ -24,6 +25,7 @@ pub(crate) enum ImageCommand {
     Inspect(inspect::InspectArgs),
     Pcr(pcr::PcrArgs),
     Sign(sign::SignArgs),
+    Size(size::SizeArgs),
     Verify(verify::VerifyArgs),
 }
 
@@ -34,6 +36,7 @@ pub(crate) fn run(context: &Context, command: &ImageCommand) -> Result<()> {
         ImageCommand::Inspect(args) => inspect::run(args),
         ImageCommand::Pcr(args) => pcr::run(args),
         ImageCommand::Sign(args) => sign::run(context, args),
+        ImageCommand::Size(args) => size::run(context, args),
         ImageCommand::Verify(args) => verify::run(args),
     }
 }

@@ -1,0 +1,254 @@
+//! A boot image read back from its file: what firmware will really start, whatever a record says.
+//!
+//! ```text
+//! vmlinuz.efi --sections--> .initrd --decompressed--> cpio --> Tree
+//! contents.json beside it, if it is of this very image ------> who brought what
+//! ```
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use mos_boot::uki::{self, PeError};
+use mos_packages::compression::Compression;
+use mos_tree::Tree;
+use mos_tree::cpio::{self, CpioError};
+
+use crate::contents::Contents;
+
+/// The record beside an image.
+pub const CONTENTS_FILE: &str = "contents.json";
+/// The kernel's configuration beside an image.
+pub const CONFIG_FILE: &str = "kernel.config";
+/// An initramfs is unpacked into a node's memory: more than this would be no boot image.
+const LARGEST: u64 = 4 << 30;
+/// What an EFI program begins with (Microsoft PE/COFF specification, section 2).
+const EFI_MAGIC: &[u8] = b"MZ";
+
+/// A boot image.
+#[derive(Debug)]
+pub struct Inside {
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// The sections of an EFI file with their content; none for a bare initramfs.
+    pub sections: BTreeMap<String, Vec<u8>>,
+    /// Bytes of the initramfs as it is stored.
+    pub initramfs_bytes: u64,
+    /// The root file system.
+    pub root: Tree,
+    /// The record of this image, when it is beside the file.
+    pub contents: Option<Contents>,
+    /// The kernel's configuration, when it is beside the file.
+    pub config: Option<String>,
+}
+
+/// Why a file could not be read as a boot image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InsideError {
+    /// The file, or the record beside it.
+    #[error("{path}: {source}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It begins like an EFI program and is none.
+    #[error("{path}: {source}")]
+    Efi {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong.
+        source: PeError,
+    },
+    /// An EFI program without a section `.initrd`.
+    #[error("{path}: an EFI program without an initramfs of its own (no section .initrd); name a unified kernel image")]
+    NoInitramfs {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The initramfs is not compressed in a way that is known here, or is damaged.
+    #[error("{path}: the initramfs cannot be decompressed: {source}; zstd, xz, gzip and plain ones can be")]
+    Compressed {
+        /// Where.
+        path: PathBuf,
+        /// What the decoder said.
+        source: io::Error,
+    },
+    /// The initramfs is not an archive.
+    #[error("{path}: initramfs: {source}")]
+    Archive {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong.
+        source: CpioError,
+    },
+}
+
+impl Inside {
+    /// Reads an EFI file or an initramfs, and what is beside it.
+    ///
+    /// # Errors
+    /// [`InsideError`]. A record of another image is no error: it is not used.
+    pub fn read(path: &Path) -> Result<Self, InsideError> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::read_with(path, folder)
+    }
+
+    /// The same, with the records in another folder.
+    ///
+    /// # Errors
+    /// [`InsideError`].
+    pub fn read_with(path: &Path, records: &Path) -> Result<Self, InsideError> {
+        let mut inside = Self::of_bytes(path, &std::fs::read(path).map_err(at(path))?)?;
+        let contents = records.join(CONTENTS_FILE);
+        if let Some(text) = read_if_there(&contents)?
+            && let Ok(found) = serde_json::from_slice::<Contents>(&text)
+            && inside.build_id().is_some_and(|id| id == found.build_id)
+        {
+            inside.contents = Some(found);
+            let config = read_if_there(&records.join(CONFIG_FILE))?;
+            inside.config = config.map(|text| String::from_utf8_lossy(&text).into_owned());
+        }
+        Ok(inside)
+    }
+
+    fn of_bytes(path: &Path, bytes: &[u8]) -> Result<Self, InsideError> {
+        let owned = || path.to_owned();
+        let mut sections = BTreeMap::new();
+        if bytes.starts_with(EFI_MAGIC) {
+            let found = uki::extract(bytes).map_err(|source| InsideError::Efi { path: owned(), source })?;
+            sections.extend(found.into_iter().map(|(name, content)| (name, content.to_vec())));
+        }
+        let stored: &[u8] = match sections.get(".initrd") {
+            Some(section) => section,
+            None if sections.is_empty() => bytes,
+            None => return Err(InsideError::NoInitramfs { path: owned() }),
+        };
+        let archive = Compression::of_content(stored).decompress(stored, LARGEST);
+        let archive = archive.map_err(|source| InsideError::Compressed { path: owned(), source })?;
+        let root = cpio::read(&archive).map_err(|source| InsideError::Archive { path: owned(), source })?;
+        Ok(Self {
+            bytes: bytes.len() as u64,
+            initramfs_bytes: stored.len() as u64,
+            sections,
+            root,
+            contents: None,
+            config: None,
+        })
+    }
+
+    /// The text of a section, without what pads it.
+    pub fn text(&self, section: &str) -> Option<String> {
+        let text = String::from_utf8_lossy(self.sections.get(section)?).into_owned();
+        Some(text.trim_end_matches(['\0', '\n']).to_owned())
+    }
+
+    /// The kernel's command line.
+    pub fn command_line(&self) -> Option<String> {
+        self.text(".cmdline")
+    }
+
+    /// The kernel's version.
+    pub fn kernel(&self) -> Option<String> {
+        let recorded = || Some(self.contents.as_ref()?.kernel.clone());
+        self.text(".uname").or_else(recorded)
+    }
+
+    /// What the image says of its own inputs: `BUILD_ID` of its os-release.
+    pub fn build_id(&self) -> Option<String> {
+        let of_root = || {
+            let mos_tree::Kind::File(content) = &self.root.get("etc/os-release")?.kind else {
+                return None;
+            };
+            Some(String::from_utf8_lossy(&content.read().ok()?).into_owned())
+        };
+        let text = self.text(".osrel").or_else(of_root)?;
+        let line = text.lines().find_map(|line| line.strip_prefix("BUILD_ID="))?;
+        Some(line.trim_matches('"').to_owned())
+    }
+}
+
+/// The content of a file that may be missing.
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, InsideError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at(path)(error)),
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> InsideError {
+    let path = path.to_owned();
+    move |source| InsideError::Io { path, source }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::contents::FileRecord;
+    use mos_boot::initramfs;
+
+    /// An initramfs with this build id and these files, and its record.
+    pub(crate) fn image(folder: &Path, id: &str, files: &[(&str, &str, &str)]) -> PathBuf {
+        let mut root = Tree::default();
+        root.insert_file("etc/os-release", 0o644, format!("ID=mos\nBUILD_ID={id}\n").as_str())
+            .unwrap();
+        let mut records = Vec::new();
+        for (path, text, part) in files {
+            root.insert_file(path, 0o644, *text).unwrap();
+            records.push(FileRecord {
+                path: (*path).to_owned(),
+                kind: "file".to_owned(),
+                bytes: text.len() as u64,
+                target: None,
+                part: (*part).to_owned(),
+                replaces: Vec::new(),
+            });
+        }
+        let contents = Contents {
+            build_id: id.to_owned(),
+            kernel: "6.12.1".to_owned(),
+            files: records,
+            ..Contents::default()
+        };
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(folder.join(CONTENTS_FILE), serde_json::to_vec(&contents).unwrap()).unwrap();
+        let path = folder.join("initramfs.cpio.zst");
+        std::fs::write(&path, initramfs(&root, mos_boot::Compression::Zstd(3)).unwrap()).unwrap();
+        path
+    }
+
+    #[test]
+    fn an_image_is_read_back_with_the_record_that_is_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = image(folder.path(), "0123456789ab", &[("bin/x", "program", "package x")]);
+        let inside = Inside::read(&path).unwrap();
+        assert_eq!(inside.build_id().as_deref(), Some("0123456789ab"));
+        assert_eq!(inside.contents.as_ref().unwrap().files[0].part, "package x");
+        assert!(inside.root.get("bin/x").is_some());
+        assert_eq!(inside.kernel().as_deref(), Some("6.12.1"));
+        let other = tempfile::tempdir().unwrap();
+        image(other.path(), "ba9876543210", &[]);
+        let inside = Inside::read_with(&path, other.path()).unwrap();
+        assert!(inside.contents.is_none(), "the record of another image is not believed");
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused_with_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        for (bytes, expected) in [
+            (b"MZ but no more".as_slice(), "not a PE32+ file"),
+            (b"\x28\xb5\x2f\xfd rubbish", "cannot be decompressed"),
+            (b"rubbish", "not a cpio archive"),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = Inside::read(&path).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("/x: "), "{error}");
+        }
+        let missing = Inside::read(&folder.path().join("none")).unwrap_err();
+        assert!(matches!(missing, InsideError::Io { .. }), "{missing}");
+    }
+}
