@@ -17,6 +17,7 @@ mod program;
 mod publish;
 mod serve;
 mod signing;
+mod sizes;
 #[path = "../support/mod.rs"]
 mod support;
 mod transcript;

@@ -1,0 +1,66 @@
+//! `mos image size`.
+
+use std::fs;
+
+use crate::hello;
+use crate::support::System;
+use crate::transcript::transcript;
+
+fn says(system: &System, arguments: &[&str]) -> String {
+    transcript(&mut system.command(arguments), system.folder())
+}
+
+#[test]
+fn sizes_are_by_part_directory_and_file_and_add_up() {
+    let system = hello();
+    system.mos(&["image", "build", "--env", "dev"]);
+    let shown = says(&system, &["image", "size", "--svg", "size.svg"]);
+    for line in [
+        "PART  SIZE  STORED  FILES",
+        "component mos-node  [SIZE]  [SIZE]  3",
+        "/bin/busybox  [SIZE]  [SIZE]  package busybox-static",
+        "! Wrote size.svg.",
+    ] {
+        assert!(shown.contains(line), "{line} is not in:\n{shown}");
+    }
+    let picture = fs::read_to_string(system.repository().join("size.svg")).unwrap();
+    assert!(
+        picture.starts_with("<svg") && picture.contains("<title>/sbin/mos-node: "),
+        "{picture}"
+    );
+    let output = system.mos(&["image", "size", "--env", "dev", "--json"]).stdout;
+    let sizes: serde_json::Value = serde_json::from_slice(&output).unwrap();
+    let sum = |list: &str, field: &str| -> u64 {
+        let list = sizes[list].as_array().unwrap().iter();
+        list.map(|row| row[field].as_u64().unwrap()).sum()
+    };
+    assert_eq!(sum("parts", "bytes"), sizes["unpacked"]);
+    assert_eq!(sum("parts", "stored"), sizes["initramfs"]);
+    assert_eq!(sum("files", "stored"), sizes["initramfs"]);
+    let bytes = fs::metadata(system.repository().join("dist/vmlinuz.efi"))
+        .unwrap()
+        .len();
+    assert_eq!(sizes["bytes"], bytes);
+    assert!(sum("removed", "bytes") > 0);
+    fs::remove_file(system.repository().join("dist/contents.json")).unwrap();
+    let shown = says(&system, &["image", "size"]);
+    assert!(
+        shown.contains("! No record of this image is beside it") && shown.contains("/bin/busybox"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn what_is_no_image_has_no_sizes() {
+    let system = hello();
+    let refused = says(&system, &["image", "size", "mos.toml"]);
+    assert!(
+        refused.contains("mos.toml: initramfs: not a cpio archive") && refused.contains("[exit 1]"),
+        "{refused}"
+    );
+    let missing = says(&system, &["image", "size"]);
+    assert!(
+        missing.contains("dist/vmlinuz.efi: No such file") && missing.contains("[exit 4]"),
+        "{missing}"
+    );
+}
