@@ -188,25 +188,16 @@ impl Contents {
         self.files = known.into_values().collect();
     }
 
-    /// Removes a path from what a part brings, and takes note of it.
-    pub(crate) fn remove(&mut self, part: &str, rule: &str, tree: &mut Tree) {
-        let below = format!("{rule}/");
-        for entry in tree.walk() {
-            let path = String::from_utf8_lossy(&entry.path).into_owned();
-            if !path.starts_with(&below) && path != rule {
-                continue;
-            }
-            if let Some(file) = record(path, &entry.inode.kind, part) {
-                self.removed.push(RemovedRecord {
-                    path: file.path,
-                    bytes: file.bytes,
-                    part: file.part,
-                    rule: rule.to_owned(),
-                });
-            }
+    /// Takes note of a file that a rule takes away.
+    pub(crate) fn note_removed(&mut self, path: &str, kind: &Kind, part: &str, rule: &str) {
+        if let Some(file) = record(path.to_owned(), kind, part) {
+            self.removed.push(RemovedRecord {
+                path: file.path,
+                bytes: file.bytes,
+                part: file.part,
+                rule: rule.to_owned(),
+            });
         }
-        // A package that does not have it is fine.
-        let _ = tree.remove(rule);
     }
 
     pub(crate) fn note_package(&mut self, role: &str, package: &LockedPackage) {
@@ -363,22 +354,6 @@ mod tests {
             contents.files[2].replaces,
             ["package a"],
             "the same bytes, but another part's"
-        );
-    }
-
-    #[test]
-    fn what_a_rule_takes_away_is_kept_in_mind() {
-        let mut contents = Contents::default();
-        let mut tree = Tree::default();
-        tree.insert_file("usr/share/doc/a/copyright", 0o644, "free").unwrap();
-        tree.insert_file("usr/share/docs", 0o644, "kept").unwrap();
-        contents.remove("package a", "usr/share/doc", &mut tree);
-        contents.remove("package a", "usr/share/man", &mut tree);
-        assert!(tree.get("usr/share/doc").is_none() && tree.get("usr/share/docs").is_some());
-        assert_eq!(contents.removed.len(), 1);
-        assert_eq!(
-            (contents.removed[0].bytes, contents.removed[0].rule.as_str()),
-            (4, "usr/share/doc")
         );
     }
 }

@@ -15,6 +15,7 @@ use mos_tree::{Content, Kind, Tree, directory};
 use crate::access::add_users;
 use crate::authorities::authorities;
 use crate::builder::Builder;
+use crate::clean::CleanUp;
 use crate::contents::Contents;
 use crate::error::BuildError;
 use crate::inside::{CONFIG_FILE, CONTENTS_FILE};
@@ -26,22 +27,13 @@ use crate::size::{ImageReport, Part, bytes, files};
 
 const STEP: &str = "image";
 /// Raised whenever the same inputs would give another image than before.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 /// Where systemd-boot-efi has the stub for x86-64.
 const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 pub(crate) const EFI_FILE: &str = "vmlinuz.efi";
 const REPORT_FILE: &str = "report.json";
 /// Hexadecimal digits of the build id.
 const BUILD_ID_LENGTH: usize = 12;
-/// What packages bring that a node has no use for.
-const USELESS: [&str; 5] = [
-    "usr/share/doc",
-    "usr/share/man",
-    "usr/share/info",
-    "usr/share/lintian",
-    "usr/share/locale",
-];
-
 /// Our programs for the node, static.
 #[derive(Debug, Clone)]
 pub struct NodePrograms {
@@ -156,6 +148,8 @@ impl<'p> Recipe<'p> {
             .sources()
             .inputs(Inputs::new(STEP, FORMAT), image)
             .add("stub", &stub.sha256)
+            .add("keep", image.keep.join("\n"))
+            .add("remove", image.remove.join("\n"))
             .add("command line", &image.command_line)
             .add(
                 "compression",
@@ -242,14 +236,14 @@ impl<'p> Recipe<'p> {
         for (role, package) in self.packages.all() {
             root.contents.note_package(role, package);
         }
+        let mut clean_up = CleanUp::new(&self.plan.image.keep, &self.plan.image.remove);
         for package in &self.packages.base {
             let mut tree = self.deb(builder, package)?;
             let part = format!("package {}", package.name);
-            USELESS
-                .iter()
-                .for_each(|rule| root.contents.remove(&part, rule, &mut tree));
+            clean_up.apply(&mut tree, &mut root.contents, |_| part.clone());
             root.lay(&part, &tree)?;
         }
+        clean_up.unused().iter().for_each(|line| builder.report.line(line));
         root.lay("kernel modules", &kernel.modules)?;
         if !root.contents.firmware.is_empty() {
             root.lay("firmware", &kernel.firmware)?;

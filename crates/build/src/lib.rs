@@ -13,6 +13,7 @@
 mod access;
 mod authorities;
 mod builder;
+mod clean;
 mod contents;
 mod error;
 mod explain;

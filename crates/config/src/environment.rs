@@ -8,7 +8,7 @@ use mos_toml::{Document, Item, Position, Problem, Problems, Table};
 use serde::Serialize;
 
 use crate::base::{AlpineSettings, Base, read_base};
-use crate::image::{ImageOutput, check_entries};
+use crate::image::{ImageOutput, SizeSettings, check_entries};
 use crate::names::{check_inner_path, check_name, is_module};
 use crate::source::Request;
 
@@ -84,6 +84,8 @@ pub struct ImageSettings {
     pub packages: Vec<Item<String>>,
     /// Kernel modules beside those of `image/modules.conf`.
     pub modules: Vec<Item<String>>,
+    /// What is left out of the image beside what the project says, and how large it may become.
+    pub size: SizeSettings,
     /// The kernel's command line.
     pub command_line: Option<Item<String>>,
     /// The nodes' name; that of the project when absent.
@@ -240,6 +242,7 @@ fn read_image(image: Table<'_>, problems: &Problems) -> ImageSettings {
         base: read_base(&image),
         packages: image.string_list("packages"),
         modules: image.string_list("modules"),
+        size: SizeSettings::read(&image, problems),
         command_line: image.string_item("command_line"),
         hostname: image.string_item("hostname"),
         outputs: read_outputs(&image, problems),
@@ -395,6 +398,30 @@ mod tests {
         ] {
             assert!(problems.contains(expected), "{problems}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_and_removed_is_patterns_and_the_budget_has_a_unit() {
+        let head = "channel = \"https://example.org\"\n[image]\n";
+        let text =
+            format!("{head}keep = [\"/usr/share/doc/*/copyright\"]\nremove = [\"usr/games\"]\nbudget = \"16 MB\"\n");
+        let (environment, problems) = read("dev", &text);
+        assert_eq!(problems, "");
+        let size = environment.unwrap().image.size;
+        assert_eq!(size.keep[0].value, "usr/share/doc/*/copyright");
+        assert_eq!(
+            (size.remove[0].value.as_str(), size.budget),
+            ("usr/games", Some(16_000_000))
+        );
+        let (_, problems) = read("dev", &format!("{head}remove = [\"../x\"]\nbudget = \"16\"\n"));
+        assert!(
+            problems.contains("x.toml:3:11: `../x` is not a path or pattern below the root"),
+            "{problems}"
+        );
+        assert!(
+            problems.contains("x.toml:4:10: `16` is no number of bytes"),
+            "{problems}"
+        );
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub use check::check;
 pub use component::{Build, BuildKind, Component, Install};
 pub use distribution::{Distribution, RootSettings};
 pub use environment::{Environment, EnvironmentKind, ImageSettings, Release, Selection};
-pub use image::{FirmwareList, ImageLists, ImageOutput};
+pub use image::{FirmwareList, ImageLists, ImageOutput, SizeSettings};
 pub use load::{LoadError, Loaded, load};
 pub use lock::{LOCK_FILE, Lock, LockError, LockedComponent, LockedRequest};
 pub use plan::{Authorities, FirmwarePlan, ImagePlan, Output, Plan, PlannedComponent, PlannedService, PlannedUser};

@@ -97,6 +97,13 @@ pub struct ImagePlan {
     pub modules: Vec<String>,
     /// Where firmware comes from, and what of it is in the image beside what modules name.
     pub firmware: FirmwarePlan,
+    /// Patterns for paths that no rule of the clean-up removes.
+    pub keep: Vec<String>,
+    /// Patterns for paths of packages that are removed beside what the rules say.
+    pub remove: Vec<String>,
+    /// The most bytes that the EFI file may have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<u64>,
     /// The kernel's command line.
     pub command_line: String,
     /// The nodes' name.

@@ -4,6 +4,7 @@ use mos_toml::{Document, Item, Problems, Table};
 use serde::Serialize;
 
 use crate::base::{AlpineSettings, Base, read_base};
+use crate::image::SizeSettings;
 use crate::names::check_name;
 
 /// How the initramfs is compressed.
@@ -35,6 +36,8 @@ pub struct Project {
     pub compression: Compression,
     /// Level of compression; by the kind of environment when absent.
     pub compression_level: Option<i32>,
+    /// What is left out of images, and how large they may become.
+    pub size: SizeSettings,
 }
 
 impl Project {
@@ -47,7 +50,10 @@ impl Project {
         }
         let default_store = root.table("stores").and_then(read_stores);
         let kernel_package = root.table("kernel").and_then(read_kernel);
-        let image = root.table("image").map(read_image).unwrap_or_default();
+        let image = root
+            .table("image")
+            .map(|table| read_image(table, problems))
+            .unwrap_or_default();
         let alpine = root.table("alpine").map(|table| AlpineSettings::read(table, problems));
         let base = image.base.unwrap_or_else(|| Item {
             value: Base::default(),
@@ -62,6 +68,7 @@ impl Project {
             alpine: alpine.unwrap_or_default(),
             compression: image.compression.unwrap_or(Compression::Zstd),
             compression_level: image.level,
+            size: image.size,
         })
     }
 }
@@ -96,9 +103,10 @@ struct Image {
     base: Option<Item<Base>>,
     compression: Option<Compression>,
     level: Option<i32>,
+    size: SizeSettings,
 }
 
-fn read_image(image: Table<'_>) -> Image {
+fn read_image(image: Table<'_>, problems: &Problems) -> Image {
     let choices = [
         ("none", Compression::None),
         ("zstd", Compression::Zstd),
@@ -110,11 +118,13 @@ fn read_image(image: Table<'_>) -> Image {
     let level = image
         .integer("level", 1..=22)
         .and_then(|level| i32::try_from(level).ok());
+    let size = SizeSettings::read(&image, problems);
     image.finish();
     Image {
         base,
         compression,
         level,
+        size,
     }
 }
 

@@ -63,6 +63,14 @@ impl Plan {
             let names: Vec<&str> = lists.into_iter().flatten().map(String::as_str).collect();
             writeln!(f, "  firmware      {}", names.join(" "))?;
         }
+        for (name, patterns) in [("keep", &image.keep), ("remove", &image.remove)] {
+            if !patterns.is_empty() {
+                writeln!(f, "  {name:13} {}", patterns.join(" "))?;
+            }
+        }
+        if let Some(budget) = image.budget {
+            writeln!(f, "  budget        {budget} bytes")?;
+        }
         writeln!(f, "  command line  {}", image.command_line)?;
         writeln!(f, "  hostname      {}", image.hostname)?;
         if let Some(key) = &image.secure_boot {

@@ -1,20 +1,20 @@
-//! Patterns for paths of firmware: `*`, `?` and `[a-z]` within one part of a path, `**` for any parts.
+//! Patterns for paths: `*`, `?` and `[a-z]` within one part of a path, `**` for any parts.
 
 use crate::lists;
 
 /// True when a path, or a folder that it lies in, is as the pattern says.
-pub(crate) fn covers(pattern: &str, path: &str) -> bool {
+pub fn covers(pattern: &str, path: &str) -> bool {
     let (pattern, path) = (parts(pattern), parts(path));
     (1..=path.len()).any(|length| same(&pattern, &path[..length]))
 }
 
 /// True when the path is as the pattern says.
-pub(crate) fn matches(pattern: &str, path: &str) -> bool {
+pub fn matches(pattern: &str, path: &str) -> bool {
     same(&parts(pattern), &parts(path))
 }
 
 /// True when there is anything in it to match.
-pub(crate) fn is_pattern(text: &str) -> bool {
+pub fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 

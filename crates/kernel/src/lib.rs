@@ -18,7 +18,7 @@ mod companions;
 mod elf;
 mod facts;
 mod firmware;
-mod glob;
+pub mod glob;
 mod index;
 mod kernel;
 mod library;

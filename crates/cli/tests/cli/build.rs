@@ -111,7 +111,7 @@ fn image_explains_what_is_in_it() {
     assert!(explain("/bin/busybox").contains("from package busybox-static"));
     assert!(explain("/bin/ls").contains("from links to the applets of busybox"));
     assert!(
-        explain("copyright").contains("by the rule usr/share/doc"),
+        explain("copyright").contains("by the rule documentation"),
         "{}",
         explain("copyright")
     );
