@@ -166,7 +166,9 @@ fn removed_lines(files: &[RemovedRecord]) -> Vec<String> {
     std::iter::once(head)
         .chain(shown)
         .chain(more.map(|more| format!("  and {more} more")))
-        .chain([String::from("  `keep = [PATTERN, …]` in [image] leaves what it covers in the image")])
+        .chain([String::from(
+            "  `keep = [PATTERN, …]` in [image] leaves what it covers in the image",
+        )])
         .collect()
 }
 
