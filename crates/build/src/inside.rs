@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mos_boot::secure_boot;
 use mos_boot::uki::{self, PeError};
 use mos_packages::compression::Compression;
+use mos_store::Digest;
 use mos_tree::Tree;
 use mos_tree::cpio::{self, CpioError};
 
@@ -30,6 +32,10 @@ const EFI_MAGIC: &[u8] = b"MZ";
 pub struct Inside {
     /// Bytes of the file.
     pub bytes: u64,
+    /// Of the file.
+    pub digest: Digest,
+    /// Who signed an EFI file for Secure Boot, whether the signature holds or not.
+    pub signers: Vec<String>,
     /// The sections of an EFI file with their content; none for a bare initramfs.
     pub sections: BTreeMap<String, Vec<u8>>,
     /// Bytes of the initramfs as it is stored.
@@ -121,6 +127,8 @@ impl Inside {
             let found = uki::extract(bytes).map_err(|source| InsideError::Efi { path: owned(), source })?;
             sections.extend(found.into_iter().map(|(name, content)| (name, content.to_vec())));
         }
+        // What cannot be read as a signature is none; `mos image verify` says more.
+        let signatures = secure_boot::signatures(bytes).unwrap_or_default();
         let stored: &[u8] = match sections.get(".initrd") {
             Some(section) => section,
             None if sections.is_empty() => bytes,
@@ -131,6 +139,8 @@ impl Inside {
         let root = cpio::read(&archive).map_err(|source| InsideError::Archive { path: owned(), source })?;
         Ok(Self {
             bytes: bytes.len() as u64,
+            digest: Digest::of(bytes),
+            signers: signatures.iter().map(|signature| signature.signer.name()).collect(),
             initramfs_bytes: stored.len() as u64,
             sections,
             root,

@@ -14,6 +14,7 @@ mod access;
 mod authorities;
 mod builder;
 mod clean;
+mod compare;
 mod contents;
 mod error;
 mod explain;
@@ -33,6 +34,7 @@ mod sizes;
 mod treemap;
 
 pub use builder::{Builder, Report};
+pub use compare::{FileChange, FileState, ImageDiff, ItemChange, OptionChange, Pair, SectionChange};
 pub use contents::{Contents, FileRecord, FirmwareRecord, MissingRecord, ModuleRecord, PackageRecord, RemovedRecord};
 pub use error::BuildError;
 pub use explain::Explanation;

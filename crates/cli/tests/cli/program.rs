@@ -194,6 +194,7 @@ fn manual_has_a_page_for_every_verb() {
         mos-flist-verify.1
         mos-flist.1
         mos-image-build.1
+        mos-image-diff.1
         mos-image-explain.1
         mos-image-inspect.1
         mos-image-pcr.1

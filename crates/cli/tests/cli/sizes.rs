@@ -64,3 +64,50 @@ fn what_is_no_image_has_no_sizes() {
         "{missing}"
     );
 }
+
+#[test]
+fn differences_of_two_images_are_explained() {
+    let system = hello();
+    let diff = |arguments: &[&str]| says(&system, &[&["image", "diff"], arguments].concat());
+    system.mos(&["image", "build", "--env", "dev", "--output-dir", "old"]);
+    system.mos(&["image", "build", "--env", "dev"]);
+    assert_eq!(
+        diff(&["old", "dist/vmlinuz.efi"]),
+        "The images are the same, byte by byte.\n"
+    );
+    system.write("image/files/etc/motd", "hello\n");
+    let modules = fs::read_to_string(system.repository().join("image/modules.conf")).unwrap();
+    system.write("image/modules.conf", &format!("{modules}\nvfat\n"));
+    let environment = fs::read_to_string(system.repository().join("environments/dev.toml")).unwrap();
+    let image = "[image]\ncommand_line = \"console=ttyS0 quiet\"\nkeep = [\"usr/share/doc/*/copyright\"]\nremove = [\"/none\"]\n";
+    system.write("environments/dev.toml", &format!("{environment}{image}"));
+    let said = says(&system, &["image", "build", "--env", "dev"]);
+    assert!(
+        said.contains("[image] remove: `none` covers nothing that packages bring"),
+        "{said}"
+    );
+    let shown = diff(&["old", "dist"]);
+    for line in [
+        "command line\n  - console=ttyS0\n  + console=ttyS0 quiet\n",
+        "+ vfat ",
+        "[SIZE] (asked for)",
+        ": fat: needed by vfat",
+        "~ /etc/motd ",
+        ": other content of image/files",
+        ": package busybox-static; no longer removed by the rule documentation",
+        "): its files",
+        ".osrel [SIZE] -> [SIZE] (+0 B): the build id, which stands for all inputs",
+        "[exit 1]",
+    ] {
+        assert!(shown.contains(line), "{line} is not in:\n{shown}");
+    }
+    assert!(!shown.contains("not in the records"), "{shown}");
+    let output = system
+        .command(&["image", "diff", "dist", "old", "--json"])
+        .output()
+        .unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["command_line"]["after"], "console=ttyS0");
+    assert!(json["files"].as_array().unwrap().iter().all(|file| file["why"] != ""));
+    assert!(diff(&["old", "gone"]).contains("[exit 4]"));
+}

@@ -1,6 +1,7 @@
 //! `mos image`.
 
 pub(crate) mod build;
+mod diff;
 mod explain;
 mod inspect;
 mod pcr;
@@ -21,6 +22,7 @@ use crate::error::{CliError, Kind, Result, io};
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum ImageCommand {
     Build(build::BuildArgs),
+    Diff(diff::DiffArgs),
     Explain(explain::ExplainArgs),
     Inspect(inspect::InspectArgs),
     Pcr(pcr::PcrArgs),
@@ -32,6 +34,7 @@ pub(crate) enum ImageCommand {
 pub(crate) fn run(context: &Context, command: &ImageCommand) -> Result<()> {
     match command {
         ImageCommand::Build(args) => build::run(context, args),
+        ImageCommand::Diff(args) => diff::run(context, args),
         ImageCommand::Explain(args) => explain::run(args),
         ImageCommand::Inspect(args) => inspect::run(args),
         ImageCommand::Pcr(args) => pcr::run(args),
