@@ -72,8 +72,44 @@ pub(crate) fn fetch(
     Ok((git.path, found))
 }
 
+/// Brings one commit of a repository into the cache, for something that is no component. Returns the bare repository.
+///
+/// # Errors
+/// [`ComponentError`]: git is missing, or cannot reach the commit.
+pub fn fetch_commit(
+    name: &str,
+    url: &str,
+    commit: &str,
+    shop: &Workshop,
+    progress: &mut Progress<'_>,
+) -> Result<PathBuf, ComponentError> {
+    let url = absolute(url, shop);
+    let git = Repository::open(name, &url, shop)?;
+    if !git.has(commit) {
+        progress(&format!("fetching {url} {commit}"));
+        git.fetch_commit(commit)?;
+    }
+    Ok(git.path)
+}
+
+/// When a commit was made, in seconds since 1970.
+///
+/// # Errors
+/// [`ComponentError::Source`].
+pub fn commit_time(name: &str, repository: &Path, commit: &str) -> Result<i64, ComponentError> {
+    let said = output(
+        name,
+        git(repository).args(["show", "--no-patch", "--format=%ct", commit]),
+    )?;
+    said.parse()
+        .map_err(|_| ComponentError::source(name, format!("git gave no time for the commit {commit}")))
+}
+
 /// Writes the files of a commit into a folder, as they are stored.
-pub(crate) fn export(component: &str, repository: &Path, commit: &str, folder: &Path) -> Result<(), ComponentError> {
+///
+/// # Errors
+/// [`ComponentError`].
+pub fn export(component: &str, repository: &Path, commit: &str, folder: &Path) -> Result<(), ComponentError> {
     fs::create_dir_all(folder).map_err(ComponentError::at(folder))?;
     let index = folder.with_extension("index");
     let run = |arguments: &[&str]| {

@@ -15,19 +15,35 @@ const TAIL_LINES: usize = 20;
 const MAXIMUM_LINE: u64 = 64 * 1024;
 
 /// The tools and the Debian packages they come in.
-const PACKAGES: [(&str, &str); 4] = [("cargo", "cargo"), ("rustc", "rustc"), ("git", "git"), ("cc", "gcc")];
+const PACKAGES: [(&str, &str); 12] = [
+    ("bc", "bc"),
+    ("bison", "bison"),
+    ("cargo", "cargo"),
+    ("cc", "gcc"),
+    ("flex", "flex"),
+    ("gcc", "gcc"),
+    ("git", "git"),
+    ("ld", "binutils"),
+    ("make", "make"),
+    ("perl", "perl"),
+    ("rustc", "rustc"),
+    ("tar", "tar"),
+];
 
 /// A log that one or several tools write to.
 #[derive(Debug)]
-pub(crate) struct Log {
+pub struct Log {
     component: String,
     path: PathBuf,
     file: File,
 }
 
 impl Log {
-    /// Begins a new log for a component.
-    pub(crate) fn begin(component: &str, path: PathBuf) -> Result<Self, ComponentError> {
+    /// Begins a new log for a component, or for whatever else is made, in place of the one of the last time.
+    ///
+    /// # Errors
+    /// [`ComponentError::Io`].
+    pub fn begin(component: &str, path: PathBuf) -> Result<Self, ComponentError> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(ComponentError::at(parent))?;
         }
@@ -40,12 +56,15 @@ impl Log {
     }
 
     /// The log's file.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Runs a command to its end; every line of its output goes to the log and to `progress`.
-    pub(crate) fn run(&mut self, mut command: Command, progress: &mut Progress<'_>) -> Result<(), ComponentError> {
+    ///
+    /// # Errors
+    /// [`ComponentError::MissingTool`]; [`ComponentError::Failed`] with its last lines.
+    pub fn run(&mut self, mut command: Command, progress: &mut Progress<'_>) -> Result<(), ComponentError> {
         let shown = describe(&command);
         let log_failed = |path: &Path| ComponentError::at(path);
         writeln!(self.file, "$ {shown}").map_err(log_failed(&self.path))?;
@@ -91,7 +110,10 @@ impl Log {
 }
 
 /// Runs a command and gives what it printed on its standard output.
-pub(crate) fn output(component: &str, command: &mut Command) -> Result<String, ComponentError> {
+///
+/// # Errors
+/// [`ComponentError::MissingTool`]; [`ComponentError::Source`] with what it said on its standard error.
+pub fn output(component: &str, command: &mut Command) -> Result<String, ComponentError> {
     let tool = command.get_program().to_string_lossy().into_owned();
     let output = command
         .stdin(Stdio::null())
@@ -108,7 +130,10 @@ pub(crate) fn output(component: &str, command: &mut Command) -> Result<String, C
 }
 
 /// Complains when a tool is not there, before anything was done.
-pub(crate) fn require(tool: &'static str) -> Result<(), ComponentError> {
+///
+/// # Errors
+/// [`ComponentError::MissingTool`].
+pub fn require(tool: &'static str) -> Result<(), ComponentError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     if std::env::split_paths(&path).any(|directory| directory.join(tool).is_file()) {
         return Ok(());

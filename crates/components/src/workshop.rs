@@ -53,12 +53,12 @@ impl Workshop {
     }
 
     /// A folder of the cache.
-    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+    pub fn folder(&self, name: &str) -> PathBuf {
         self.cache.root().join(name)
     }
 
-    /// The log of a component.
-    pub(crate) fn log(&self, component: &str) -> PathBuf {
+    /// The log of a component, or of whatever else has that name.
+    pub fn log(&self, component: &str) -> PathBuf {
         self.folder("logs").join(format!("{component}.log"))
     }
 }

@@ -7,6 +7,7 @@ use mos_toml::{Item, Position, Problem, Problems, nearest};
 use crate::component::{Build, BuildKind, Component};
 use crate::distribution;
 use crate::environment::{Environment, Selection};
+use crate::kernel_config::is_fragment;
 use crate::policy;
 use crate::repository::{Repository, Service};
 use crate::source::{GitUrl, Origin, Request, classify_url};
@@ -26,11 +27,35 @@ pub fn check(repository: &Repository, exists: &dyn Fn(&str) -> bool, problems: &
         problems.push(Problem::error(Some(folder.position.clone()), message));
     }
     distribution::check(repository, exists, problems);
+    check_kernel(repository, problems);
     check_services(repository, problems);
     // An environment that could not be read has been reported already.
     if repository.environments.is_empty() && !problems.any_error() {
         let problem = Problem::error(None, "there is no environment");
         problems.push(problem.with_hint("write environments/dev.toml with channel = \"http://…\""));
+    }
+}
+
+/// Settings of a kernel that nothing is done with are a mistake, as is a base that is not there.
+fn check_kernel(repository: &Repository, problems: &Problems) {
+    let config = &repository.kernel_config;
+    let base = repository.project.kernel_source.as_ref().map(|kernel| &kernel.base);
+    let is_used = |path: &str| base.is_some_and(|base| is_fragment(path) || base.value == path);
+    for path in config.paths().filter(|path| !is_used(path)) {
+        let position = Position {
+            file: path.to_owned(),
+            line: 1,
+            column: 1,
+        };
+        let problem = Problem::warning(Some(position), "nothing uses these settings of a kernel");
+        problems.push(problem.with_hint(match base {
+            None => "the kernel is that of a package: [kernel] `source` of mos.toml compiles one",
+            Some(_) => "[kernel] `base` of mos.toml names such a file; image/kernel.d/ has what is laid over it",
+        }));
+    }
+    if let Some(base) = base.filter(|base| base.value.contains('/') && config.file(&base.value).is_none()) {
+        let message = format!("`{}` does not exist", base.value);
+        unknown(problems, &base.position, message, &base.value, config.paths());
     }
 }
 

@@ -9,6 +9,7 @@
 //! image/packages.list             packages of the base -> ImageLists
 //! image/modules.conf              kernel modules       -> ImageLists
 //! image/firmware.conf             firmware             -> ImageLists
+//! image/kernel.config, kernel.d/  settings of a kernel -> KernelConfig
 //! mos.lock                        written by MOS       -> Lock
 //! ```
 //!
@@ -26,6 +27,8 @@ mod component;
 mod distribution;
 mod environment;
 mod image;
+mod kernel;
+mod kernel_config;
 mod load;
 mod lock;
 mod names;
@@ -45,10 +48,12 @@ pub use component::{Build, BuildKind, Component, Install};
 pub use distribution::{Distribution, RootSettings};
 pub use environment::{Environment, EnvironmentKind, ImageSettings, Release, Selection};
 pub use image::{FirmwareList, ImageLists, ImageOutput, SizeSettings};
+pub use kernel::{KernelBase, KernelChoice, KernelOrigin, KernelSource};
+pub use kernel_config::{KernelConfig, KernelSetting};
 pub use load::{LoadError, Loaded, load};
 pub use lock::{LOCK_FILE, Lock, LockError, LockedComponent, LockedRequest};
 pub use plan::{Authorities, FirmwarePlan, ImagePlan, Output, Plan, PlannedComponent, PlannedService, PlannedUser};
-pub use project::{Compression, Project};
+pub use project::{Compression, InitramfsPlace, Project};
 pub use repository::{Repository, Service, parse};
 pub use resolve::{ResolveError, resolve};
 pub use scaffold::{ScaffoldError, scaffold};

@@ -12,13 +12,15 @@ use crate::check::check;
 use crate::repository::{Repository, parse};
 
 /// The folders whose text files are read, with the suffix that counts.
-const FOLDERS: [(&str, &str); 6] = [
+const FOLDERS: [(&str, &str); 8] = [
     ("environments", ".toml"),
     ("components", ".toml"),
     ("services", ".service.toml"),
     ("access", ".toml"),
     ("image", ".list"),
     ("image", ".conf"),
+    ("image", ".config"),
+    ("image/kernel.d", ".config"),
 ];
 /// The files beside them.
 const FILES: [&str; 2] = ["mos.toml", crate::lock::LOCK_FILE];

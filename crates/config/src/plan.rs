@@ -12,8 +12,9 @@ use crate::base::{AlpinePlan, Base};
 use crate::component::Build;
 use crate::environment::{EnvironmentKind, Release};
 use crate::image::ImageOutput;
+use crate::kernel::KernelSource;
 use crate::lock::LockedComponent;
-use crate::project::Compression;
+use crate::project::{Compression, InitramfsPlace};
 use crate::source::Source;
 
 /// Everything that is made for an environment.
@@ -84,6 +85,9 @@ pub struct PlannedService {
 pub struct ImagePlan {
     /// The package of the kernel: of Debian, or with `alpine:` before it ([`Distribution::split`](crate::Distribution::split)).
     pub kernel_package: String,
+    /// The kernel to be compiled in place of that of a package.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_source: Option<KernelSource>,
     /// What the root file system begins with.
     pub base: Base,
     /// Where Alpine's packages come from, when the image has any.
@@ -112,6 +116,8 @@ pub struct ImagePlan {
     /// `.crt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secure_boot: Option<String>,
+    /// Where the initramfs is.
+    pub initramfs: InitramfsPlace,
     /// How the initramfs is compressed.
     pub compression: Compression,
     /// At which level.

@@ -1,10 +1,11 @@
 //! `mos.toml`: what belongs to the project as a whole.
 
-use mos_toml::{Document, Item, Problems, Table};
+use mos_toml::{Document, Item, Problem, Problems, Table};
 use serde::Serialize;
 
 use crate::base::{AlpineSettings, Base, read_base};
 use crate::image::SizeSettings;
+use crate::kernel::KernelChoice;
 use crate::names::check_name;
 
 /// How the initramfs is compressed.
@@ -19,6 +20,16 @@ pub enum Compression {
     Xz,
 }
 
+/// Where the initramfs of an image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InitramfsPlace {
+    /// Beside the kernel in a unified kernel image.
+    Uki,
+    /// In the kernel itself, with the command line (`CONFIG_INITRAMFS_SOURCE`, `CONFIG_CMDLINE`).
+    Embedded,
+}
+
 /// The project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Project {
@@ -28,12 +39,16 @@ pub struct Project {
     pub default_store: Option<Item<String>>,
     /// The package of the kernel: of Alpine when that is the base, else of Debian; or with `debian:` or `alpine:` before it.
     pub kernel_package: Option<Item<String>>,
+    /// The kernel to be compiled in place of that of a package.
+    pub kernel_source: Option<KernelChoice>,
     /// What root file systems begin with.
     pub base: Item<Base>,
     /// Where Alpine's packages come from.
     pub alpine: AlpineSettings,
-    /// How the initramfs is compressed.
-    pub compression: Compression,
+    /// Where the initramfs is.
+    pub initramfs: InitramfsPlace,
+    /// How the initramfs is compressed; by its place when absent.
+    pub compression: Option<Compression>,
     /// Level of compression; by the kind of environment when absent.
     pub compression_level: Option<i32>,
     /// What is left out of images, and how large they may become.
@@ -49,7 +64,7 @@ impl Project {
             root.complain("", "missing [project] with the project's `name`");
         }
         let default_store = root.table("stores").and_then(read_stores);
-        let kernel_package = root.table("kernel").and_then(read_kernel);
+        let (kernel_package, kernel_source) = root.table("kernel").map_or((None, None), read_kernel);
         let image = root
             .table("image")
             .map(|table| read_image(table, problems))
@@ -59,14 +74,17 @@ impl Project {
             value: Base::default(),
             position: root.position(),
         });
+        check_place(image.place.as_ref(), kernel_source.as_ref(), problems);
         root.finish();
         Some(Self {
             name: name??,
             default_store,
             kernel_package,
+            kernel_source,
             base,
             alpine: alpine.unwrap_or_default(),
-            compression: image.compression.unwrap_or(Compression::Zstd),
+            initramfs: image.place.map_or(InitramfsPlace::Uki, |place| place.value),
+            compression: image.compression,
             compression_level: image.level,
             size: image.size,
         })
@@ -91,16 +109,18 @@ fn read_stores(stores: Table<'_>) -> Option<Item<String>> {
     default
 }
 
-fn read_kernel(kernel: Table<'_>) -> Option<Item<String>> {
+fn read_kernel(kernel: Table<'_>) -> (Option<Item<String>>, Option<KernelChoice>) {
     let package = kernel.string_item("package");
+    let source = KernelChoice::read(&kernel);
     kernel.finish();
-    package
+    (package, source)
 }
 
 /// `[image]`.
 #[derive(Default)]
 struct Image {
     base: Option<Item<Base>>,
+    place: Option<Item<InitramfsPlace>>,
     compression: Option<Compression>,
     level: Option<i32>,
     size: SizeSettings,
@@ -113,6 +133,9 @@ fn read_image(image: Table<'_>, problems: &Problems) -> Image {
         ("xz", Compression::Xz),
     ];
     let base = read_base(&image);
+    let places = [("uki", InitramfsPlace::Uki), ("embedded", InitramfsPlace::Embedded)];
+    let place = image.choice("initramfs", &places);
+    let position = image.position_of("initramfs");
     let compression = image.choice("compression", &choices);
     // 1 to 22 are the levels that zstd itself documents.
     let level = image
@@ -122,9 +145,20 @@ fn read_image(image: Table<'_>, problems: &Problems) -> Image {
     image.finish();
     Image {
         base,
+        place: place.map(|value| Item { value, position }),
         compression,
         level,
         size,
+    }
+}
+
+/// A kernel that is there already cannot get an initramfs into it.
+fn check_place(place: Option<&Item<InitramfsPlace>>, kernel: Option<&KernelChoice>, problems: &Problems) {
+    let embedded = place.filter(|place| place.value == InitramfsPlace::Embedded);
+    if let (Some(place), None) = (embedded, kernel) {
+        let message = "the kernel is that of a package: an initramfs is embedded when a kernel is compiled";
+        let problem = Problem::error(Some(place.position.clone()), message);
+        problems.push(problem.with_hint("name a `source` in [kernel], or use initramfs = \"uki\""));
     }
 }
 
@@ -139,7 +173,8 @@ mod tests {
         let project = Project::read(&document, &problems).unwrap();
         assert!(problems.is_empty(), "{problems}");
         assert_eq!((project.kernel_package, project.base.value), (None, Base::Debian));
-        assert_eq!(project.compression, Compression::Zstd);
+        assert_eq!((project.compression, project.initramfs), (None, InitramfsPlace::Uki));
+        assert_eq!(project.kernel_source, None);
         assert_eq!(project.compression_level, None);
     }
 
@@ -152,5 +187,19 @@ mod tests {
             problems.to_string(),
             "error: mos.toml:1:1: missing [project] with the project's `name`"
         );
+    }
+
+    #[test]
+    fn only_a_kernel_from_source_can_have_the_initramfs_in_it() {
+        let read = |kernel: &str| {
+            let text = format!("[project]\nname = \"lab\"\n[kernel]\n{kernel}\n[image]\ninitramfs = \"embedded\"\n");
+            let document = Document::parse("mos.toml", text).unwrap();
+            let problems = Problems::default();
+            let project = Project::read(&document, &problems);
+            (project.unwrap().initramfs, problems.to_string())
+        };
+        let (place, problems) = read("source = \"linux-source-6.12\"");
+        assert_eq!((place, problems.as_str()), (InitramfsPlace::Embedded, ""));
+        assert!(read("").1.contains("mos.toml:6:13: the kernel is that of a package"));
     }
 }

@@ -4,8 +4,9 @@ use std::fmt;
 
 use crate::base::Base;
 use crate::component::BuildKind;
+use crate::kernel::{KernelBase, KernelSource};
 use crate::plan::{Authorities, Output, Plan, PlannedComponent, PlannedUser};
-use crate::project::Compression;
+use crate::project::{Compression, InitramfsPlace};
 use crate::source::Source;
 
 impl fmt::Display for Plan {
@@ -36,7 +37,10 @@ impl Plan {
     fn render_image(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let image = &self.image;
         writeln!(f, "image")?;
-        writeln!(f, "  kernel        {}", image.kernel_package)?;
+        match &image.kernel_source {
+            Some(source) => source.render(f)?,
+            None => writeln!(f, "  kernel        {}", image.kernel_package)?,
+        }
         match image.base {
             Base::Debian => {}
             Base::Alpine => writeln!(f, "  base          Alpine")?,
@@ -76,6 +80,9 @@ impl Plan {
         if let Some(key) = &image.secure_boot {
             writeln!(f, "  signed by     {key}")?;
         }
+        if image.initramfs == InitramfsPlace::Embedded {
+            writeln!(f, "  initramfs     embedded in the kernel")?;
+        }
         let services: Vec<&str> = image
             .services
             .iter()
@@ -88,6 +95,14 @@ impl Plan {
             Compression::Zstd => writeln!(f, "  compression   zstd, level {}", image.compression_level)?,
         }
         image.users.iter().try_for_each(|user| user.render(f))
+    }
+}
+
+impl KernelSource {
+    fn render(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (KernelBase::Target(base) | KernelBase::File { path: base, .. }) = &self.base;
+        let (name, count) = (self.origin.name(), self.settings.len());
+        writeln!(f, "  kernel        from {name}: {base} and {count} settings")
     }
 }
 

@@ -8,6 +8,7 @@ use crate::access::AccessGroup;
 use crate::component::Component;
 use crate::environment::Environment;
 use crate::image::ImageLists;
+use crate::kernel_config::KernelConfig;
 use crate::lock::{LOCK_FILE, Lock};
 use crate::names::check_name;
 use crate::project::Project;
@@ -27,6 +28,8 @@ pub struct Repository {
     pub access: BTreeMap<String, AccessGroup>,
     /// Packages and modules of every boot image.
     pub image: ImageLists,
+    /// Settings for a kernel from source.
+    pub kernel_config: KernelConfig,
     /// What was locked when the repository was read.
     pub lock: Lock,
 }
@@ -81,6 +84,7 @@ pub fn parse(texts: &BTreeMap<String, String>, problems: &Problems) -> Option<Re
         services: services.collect(),
         access,
         image,
+        kernel_config: KernelConfig::read(texts, problems),
         lock: read_lock(texts, problems),
     })
 }

@@ -8,8 +8,10 @@ use crate::check::effective;
 use crate::distribution::RootSettings;
 use crate::environment::{Environment, EnvironmentKind, Selection};
 use crate::image::ImageOutput;
+use crate::kernel::{KernelBase, KernelSource};
 use crate::lock::Lock;
 use crate::plan::{Authorities, FirmwarePlan, ImagePlan, Output, Plan, PlannedComponent, PlannedService, PlannedUser};
+use crate::project::{Compression, InitramfsPlace};
 use crate::repository::{Repository, Service};
 use crate::source::Source;
 
@@ -133,6 +135,7 @@ fn plan_image(repository: &Repository, settings: &Environment, users: Vec<Planne
     let root = RootSettings::of(repository, Some(settings));
     ImagePlan {
         kernel_package: root.kernel_package(),
+        kernel_source: plan_kernel(repository),
         base: root.base.value,
         alpine: root.alpine_plan(),
         packages: union(&repository.image.packages, &settings.image.packages),
@@ -149,7 +152,12 @@ fn plan_image(repository: &Repository, settings: &Environment, users: Vec<Planne
         command_line: settings.image.command_line().to_owned(),
         hostname: hostname.value.clone(),
         secure_boot: settings.image.secure_boot.as_ref().map(|path| path.value.clone()),
-        compression: project.compression,
+        initramfs: project.initramfs,
+        compression: project.compression.unwrap_or(match project.initramfs {
+            InitramfsPlace::Uki => Compression::Zstd,
+            // The kernel is compressed with what is in it: twice is more bytes, not fewer.
+            InitramfsPlace::Embedded => Compression::None,
+        }),
         compression_level: project.compression_level.unwrap_or(level),
         files: IMAGE_FILES.to_owned(),
         services: repository.image_services().map(plan_service).collect(),
@@ -158,6 +166,23 @@ fn plan_image(repository: &Repository, settings: &Environment, users: Vec<Planne
         esp_size: settings.image.esp_size,
         state_size: settings.image.state_size,
     }
+}
+
+fn plan_kernel(repository: &Repository) -> Option<KernelSource> {
+    let choice = repository.project.kernel_source.as_ref()?;
+    let config = &repository.kernel_config;
+    Some(KernelSource {
+        origin: choice.origin.clone(),
+        base: match config.file(&choice.base.value) {
+            None => KernelBase::Target(choice.base.value.clone()),
+            Some(settings) => KernelBase::File {
+                path: choice.base.value.clone(),
+                settings: settings.to_vec(),
+            },
+        },
+        localversion: choice.localversion.clone(),
+        settings: config.wanted(),
+    })
 }
 
 fn plan_outputs(named: &[ImageOutput]) -> Vec<ImageOutput> {

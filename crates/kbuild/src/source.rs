@@ -1,0 +1,274 @@
+//! The source of a kernel: exact, on this machine, unpacked where it is compiled.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use mos_components::{Progress, Workshop, git};
+use mos_packages::compression::Compression;
+use mos_packages::deb;
+use mos_store::Read as _;
+use mos_tree::{Content, Kind};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::KbuildError;
+
+/// Where a package of source has its archive.
+const PACKAGE_FOLDER: &str = "usr/src/";
+/// An archive of a kernel is not larger, in bytes: that of 6.12 has 150 MB with xz, 1.5 GB plain.
+const ARCHIVE_MAX: u64 = 4 << 30;
+/// What is asked of a web server at once, in bytes.
+const PIECE: u64 = 8 << 20;
+/// A compiled kernel and its source take about this many times its archive, as the one of 6.12 does with xz.
+const ROOM_FACTOR: u64 = 16;
+/// Where archives are kept in the cache, and what messages call the kernel.
+const FOLDER: &str = "sources";
+pub(crate) const NAME: &str = "kernel";
+
+/// The source of a kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A Debian package with an archive in `/usr/src`.
+    Package {
+        /// The package, checked against the lock.
+        deb: PathBuf,
+        /// Of the package, in hex.
+        sha256: String,
+    },
+    /// An archive, checked.
+    Archive {
+        /// The archive.
+        file: PathBuf,
+        /// Of the archive, in hex.
+        sha256: String,
+    },
+    /// A commit in a bare repository.
+    Commit {
+        /// The repository.
+        repository: PathBuf,
+        /// In hex.
+        commit: String,
+    },
+}
+
+impl Source {
+    /// Brings an archive into the cache, unless it is there, and checks its digest. A path begins at the config
+    /// repository.
+    ///
+    /// # Errors
+    /// [`KbuildError::Digest`], [`KbuildError::Store`], [`KbuildError::Io`].
+    pub fn archive(url: &str, sha256: &str, shop: &Workshop, progress: &mut Progress<'_>) -> Result<Self, KbuildError> {
+        let sha256 = sha256.to_owned();
+        if !url.contains("://") {
+            let file = shop.repository().join(url);
+            let found = digest(&file)?;
+            expect(&file.display().to_string(), &sha256, found)?;
+            return Ok(Self::Archive { file, sha256 });
+        }
+        let file = shop.folder(FOLDER).join(&sha256);
+        if !(file.is_file() && digest(&file)? == sha256) {
+            progress(&format!("downloading {url}"));
+            download(url, &sha256, &file)?;
+        }
+        Ok(Self::Archive { file, sha256 })
+    }
+
+    /// Brings a commit into the cache, unless it is there.
+    ///
+    /// # Errors
+    /// [`KbuildError::Tool`].
+    pub fn commit(url: &str, commit: &str, shop: &Workshop, progress: &mut Progress<'_>) -> Result<Self, KbuildError> {
+        Ok(Self::Commit {
+            repository: git::fetch_commit(NAME, url, commit, shop, progress)?,
+            commit: commit.to_owned(),
+        })
+    }
+
+    /// What decides its content: a digest or a commit.
+    pub(crate) fn identity(&self) -> &str {
+        match self {
+            Self::Package { sha256, .. } | Self::Archive { sha256, .. } => sha256,
+            Self::Commit { commit, .. } => commit,
+        }
+    }
+
+    /// Unpacks it into a new folder. Returns when it was made, in seconds since 1970: the time of the commit, or of the
+    /// newest of the package's files or of those at the top of the archive.
+    pub(crate) fn unpack(&self, folder: &Path) -> Result<i64, KbuildError> {
+        fs::create_dir_all(folder).map_err(KbuildError::at(folder))?;
+        let time = match self {
+            Self::Package { deb, .. } => {
+                let (archive, time) = open_package(deb)?;
+                let length = archive.len();
+                let reader = archive.open().map_err(KbuildError::at(deb))?;
+                unpack_archive(reader, length, deb, folder)?;
+                time
+            }
+            Self::Archive { file, .. } => {
+                let opened = File::open(file).map_err(KbuildError::at(file))?;
+                let length = opened.metadata().map_err(KbuildError::at(file))?.len();
+                unpack_archive(opened, length, file, folder)?;
+                newest(folder)?
+            }
+            Self::Commit { repository, commit } => {
+                git::export(NAME, repository, commit, folder)?;
+                git::commit_time(NAME, repository, commit)?
+            }
+        };
+        let has = |name: &str, word: &str| {
+            fs::read(folder.join(name)).is_ok_and(|text| String::from_utf8_lossy(&text).contains(word))
+        };
+        if has("Makefile", "VERSION") && has("Kconfig", "") {
+            Ok(time)
+        } else {
+            Err(KbuildError::NotAKernel(self.identity().to_owned()))
+        }
+    }
+}
+
+/// The archive in a package of source, and the time of the newest file of the package.
+fn open_package(deb: &Path) -> Result<(Content, i64), KbuildError> {
+    let tree = deb::read(deb)?.tree;
+    let archive = tree.walk().find_map(|entry| {
+        let name = std::str::from_utf8(entry.path.strip_prefix(PACKAGE_FOLDER.as_bytes())?).ok()?;
+        match &entry.inode.kind {
+            Kind::File(content) if name.contains(".tar") => Some(content.clone()),
+            _ => None,
+        }
+    });
+    let times = tree.walk().map(|entry| entry.inode.metadata.mtime.seconds);
+    let time = times.max().unwrap_or(0);
+    let archive = archive.ok_or_else(|| KbuildError::NoArchive(deb.to_owned()))?;
+    Ok((archive, time))
+}
+
+/// Unpacks an archive of any compression without its folder at the top. A gigabyte of files does not go through memory:
+/// `tar` writes them, which refuses names that lead out of the folder.
+fn unpack_archive(mut reader: impl Read, length: u64, shown: &Path, folder: &Path) -> Result<(), KbuildError> {
+    let free = mos_sys::space::free(folder).map_err(KbuildError::at(folder))?;
+    let needed = length.saturating_mul(ROOM_FACTOR);
+    if free < needed {
+        let folder = folder.to_owned();
+        return Err(KbuildError::NoRoom { folder, needed, free });
+    }
+    let mut head = [0; 6];
+    let failed = || KbuildError::at(shown);
+    let count = read_head(&mut reader, &mut head).map_err(failed())?;
+    let whole = head[..count].chain(reader);
+    let plain = Compression::of_content(&head[..count])
+        .reader(whole)
+        .map_err(failed())?;
+    tar(plain, folder).map_err(failed())
+}
+
+fn read_head(reader: &mut impl Read, head: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    while count < head.len() {
+        match reader.read(&mut head[count..])? {
+            0 => break,
+            more => count += more,
+        }
+    }
+    Ok(count)
+}
+
+fn tar(mut plain: impl Read, folder: &Path) -> io::Result<()> {
+    let mut command = Command::new("tar");
+    command
+        .args([
+            "--extract",
+            "--no-same-owner",
+            "--no-same-permissions",
+            "--strip-components=1",
+            "--file=-",
+        ])
+        .arg("--directory")
+        .arg(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let copied = child
+        .stdin
+        .take()
+        .map_or(Ok(0), |mut input| io::copy(&mut plain, &mut input));
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    match copied {
+        // When tar gave up, what it said is the reason, and the broken pipe is not.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ if output.status.success() => Ok(()),
+        _ => Err(io::Error::other(format!(
+            "tar failed ({}): {}",
+            output.status,
+            said.trim_end()
+        ))),
+    }
+}
+
+/// The newest of the files at the top: an archive that was made of a release gives all of them its time.
+fn newest(folder: &Path) -> Result<i64, KbuildError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let entries = fs::read_dir(folder).map_err(KbuildError::at(folder))?;
+    let files = entries.flatten().filter_map(|entry| entry.metadata().ok());
+    let times = files.filter(fs::Metadata::is_file).map(|metadata| metadata.mtime());
+    Ok(times.max().unwrap_or(0))
+}
+
+fn download(url: &str, sha256: &str, file: &Path) -> Result<(), KbuildError> {
+    let (base, name) = url.rsplit_once('/').unwrap_or((url, ""));
+    let store = mos_store::open_read(base)?;
+    let length = store.length(name)?.filter(|length| *length <= ARCHIVE_MAX);
+    let length = length.ok_or_else(|| KbuildError::at(Path::new(url))(io::ErrorKind::NotFound.into()))?;
+    if let Some(parent) = file.parent() {
+        fs::create_dir_all(parent).map_err(KbuildError::at(parent))?;
+    }
+    let part = mos_sys::durable::temporary_beside(file).map_err(KbuildError::at(file))?;
+    let fetched = fetch(&*store, name, length, &part).and_then(|found| expect(url, sha256, found));
+    let kept = fetched.and_then(|()| mos_sys::durable::rename(&part, file).map_err(KbuildError::at(file)));
+    if kept.is_err() {
+        // The error is what counts.
+        let _ = fs::remove_file(&part);
+    }
+    kept
+}
+
+/// Writes an object of a store into a file, piece by piece; gives its digest.
+fn fetch(store: &dyn mos_store::Read, name: &str, length: u64, part: &Path) -> Result<String, KbuildError> {
+    let mut file = File::create(part).map_err(KbuildError::at(part))?;
+    let mut hasher = Sha256::new();
+    let mut position = 0;
+    while position < length {
+        let end = length.min(position + PIECE);
+        let bytes = store.get_range(name, position..end)?;
+        hasher.update(&bytes);
+        file.write_all(&bytes).map_err(KbuildError::at(part))?;
+        position = end;
+    }
+    file.sync_all().map_err(KbuildError::at(part))?;
+    Ok(hex::encode(hasher.finalize()))
+}
+
+fn digest(path: &Path) -> Result<String, KbuildError> {
+    let mut hasher = Sha256::new();
+    let mut file = File::open(path).map_err(KbuildError::at(path))?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer).map_err(KbuildError::at(path))? {
+            0 => return Ok(hex::encode(hasher.finalize())),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+fn expect(path: &str, expected: &str, found: String) -> Result<(), KbuildError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(KbuildError::Digest {
+        path: path.to_owned(),
+        expected: expected.to_owned(),
+        found,
+    })
+}
