@@ -9,8 +9,8 @@
 //! Several programs may use one cache at once: every file appears whole, by one rename, and is checked when it is read.
 //! With a lock and its packages in the cache, no repository is asked.
 
+use std::collections::HashMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -20,12 +20,10 @@ use mos_tree::Tree;
 use crate::checksum::sha256_hex;
 use crate::install::{Database, Installed, Settings};
 use crate::solver::{self, Candidate};
-use crate::{AlpineError, Apk, Checksum, Dependency, Index, Keys, Package, Repository, index};
+use crate::{AlpineError, Apk, Dependency, Index, Keys, Package, Repository, index};
 
 /// Indexes that are younger are not fetched again, unless they do not have what is wanted.
 const INDEX_FRESH: Duration = Duration::from_secs(60 * 60);
-/// Largest package that is fetched, in bytes; Alpine's largest has 400 MB.
-const PACKAGE_MAX: u64 = 2 << 30;
 
 /// What is going on, for whoever waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,12 +132,50 @@ impl Alpine {
         fresh: Duration,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Vec<LockedPackage>, AlpineError> {
-        let mut locked = Vec::new();
-        for (package, repositories) in self.plan_with(world, base, fresh, progress)? {
-            locked.push(self.lock(&package, &repositories, progress)?);
-        }
+        let planned = self.plan_with(world, base, fresh, progress)?;
+        self.lock_all(&planned, progress)
+    }
+
+    fn lock_all(
+        &self,
+        planned: &[(Package, Vec<usize>)],
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Vec<LockedPackage>, AlpineError> {
+        let locked = planned
+            .iter()
+            .map(|(package, repositories)| self.lock(package, repositories, progress));
+        let mut locked = AlpineError::collect(locked)?;
         locked.sort();
         Ok(locked)
+    }
+
+    /// As [`Alpine::resolve`] of one line, but without what the package needs: for its files, not for a system. It is
+    /// the package of that name; others that provide the name do not count.
+    ///
+    /// # Errors
+    /// As [`Alpine::resolve`].
+    pub fn resolve_alone(
+        &self,
+        wanted: &str,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<LockedPackage, AlpineError> {
+        let world = parse_world(&[wanted])?;
+        let find = |fresh, progress: &mut dyn FnMut(Progress<'_>)| {
+            let mut candidates = self.candidates(fresh, progress)?;
+            for package in candidates.iter_mut().map(|one| &mut one.package) {
+                package.depends.clear();
+                package.provides.clear();
+                package.install_if.clear();
+            }
+            let planned = self.solve(&candidates, &world)?;
+            self.lock_all(&planned, progress)
+        };
+        let found = match find(INDEX_FRESH, progress) {
+            Err(AlpineError::Unsatisfiable(_) | AlpineError::Gone { .. }) => find(Duration::ZERO, progress),
+            other => other,
+        };
+        let none = || AlpineError::Wanted(format!("`{wanted}` names no package"));
+        found?.pop().ok_or_else(none)
     }
 
     /// As [`Alpine::resolve`], but fetches indexes only: packages with the places of their repositories, in the order in
@@ -163,10 +199,38 @@ impl Alpine {
         fresh: Duration,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Vec<(Package, Vec<usize>)>, AlpineError> {
+        let mut candidates = self.candidates(fresh, progress)?;
+        let mut world = world.to_vec();
+        for one in base.into_iter().flat_map(|base| &base.packages) {
+            let same = |known: &Candidate| {
+                let (known, own) = (&known.package, &one.package);
+                (&known.name, &known.version, known.checksum) == (&own.name, &own.version, own.checksum)
+            };
+            world.push(Dependency::any(&one.package.name));
+            let at = candidates.iter().position(same).unwrap_or_else(|| {
+                candidates.push(Candidate::new(one.package.clone()));
+                candidates.len() - 1
+            });
+            candidates[at].installed = true;
+        }
+        self.solve(&candidates, &world)
+    }
+
+    /// Everything that the repositories offer, each once.
+    fn candidates(
+        &self,
+        fresh: Duration,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Vec<Candidate>, AlpineError> {
+        let indexes = self
+            .repositories
+            .iter()
+            .map(|repository| self.index(repository, fresh, progress));
+        let indexes = AlpineError::collect(indexes)?;
         let mut candidates: Vec<Candidate> = Vec::new();
-        let mut known = std::collections::HashMap::new();
-        for (place, repository) in self.repositories.iter().enumerate() {
-            for package in self.index(repository, fresh, progress)?.packages {
+        let mut known = HashMap::new();
+        for (place, index) in indexes.into_iter().enumerate() {
+            for package in index.packages {
                 let key = (package.name.clone(), package.version.clone(), package.checksum);
                 let at = *known.entry(key).or_insert(candidates.len());
                 if at == candidates.len() {
@@ -175,45 +239,18 @@ impl Alpine {
                 candidates[at].repositories.push(place);
             }
         }
-        let mut world = world.to_vec();
-        for one in base.into_iter().flat_map(|base| &base.packages) {
-            let package = one.package.clone();
-            let key = (package.name.clone(), package.version.clone(), package.checksum);
-            let at = *known.entry(key).or_insert(candidates.len());
-            world.push(Dependency::any(&package.name));
-            if at == candidates.len() {
-                candidates.push(Candidate::new(package));
-            }
-            candidates[at].installed = true;
-        }
+        Ok(candidates)
+    }
+
+    /// Chosen packages that are not installed yet, with the places of their repositories.
+    fn solve(&self, candidates: &[Candidate], world: &[Dependency]) -> Result<Vec<(Package, Vec<usize>)>, AlpineError> {
         let tags: Vec<Option<String>> = self.repositories.iter().map(|one| one.tag.clone()).collect();
-        let chosen = solver::solve(&candidates, &tags, &world).map_err(AlpineError::Unsatisfiable)?;
+        let chosen = solver::solve(candidates, &tags, world).map_err(AlpineError::Unsatisfiable)?;
         let new = chosen
             .into_iter()
             .map(|place| &candidates[place])
             .filter(|one| !one.installed);
         Ok(new.map(|one| (one.package.clone(), one.repositories.clone())).collect())
-    }
-
-    /// Brings a locked package into the cache, unless it is there, checks digest and signature, and opens it.
-    ///
-    /// # Errors
-    /// [`AlpineError::Gone`], [`AlpineError::Digest`], [`AlpineError::Package`], [`AlpineError::Io`].
-    pub fn fetch(&self, locked: &LockedPackage, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Apk, AlpineError> {
-        let name = locked.full_name();
-        let wrong = |problem| AlpineError::Package {
-            name: name.clone(),
-            problem,
-        };
-        let checksum: Checksum = locked.checksum.parse().map_err(wrong)?;
-        let bytes = match self.cached(&locked.sha256)? {
-            Some(bytes) => {
-                progress(Progress::Cached { package: &name });
-                bytes
-            }
-            None => self.download_locked(locked, progress)?,
-        };
-        self.open(&bytes, &name, locked, &checksum)
     }
 
     /// Installs packages into a tree: an empty one, or one that has some already, such as a miniroot. `world` is what is
@@ -231,17 +268,6 @@ impl Alpine {
             devices: false,
         };
         crate::install::install(base, packages, &settings)
-    }
-
-    fn open(&self, bytes: &[u8], name: &str, locked: &LockedPackage, checksum: &Checksum) -> Result<Apk, AlpineError> {
-        let opened = Apk::open(bytes, &self.keys).and_then(|mut apk| {
-            apk.expect(&locked.name, &locked.version, &locked.architecture, checksum)?;
-            Ok(apk)
-        });
-        opened.map_err(|problem| AlpineError::Package {
-            name: name.to_owned(),
-            problem,
-        })
     }
 
     /// The index of a repository: fetched, or the last one when it is young, or nothing else is to be had.
@@ -287,130 +313,8 @@ impl Alpine {
         Index::read(&bytes, &self.keys)
     }
 
-    fn get(&self, repository: &Repository, name: &str, limit: u64) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn get(&self, repository: &Repository, name: &str, limit: u64) -> Result<Vec<u8>, StoreError> {
         mos_store::open_read_with(&repository.url, &self.options)?.get(name, limit)
-    }
-
-    /// Fetches a package of an index, and looks up its digest.
-    fn lock(
-        &self,
-        package: &Package,
-        repositories: &[usize],
-        progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<LockedPackage, AlpineError> {
-        let name = package.full_name();
-        let mut locked = LockedPackage {
-            name: package.name.clone(),
-            version: package.version.clone(),
-            architecture: package.architecture.clone(),
-            checksum: package.checksum.to_string(),
-            sha256: String::new(),
-            size: package.size,
-        };
-        let note = self
-            .cache
-            .join("checksums")
-            .join(hex::encode(package.checksum.as_bytes()));
-        if let Ok(sha256) = fs::read_to_string(&note)
-            && let Some(bytes) = self.cached(&sha256)?
-        {
-            locked.sha256 = sha256;
-            self.open(&bytes, &name, &locked, &package.checksum)?;
-            progress(Progress::Cached { package: &name });
-            return Ok(locked);
-        }
-        progress(Progress::Downloading {
-            package: &name,
-            size: package.size,
-        });
-        let limit = package.size.min(PACKAGE_MAX);
-        let (bytes, _) = self.download(
-            repositories.iter().map(|place| &self.repositories[*place]),
-            &locked,
-            limit,
-        )?;
-        self.open(&bytes, &name, &locked, &package.checksum)?;
-        locked.sha256 = sha256_hex(&bytes);
-        locked.size = bytes.len() as u64;
-        self.keep(&locked.sha256, &bytes)?;
-        write(&note, locked.sha256.as_bytes())?;
-        Ok(locked)
-    }
-
-    fn download_locked(
-        &self,
-        locked: &LockedPackage,
-        progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Vec<u8>, AlpineError> {
-        progress(Progress::Downloading {
-            package: &locked.full_name(),
-            size: locked.size,
-        });
-        let mut other = None;
-        for repository in &self.repositories {
-            match self.download(std::iter::once(repository), locked, locked.size.min(PACKAGE_MAX)) {
-                Ok((bytes, url)) => {
-                    let found = sha256_hex(&bytes);
-                    if found == locked.sha256 {
-                        self.keep(&found, &bytes)?;
-                        return Ok(bytes);
-                    }
-                    other = Some(AlpineError::Digest {
-                        name: locked.full_name(),
-                        url,
-                        expected: locked.sha256.clone(),
-                        found,
-                    });
-                }
-                Err(error) => other = other.or(Some(error)),
-            }
-        }
-        Err(other.unwrap_or_else(|| AlpineError::Gone {
-            name: locked.full_name(),
-            tried: Vec::new(),
-        }))
-    }
-
-    fn download<'r>(
-        &self,
-        repositories: impl Iterator<Item = &'r Repository>,
-        locked: &LockedPackage,
-        limit: u64,
-    ) -> Result<(Vec<u8>, String), AlpineError> {
-        let file = format!("{}/{}.apk", self.architecture, locked.full_name());
-        let mut tried = Vec::new();
-        for repository in repositories {
-            match self.get(repository, &file, limit) {
-                Ok(bytes) => return Ok((bytes, format!("{}/{file}", repository.url))),
-                Err(error) => tried.push(format!("{}: {error}", repository.url)),
-            }
-        }
-        Err(AlpineError::Gone {
-            name: locked.full_name(),
-            tried,
-        })
-    }
-
-    fn place(&self, sha256: &str) -> PathBuf {
-        let folder = sha256.get(..2).unwrap_or_default();
-        self.cache.join("packages").join(folder).join(format!("{sha256}.apk"))
-    }
-
-    /// The bytes of the cache with this digest. Others under its name are as good as none.
-    fn cached(&self, sha256: &str) -> Result<Option<Vec<u8>>, AlpineError> {
-        if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Ok(None);
-        }
-        let path = self.place(sha256);
-        match fs::read(&path) {
-            Ok(bytes) => Ok((sha256_hex(&bytes) == sha256).then_some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(AlpineError::Io { path, source }),
-        }
-    }
-
-    fn keep(&self, sha256: &str, bytes: &[u8]) -> Result<(), AlpineError> {
-        write(&self.place(sha256), bytes)
     }
 }
 
@@ -420,7 +324,7 @@ fn is_younger(path: &Path, fresh: Duration) -> bool {
     age.is_some_and(|age| age < fresh)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), AlpineError> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), AlpineError> {
     let io = |source| AlpineError::Io {
         path: path.to_owned(),
         source,

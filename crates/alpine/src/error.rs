@@ -92,6 +92,9 @@ pub enum AlpineError {
         /// What is wrong.
         problem: String,
     },
+    /// More than one thing is wrong; each is told.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Several(Vec<AlpineError>),
     /// A file of the host could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -103,6 +106,35 @@ pub enum AlpineError {
     /// A path of the tree.
     #[error(transparent)]
     Tree(#[from] mos_tree::TreeError),
+}
+
+impl AlpineError {
+    /// All values, or all errors.
+    pub(crate) fn collect<T>(results: impl Iterator<Item = Result<T, Self>>) -> Result<Vec<T>, Self> {
+        let (mut values, mut errors) = (Vec::new(), Vec::new());
+        for result in results {
+            match result {
+                Ok(value) => values.push(value),
+                Err(error) => errors.push(error),
+            }
+        }
+        match errors.len() {
+            0 => Ok(values),
+            1 => Err(errors.remove(0)),
+            _ => Err(Self::Several(errors)),
+        }
+    }
+
+    /// True when bytes are not those that somebody vouched for, or nobody did.
+    pub fn is_about_trust(&self) -> bool {
+        match self {
+            Self::Several(errors) => errors.iter().any(Self::is_about_trust),
+            other => matches!(
+                other,
+                Self::Index { .. } | Self::Package { .. } | Self::Digest { .. } | Self::Key { .. }
+            ),
+        }
+    }
 }
 
 fn list(lines: &[Unsatisfied]) -> String {

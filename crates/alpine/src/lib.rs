@@ -16,6 +16,7 @@ mod archive;
 mod checksum;
 mod dependency;
 mod error;
+mod fetch;
 mod gzip;
 pub mod index;
 mod install;

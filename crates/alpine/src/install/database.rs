@@ -71,6 +71,24 @@ pub struct Database {
     pub packages: Vec<InstalledPackage>,
 }
 
+impl InstalledPackage {
+    /// Paths of its files and of its directories, without a leading slash.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = String> {
+        let of = |owned: &OwnedDirectory| {
+            let prefix = if owned.path.is_empty() {
+                String::new()
+            } else {
+                format!("{}/", owned.path)
+            };
+            let files = owned.files.iter().map(|file| format!("{prefix}{}", file.name));
+            files
+                .chain((!owned.path.is_empty()).then(|| owned.path.clone()))
+                .collect::<Vec<_>>()
+        };
+        self.directories.iter().flat_map(of)
+    }
+}
+
 impl Access {
     pub(crate) const DIRECTORY: Self = Self::root(0o755);
     pub(crate) const FILE: Self = Self::root(0o644);

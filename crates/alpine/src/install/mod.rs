@@ -5,9 +5,9 @@ mod database;
 mod files;
 mod scripts;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use mos_tree::Tree;
+use mos_tree::{Inode, InodeId, Kind, Tree};
 
 use crate::apk::ScriptKind;
 use crate::keys::Keys;
@@ -74,6 +74,71 @@ pub fn install(base: Tree, packages: &[Apk], settings: &Settings<'_>) -> Result<
         database,
         scripts_not_run,
     })
+}
+
+impl Apk {
+    /// Its files by themselves, without a database of what is installed.
+    ///
+    /// # Errors
+    /// [`AlpineError::Package`].
+    pub fn tree(&self) -> Result<Tree, AlpineError> {
+        let mut placer = Placer::new(Tree::default(), Database::default(), false);
+        placer.add(self)?;
+        Ok(placer.tree)
+    }
+}
+
+impl Installed {
+    /// The tree in parts that make it up when each is laid over the one before: the name of each package with its files,
+    /// and what is left: what a miniroot has besides, what scripts would have done, and apk's own files.
+    ///
+    /// # Errors
+    /// [`AlpineError::Tree`], which a tree that is one does not cause.
+    pub fn parts(&self) -> Result<(Vec<(String, Tree)>, Tree), AlpineError> {
+        let mut owner: HashMap<Vec<u8>, usize> = HashMap::new();
+        for (place, one) in self.database.packages.iter().enumerate() {
+            for path in one.paths() {
+                let path = self.tree.resolve_parent(&path).unwrap_or_else(|_| path.into_bytes());
+                owner.insert(path, place);
+            }
+        }
+        let mut parts: Vec<Tree> = vec![Tree::default(); self.database.packages.len()];
+        let mut rest = Tree::default();
+        let mut names: HashMap<(Option<usize>, InodeId), InodeId> = HashMap::new();
+        for entry in self.tree.walk().filter(|entry| !entry.path.is_empty()) {
+            let place = owner.get(&entry.path).copied();
+            let part = place.map_or(&mut rest, |place| &mut parts[place]);
+            add_parents(&self.tree, part, &entry.path)?;
+            if let Some(first) = names.get(&(place, entry.id)) {
+                part.link(&entry.path, *first)?;
+                continue;
+            }
+            let mut inode = entry.inode.clone();
+            if let Kind::Directory(entries) = &mut inode.kind {
+                entries.clear();
+            }
+            names.insert((place, entry.id), part.insert(&entry.path, inode)?);
+        }
+        let named = self.database.packages.iter().map(|one| one.package.name.clone());
+        Ok((named.zip(parts).collect(), rest))
+    }
+}
+
+/// Makes the directories above a path, as they are in the whole.
+fn add_parents(whole: &Tree, part: &mut Tree, path: &[u8]) -> Result<(), AlpineError> {
+    let ends = path
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(end, _)| end);
+    for parent in ends.map(|end| &path[..end]) {
+        if let (None, Some(inode)) = (part.find(parent), whole.get(parent)) {
+            let metadata = inode.metadata.clone();
+            let kind = Kind::Directory(BTreeMap::new());
+            part.insert(parent, Inode { metadata, kind })?;
+        }
+    }
+    Ok(())
 }
 
 /// Does what the scripts of the new packages would; accounts first, since links and owners may need them.
