@@ -3,12 +3,11 @@
 use std::fs;
 
 use mos_config::Authorities;
-use mos_packages::{LockedPackage, deb};
 use mos_tree::{Kind, Tree};
 
 use crate::builder::Builder;
 use crate::error::BuildError;
-use crate::packages::fetch;
+use crate::package::Package;
 
 /// Where Debian's package has them, one to a file.
 const FOLDER: &str = "usr/share/ca-certificates/mozilla";
@@ -17,7 +16,7 @@ const FOLDER: &str = "usr/share/ca-certificates/mozilla";
 pub(crate) fn authorities(
     builder: &Builder<'_>,
     wanted: &Authorities,
-    package: Option<&LockedPackage>,
+    package: Option<&Package>,
 ) -> Result<String, BuildError> {
     let texts = match (wanted, package) {
         (Authorities::Files(files), _) => files
@@ -25,16 +24,16 @@ pub(crate) fn authorities(
             .map(|file| builder.repository().join(file))
             .map(|path| fs::read_to_string(&path).map_err(BuildError::at(&path)))
             .collect::<Result<_, _>>()?,
-        (Authorities::Debian, Some(package)) => of_package(package, &deb::read(&fetch(builder, package)?.path)?.tree)?,
+        (Authorities::Debian, Some(package)) => of_package(package.name(), &package.tree(builder, None)?)?,
         _ => Vec::new(),
     };
     Ok(texts.iter().map(|text| format!("{}\n", text.trim_end())).collect())
 }
 
 /// The certificates of the package, in the order of their files' names.
-fn of_package(package: &LockedPackage, tree: &Tree) -> Result<Vec<String>, BuildError> {
+fn of_package(package: &str, tree: &Tree) -> Result<Vec<String>, BuildError> {
     let none = || BuildError::NoAuthorities {
-        package: package.name.clone(),
+        package: package.to_owned(),
         path: FOLDER,
     };
     let Some(Kind::Directory(entries)) = tree.get(FOLDER).map(|inode| &inode.kind) else {
@@ -56,15 +55,9 @@ mod tests {
 
     #[test]
     fn certificates_of_the_package_are_in_the_order_of_their_names() {
-        let package = LockedPackage {
-            name: "ca-certificates".into(),
-            version: "1".into(),
-            architecture: "all".into(),
-            sha256: String::new(),
-            size: 0,
-        };
+        let package = "ca-certificates";
         let mut tree = Tree::default();
-        let error = of_package(&package, &tree).unwrap_err().to_string();
+        let error = of_package(package, &tree).unwrap_err().to_string();
         assert!(
             error.contains("ca-certificates has no certificates in usr/share"),
             "{error}"
@@ -72,6 +65,6 @@ mod tests {
         for (name, text) in [("b.crt", "B\n"), ("a.crt", "A\n")] {
             tree.insert_file(format!("{FOLDER}/{name}"), 0o644, text).unwrap();
         }
-        assert_eq!(of_package(&package, &tree).unwrap(), ["A\n", "B\n"]);
+        assert_eq!(of_package(package, &tree).unwrap(), ["A\n", "B\n"]);
     }
 }

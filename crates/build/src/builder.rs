@@ -20,6 +20,7 @@ pub struct Builder<'r> {
     repository: PathBuf,
     cache: Cache,
     programs: PathBuf,
+    alpine_mirror: Option<String>,
     pub(crate) report: &'r dyn Report,
 }
 
@@ -45,8 +46,19 @@ impl<'r> Builder<'r> {
             repository: repository.into(),
             cache: Cache::new(cache),
             programs: programs.into(),
+            alpine_mirror: None,
             report,
         }
+    }
+
+    /// Another mirror of Alpine than the config repository names: a URL or an absolute path. Images do not depend on it.
+    pub fn with_alpine_mirror(mut self, mirror: Option<String>) -> Self {
+        self.alpine_mirror = mirror;
+        self
+    }
+
+    pub(crate) fn alpine_mirror(&self) -> Option<&str> {
+        self.alpine_mirror.as_deref()
     }
 
     /// The store into which flists are packed and from which they are published.

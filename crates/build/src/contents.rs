@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use mos_kernel::{Firmware, FirmwareKind, Selection};
-use mos_packages::LockedPackage;
 use mos_tree::{Kind, Tree};
 use serde::{Deserialize, Serialize};
+
+use crate::package::Package;
 
 /// The record of one image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,12 +201,12 @@ impl Contents {
         }
     }
 
-    pub(crate) fn note_package(&mut self, role: &str, package: &LockedPackage) {
+    pub(crate) fn note_package(&mut self, role: &str, package: &Package) {
         self.packages.push(PackageRecord {
-            name: package.name.clone(),
-            version: package.version.clone(),
-            architecture: package.architecture.clone(),
-            sha256: package.sha256.clone(),
+            name: package.name().to_owned(),
+            version: package.version().to_owned(),
+            architecture: package.architecture().to_owned(),
+            sha256: package.sha256().to_owned(),
             role: role.to_owned(),
         });
     }

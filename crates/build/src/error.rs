@@ -14,6 +14,27 @@ pub enum BuildError {
     /// A package.
     #[error(transparent)]
     Package(#[from] mos_packages::PackageError),
+    /// A package of Alpine.
+    #[error(transparent)]
+    Alpine(#[from] mos_alpine::AlpineError),
+    /// A miniroot that is none.
+    #[error("{path}: not a miniroot of Alpine: {problem}")]
+    Miniroot {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Packages and programs that no one machine runs.
+    #[error("[alpine] architecture is {packages}, but {program} is for {other}")]
+    Architecture {
+        /// What packages are for.
+        packages: String,
+        /// A program of the node.
+        program: PathBuf,
+        /// What that is for.
+        other: String,
+    },
     /// A package's file.
     #[error(transparent)]
     Deb(#[from] mos_packages::deb::DebError),
@@ -110,6 +131,9 @@ pub enum BuildError {
     /// The local store.
     #[error(transparent)]
     Store(#[from] mos_store::StoreError),
+    /// More than one thing is wrong.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Several(Vec<BuildError>),
     /// A file or folder of the host.
     #[error("{path}: {source}")]
     Io {

@@ -4,15 +4,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mos_alpine::Apk;
 use mos_boot::uki::{UkiParts, uki};
 use mos_boot::{Compression, initramfs};
 use mos_cache::Inputs;
-use mos_config::{Lock, Plan};
-use mos_packages::deb;
+use mos_config::{Base, Lock, Plan};
 use mos_store::Digest;
 use mos_tree::{Content, Kind, Tree, directory};
 
 use crate::access::add_users;
+use crate::alpine;
 use crate::authorities::authorities;
 use crate::builder::Builder;
 use crate::clean::CleanUp;
@@ -22,7 +23,8 @@ use crate::inside::{CONFIG_FILE, CONTENTS_FILE};
 use crate::kernel_part::{KernelPart, Sources, json};
 use crate::modules::folder_digest;
 use crate::node_files::NodeFiles;
-use crate::packages::{ImagePackages, fetch, image_packages};
+use crate::package::Package;
+use crate::packages::{ImagePackages, image_packages};
 use crate::size::{ImageReport, Part, bytes, files};
 
 const STEP: &str = "image";
@@ -104,6 +106,8 @@ struct Recipe<'p> {
     files: Tree,
     /// Of the folders that firmware is taken from.
     firmware_folders: Vec<Digest>,
+    /// Files that the root file system is made of besides packages.
+    base_files: Vec<(String, Digest)>,
     key: Digest,
 }
 
@@ -121,6 +125,9 @@ impl<'p> Recipe<'p> {
         } else {
             Tree::default()
         };
+        if let Some(alpine) = plan.image.alpine.as_ref().filter(|_| plan.image.base == Base::Alpine) {
+            alpine::check_architecture(alpine, &programs.my_init)?;
+        }
         let folders = plan.image.firmware.folders.iter();
         let mut recipe = Self {
             plan,
@@ -132,6 +139,10 @@ impl<'p> Recipe<'p> {
                 ..node_files(plan, programs, trust)?
             },
             packages,
+            base_files: match (plan.image.base, &plan.image.alpine) {
+                (Base::Alpine, Some(alpine)) => alpine::files(builder, alpine)?,
+                _ => Vec::new(),
+            },
             files: normalise(files),
             key: Digest::of(b""),
         };
@@ -147,7 +158,7 @@ impl<'p> Recipe<'p> {
         let mut inputs = self
             .sources()
             .inputs(Inputs::new(STEP, FORMAT), image)
-            .add("stub", &stub.sha256)
+            .add("stub", stub.sha256())
             .add("keep", image.keep.join("\n"))
             .add("remove", image.remove.join("\n"))
             .add("command line", &image.command_line)
@@ -164,8 +175,17 @@ impl<'p> Recipe<'p> {
         for user in image.users.iter().filter_map(|user| user.password_hash.as_ref()) {
             inputs = inputs.add("password", user.reveal());
         }
+        inputs = inputs.add("base", format!("{:?}", image.base));
         for package in base {
-            inputs = inputs.add("package", &package.sha256);
+            inputs = inputs.add("package", package.sha256());
+        }
+        if image.base == Base::Alpine {
+            // What the settings say is written into the root as well.
+            inputs = inputs.add("wanted", image.packages.join("\n"));
+            inputs = inputs.add("alpine", format!("{:?}", image.alpine));
+        }
+        for (path, digest) in &self.base_files {
+            inputs = inputs.add_digest(path, digest);
         }
         Ok(inputs)
     }
@@ -179,13 +199,14 @@ impl<'p> Recipe<'p> {
     }
 
     fn make(&self, builder: &Builder<'_>, output: &Path) -> Result<(), BuildError> {
+        let apks = self.apks(builder)?;
         let kernel = KernelPart::get(builder, &self.plan.image, &self.sources())?;
         let node = NodeFiles {
             built: kernel.facts.built,
             modules: kernel.facts.load.clone(),
             ..self.node.clone()
         };
-        let Root { tree, parts, contents } = self.root(builder, &node, &kernel)?;
+        let Root { tree, parts, contents } = self.root(builder, &node, &kernel, &apks)?;
         contents
             .missing_firmware_line()
             .iter()
@@ -231,18 +252,32 @@ impl<'p> Recipe<'p> {
         Ok(())
     }
 
-    fn root(&self, builder: &Builder<'_>, node: &NodeFiles, kernel: &KernelPart) -> Result<Root, BuildError> {
+    /// Alpine's packages of the root file system, checked. If any is not what it should be, so may others be that are not
+    /// of the root: all are looked at then, so that all is told.
+    fn apks(&self, builder: &Builder<'_>) -> Result<Vec<Apk>, BuildError> {
+        let fetch = |packages: Vec<&Package>| match Package::apks(packages) {
+            none if none.is_empty() => Ok(Vec::new()),
+            apks => alpine::fetch(builder, &self.plan.image, &apks),
+        };
+        fetch(self.packages.base.iter().collect()).or_else(|error| {
+            fetch(self.packages.all().map(|(_, package)| package).collect())?;
+            Err(error)
+        })
+    }
+
+    fn root(
+        &self,
+        builder: &Builder<'_>,
+        node: &NodeFiles,
+        kernel: &KernelPart,
+        apks: &[Apk],
+    ) -> Result<Root, BuildError> {
         let mut root = Root::new(node, kernel.facts.contents.clone())?;
         for (role, package) in self.packages.all() {
             root.contents.note_package(role, package);
         }
         let mut clean_up = CleanUp::new(&self.plan.image.keep, &self.plan.image.remove);
-        for package in &self.packages.base {
-            let mut tree = self.deb(builder, package)?;
-            let part = format!("package {}", package.name);
-            clean_up.apply(&mut tree, &mut root.contents, |_| part.clone());
-            root.lay(&part, &tree)?;
-        }
+        self.lay_base(builder, &mut root, &mut clean_up, apks)?;
         clean_up.unused().iter().for_each(|line| builder.report.line(line));
         root.lay("kernel modules", &kernel.modules)?;
         if !root.contents.firmware.is_empty() {
@@ -252,22 +287,46 @@ impl<'p> Recipe<'p> {
         root.lay("component mos-node", &node.mos_node_tree()?)?;
         root.lay("settings of the node", &node.settings_tree()?)?;
         root.lay("image/files", &self.files)?;
-        mos_boot::root::link_busybox(&mut root.tree)?;
-        root.contents.note("links to the applets of busybox", &root.tree);
+        if self.plan.image.base == Base::Debian {
+            mos_boot::root::link_busybox(&mut root.tree)?;
+            root.contents.note("links to the applets of busybox", &root.tree);
+        }
         add_users(&mut root.tree, &self.plan.image.users)?;
         root.contents.note("users of the access groups", &root.tree);
         root.contents.finish(&root.tree);
         Ok(root)
     }
 
-    fn deb(&self, builder: &Builder<'_>, package: &mos_packages::LockedPackage) -> Result<Tree, BuildError> {
-        Ok(deb::read(&fetch(builder, package)?.path)?.tree)
+    fn lay_base(
+        &self,
+        builder: &Builder<'_>,
+        root: &mut Root,
+        clean_up: &mut CleanUp<'_>,
+        apks: &[Apk],
+    ) -> Result<(), BuildError> {
+        match self.plan.image.base {
+            Base::Debian => {
+                for package in &self.packages.base {
+                    let part = format!("package {}", package.name());
+                    root.lay_cleaned(&part, package.tree(builder, None)?, clean_up)?;
+                }
+            }
+            Base::Alpine => {
+                let (packages, rest) = alpine::install(builder, &self.plan.image, apks)?.parts()?;
+                for (name, tree) in packages {
+                    root.lay_cleaned(&format!("package {name}"), tree, clean_up)?;
+                }
+                root.lay_cleaned("records of apk, and what scripts of packages do", rest, clean_up)?;
+            }
+            Base::Empty => {}
+        }
+        Ok(())
     }
 
     fn stub(&self, builder: &Builder<'_>) -> Result<Vec<u8>, BuildError> {
-        let tree = self.deb(builder, &self.packages.stub)?;
+        let tree = self.packages.stub.tree(builder, None)?;
         let missing = || BuildError::NoStub {
-            package: self.packages.stub.name.clone(),
+            package: self.packages.stub.name().to_owned(),
             path: STUB,
         };
         match &tree.get(STUB).ok_or_else(missing)?.kind {
@@ -312,6 +371,12 @@ impl Root {
             parts: Vec::new(),
             contents,
         })
+    }
+
+    /// Lays a part that packages bring over what is there, without what no node has a use for.
+    fn lay_cleaned(&mut self, part: &str, mut tree: Tree, clean_up: &mut CleanUp<'_>) -> Result<(), BuildError> {
+        clean_up.apply(&mut tree, &mut self.contents, |_| part.to_owned());
+        self.lay(part, &tree)
     }
 
     /// Lays a part over what is there.

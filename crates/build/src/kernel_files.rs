@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mos_cache::Inputs;
-use mos_config::{Lock, Plan, PlannedComponent};
+use mos_config::{ImagePlan, Lock, Plan, PlannedComponent};
 use mos_flist::PackOptions;
 use mos_kernel::Library;
 use mos_tree::{Timestamp, Tree, directory};
@@ -11,7 +11,7 @@ use mos_tree::{Timestamp, Tree, directory};
 use crate::builder::Builder;
 use crate::error::BuildError;
 use crate::image::digest;
-use crate::packages::{fetch, kernel_package, tree_of};
+use crate::packages::kernel_package;
 use crate::runtime::Packed;
 
 const STEP: &str = "kernel files";
@@ -58,7 +58,7 @@ impl Builder<'_> {
     ) -> Result<Vec<Inner>, BuildError> {
         let mut found = Vec::new();
         if component.kernel_modules {
-            found.push(self.modules(&plan.image.kernel_package, lock)?);
+            found.push(self.modules(&plan.image, lock)?);
         }
         if let Some(folder) = &component.firmware {
             found.push(self.firmware(&self.repository().join(folder))?);
@@ -67,15 +67,19 @@ impl Builder<'_> {
     }
 
     /// All modules of the kernel package that the image is made with.
-    fn modules(&self, package: &str, lock: &mut Lock) -> Result<Inner, BuildError> {
-        let package = kernel_package(self, package, lock)?;
-        let key = key("modules").add("package", &package.sha256).key();
+    fn modules(&self, image: &ImagePlan, lock: &mut Lock) -> Result<Inner, BuildError> {
+        let alpine = image.alpine.as_ref();
+        let package = kernel_package(self, &image.kernel_package, alpine, lock)?;
+        let key = key("modules").add("package", package.sha256()).key();
         let name = "kernel modules";
         let packed = self.packed(name, &key, &|output| {
-            self.report
-                .line(&format!("packing all modules of {} {}", package.name, package.version));
+            self.report.line(&format!(
+                "packing all modules of {} {}",
+                package.name(),
+                package.version()
+            ));
             let spool = Spool::make(output)?;
-            let library = Library::read(&tree_of(&fetch(self, &package)?)?, None, &spool.0)?;
+            let library = Library::read(&package.tree(self, alpine)?, None, &spool.0)?;
             let version = output.join(VERSION_FILE);
             std::fs::write(&version, library.version()).map_err(BuildError::at(&version))?;
             self.pack_into(name, &library.tree()?, level(), output)

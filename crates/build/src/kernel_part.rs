@@ -7,7 +7,6 @@ use std::path::Path;
 use mos_cache::{Cached, Inputs};
 use mos_config::ImagePlan;
 use mos_kernel::{Firmware, Kernel};
-use mos_packages::LockedPackage;
 use mos_store::Digest;
 use mos_tree::{Kind, Tree, cpio};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -18,7 +17,7 @@ use crate::error::BuildError;
 use crate::image::newest;
 use crate::inside::CONFIG_FILE;
 use crate::modules::{firmware_sources, remember_facts};
-use crate::packages::{fetch, tree_of};
+use crate::package::Package;
 
 const STEP: &str = "kernel part";
 /// Raised whenever the same inputs would give another part than before.
@@ -30,8 +29,8 @@ const FACTS_FILE: &str = "part.json";
 
 /// The packages and folders that the part is made of.
 pub(crate) struct Sources<'s> {
-    pub(crate) kernel: &'s LockedPackage,
-    pub(crate) firmware: &'s [LockedPackage],
+    pub(crate) kernel: &'s Package,
+    pub(crate) firmware: &'s [Package],
     /// Of the folders that firmware is taken from.
     pub(crate) folders: &'s [Digest],
 }
@@ -62,11 +61,11 @@ impl Sources<'_> {
     /// All of it, with the settings that decide what is taken, as inputs of a step.
     pub(crate) fn inputs(&self, inputs: Inputs, image: &ImagePlan) -> Inputs {
         let mut inputs = inputs
-            .add("kernel", &self.kernel.sha256)
+            .add("kernel", self.kernel.sha256())
             .add("modules", image.modules.join("\n"))
             .add("firmware patterns", image.firmware.patterns.join("\n"));
         for package in self.firmware {
-            inputs = inputs.add("firmware package", &package.sha256);
+            inputs = inputs.add("firmware package", package.sha256());
         }
         for digest in self.folders {
             inputs = inputs.add_digest("firmware folder", digest);
@@ -103,11 +102,11 @@ impl KernelPart {
 }
 
 fn make(builder: &Builder<'_>, image: &ImagePlan, sources: &Sources<'_>, output: &Path) -> Result<(), BuildError> {
-    let package = tree_of(&fetch(builder, sources.kernel)?)?;
+    let package = sources.kernel.tree(builder, image.alpine.as_ref())?;
     let kernel = Kernel::open(&package)?;
     remember_facts(builder, sources.kernel, &kernel)?;
     let modules = kernel.select(&image.modules)?;
-    let shelves = firmware_sources(builder, &image.firmware, sources.firmware)?;
+    let shelves = firmware_sources(builder, image, sources.firmware)?;
     let firmware = Firmware::collect(&modules, &image.firmware.patterns, &shelves)?;
     let mut contents = Contents::default();
     contents.note_modules(&modules);

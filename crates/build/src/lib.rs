@@ -11,6 +11,7 @@
 //! found out on the way (versions, digests) goes into the [`Lock`](mos_config::Lock), which the caller writes.
 
 mod access;
+mod alpine;
 mod authorities;
 mod builder;
 mod clean;
@@ -25,6 +26,7 @@ mod kernel_part;
 mod modules;
 mod node_files;
 mod outputs;
+mod package;
 mod packages;
 mod release;
 mod runtime;

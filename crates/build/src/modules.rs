@@ -3,15 +3,14 @@
 use std::fs;
 
 use mos_cache::Inputs;
-use mos_config::FirmwarePlan;
+use mos_config::ImagePlan;
 use mos_kernel::{Facts, FirmwareSource, Kernel};
-use mos_packages::LockedPackage;
 use mos_store::Digest;
 
 use crate::builder::Builder;
 use crate::error::BuildError;
 use crate::kernel_files::firmware_tree;
-use crate::packages::{fetch, tree_of};
+use crate::package::Package;
 
 const STEP: &str = "kernel facts";
 /// Raised whenever the same package would give other facts than before.
@@ -19,12 +18,8 @@ const FORMAT: u32 = 1;
 const FACTS_FILE: &str = "facts";
 
 /// Gives a kernel what was found out about its package before; the first time, all of its modules are read.
-pub(crate) fn remember_facts(
-    builder: &Builder<'_>,
-    package: &LockedPackage,
-    kernel: &Kernel<'_>,
-) -> Result<(), BuildError> {
-    let key = Inputs::new(STEP, FORMAT).add("package", &package.sha256).key();
+pub(crate) fn remember_facts(builder: &Builder<'_>, package: &Package, kernel: &Kernel<'_>) -> Result<(), BuildError> {
+    let key = Inputs::new(STEP, FORMAT).add("package", package.sha256()).key();
     let cached = builder.cache().step(STEP, &key, |output| {
         builder
             .report
@@ -44,15 +39,15 @@ pub(crate) fn remember_facts(
 /// The packages and folders that firmware is taken from, in the order in which they count.
 pub(crate) fn firmware_sources(
     builder: &Builder<'_>,
-    plan: &FirmwarePlan,
-    packages: &[LockedPackage],
+    image: &ImagePlan,
+    packages: &[Package],
 ) -> Result<Vec<FirmwareSource>, BuildError> {
     let mut sources = Vec::new();
     for package in packages {
-        let tree = tree_of(&fetch(builder, package)?)?;
-        sources.push(FirmwareSource::read(&format!("package {}", package.name), &tree)?);
+        let tree = package.tree(builder, image.alpine.as_ref())?;
+        sources.push(FirmwareSource::read(&format!("package {}", package.name()), &tree)?);
     }
-    for folder in &plan.folders {
+    for folder in &image.firmware.folders {
         let tree = firmware_tree(&builder.repository().join(folder))?;
         sources.push(FirmwareSource::read(&format!("folder {folder}"), &tree)?);
     }

@@ -1,11 +1,13 @@
-//! Packages: from names to `.deb` files in the cache, by way of the lock.
+//! Packages: from names to exact versions, by way of the lock, and from those to files in the cache.
 
-use mos_config::{Authorities, Lock, Plan};
+use mos_config::{AlpinePlan, Authorities, Base, Distribution, ImagePlan, Lock, Plan};
 use mos_packages::{Deb, LockedPackage, PackageError, Progress, deb};
 use mos_tree::Tree;
 
+use crate::alpine;
 use crate::builder::Builder;
 use crate::error::BuildError;
+use crate::package::Package;
 
 /// The package that brings the UEFI stub.
 pub(crate) const STUB_PACKAGE: &str = "systemd-boot-efi";
@@ -17,20 +19,20 @@ pub(crate) const AUTHORITIES_PACKAGE: &str = "ca-certificates";
 #[derive(Debug)]
 pub(crate) struct ImagePackages {
     /// The base system, dependencies included.
-    pub(crate) base: Vec<LockedPackage>,
+    pub(crate) base: Vec<Package>,
     /// The kernel.
-    pub(crate) kernel: LockedPackage,
+    pub(crate) kernel: Package,
     /// The UEFI stub.
-    pub(crate) stub: LockedPackage,
+    pub(crate) stub: Package,
     /// Those that firmware is taken from, in the order in which they count.
-    pub(crate) firmware: Vec<LockedPackage>,
+    pub(crate) firmware: Vec<Package>,
     /// Certificate authorities, when the environment takes Debian's.
-    pub(crate) authorities: Option<LockedPackage>,
+    pub(crate) authorities: Option<Package>,
 }
 
 impl ImagePackages {
     /// Each with what it is for.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &LockedPackage)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &Package)> {
         let base = self.base.iter().map(|package| ("base", package));
         base.chain([("kernel", &self.kernel), ("stub", &self.stub)])
             .chain(self.firmware.iter().map(|package| ("firmware", package)))
@@ -59,40 +61,89 @@ pub(crate) fn image_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock
     let authorities = match plan.image.authorities {
         Authorities::Debian => {
             let wanted = [AUTHORITIES_PACKAGE.to_owned()];
-            Some(single(
-                answer(builder, lock, &wanted, How::Single)?,
-                AUTHORITIES_PACKAGE,
-            )?)
+            Some(single(answer(builder, lock, &wanted, How::Single)?, AUTHORITIES_PACKAGE)?.into())
         }
         Authorities::None | Authorities::Files(_) => None,
     };
-    let mut firmware = Vec::new();
-    for name in &plan.image.firmware.packages {
-        let found = answer(builder, lock, std::slice::from_ref(name), How::Single)?;
-        firmware.push(single(found, name)?);
+    let image = &plan.image;
+    let alpine = image.alpine.as_ref();
+    let base = base(builder, image, lock);
+    let kernel = kernel_package(builder, &image.kernel_package, alpine, lock);
+    let firmware = image.firmware.packages.iter();
+    let firmware: Vec<_> = firmware
+        .map(|name| named(builder, name, alpine, lock, How::Single))
+        .collect();
+    let errors = base.as_ref().err().into_iter().chain(kernel.as_ref().err());
+    let count = errors
+        .chain(firmware.iter().filter_map(|one| one.as_ref().err()))
+        .count();
+    if count > 1 {
+        let errors = base.err().into_iter().chain(kernel.err());
+        return Err(BuildError::Several(
+            errors.chain(firmware.into_iter().filter_map(Result::err)).collect(),
+        ));
     }
     Ok(ImagePackages {
-        firmware,
+        firmware: firmware.into_iter().collect::<Result<_, _>>()?,
         authorities,
-        base: answer(builder, lock, &plan.image.packages, How::WithDependencies)?,
-        kernel: kernel_package(builder, &plan.image.kernel_package, lock)?,
-        stub: single(answer(builder, lock, &stub, How::Single)?, STUB_PACKAGE)?,
+        base: base?,
+        kernel: kernel?,
+        stub: single(answer(builder, lock, &stub, How::Single)?, STUB_PACKAGE)?.into(),
     })
+}
+
+/// The packages of the root file system.
+fn base(builder: &Builder<'_>, image: &ImagePlan, lock: &mut Lock) -> Result<Vec<Package>, BuildError> {
+    Ok(match image.base {
+        Base::Debian => into_packages(answer(builder, lock, &image.packages, How::WithDependencies)?),
+        Base::Alpine => into_packages(alpine::base(builder, image, lock)?),
+        Base::Empty => Vec::new(),
+    })
+}
+
+fn into_packages<P: Into<Package>>(packages: Vec<P>) -> Vec<Package> {
+    packages.into_iter().map(Into::into).collect()
+}
+
+/// One package by its name in a plan, without what it needs.
+fn named(
+    builder: &Builder<'_>,
+    name: &str,
+    alpine: Option<&AlpinePlan>,
+    lock: &mut Lock,
+    how: How,
+) -> Result<Package, BuildError> {
+    match (Distribution::split(name), alpine) {
+        ((Distribution::Alpine, name), Some(plan)) => Ok(alpine::single(builder, plan, name, lock)?.into()),
+        _ => {
+            let found = answer(builder, lock, &[name.to_owned()], how)?;
+            Ok(single(found, name)?.into())
+        }
+    }
 }
 
 /// The files of the kernel package with this name: `boot/vmlinuz-VERSION` and `lib/modules/VERSION`. Its exact version is
 /// that of the lock, or found out and put into it.
 ///
 /// # Errors
-/// [`BuildError::Package`], [`BuildError::Deb`].
-pub fn kernel_tree(builder: &Builder<'_>, name: &str, lock: &mut Lock) -> Result<Tree, BuildError> {
-    tree_of(&fetch(builder, &kernel_package(builder, name, lock)?)?)
+/// [`BuildError::Package`], [`BuildError::Deb`], [`BuildError::Alpine`].
+pub fn kernel_tree(
+    builder: &Builder<'_>,
+    name: &str,
+    alpine: Option<&AlpinePlan>,
+    lock: &mut Lock,
+) -> Result<Tree, BuildError> {
+    kernel_package(builder, name, alpine, lock)?.tree(builder, alpine)
 }
 
 /// The kernel package with this name, exactly.
-pub(crate) fn kernel_package(builder: &Builder<'_>, name: &str, lock: &mut Lock) -> Result<LockedPackage, BuildError> {
-    let found = answer(builder, lock, &[name.to_owned()], How::Kernel)?;
-    Ok(single(found, name)?)
+pub(crate) fn kernel_package(
+    builder: &Builder<'_>,
+    name: &str,
+    alpine: Option<&AlpinePlan>,
+    lock: &mut Lock,
+) -> Result<Package, BuildError> {
+    named(builder, name, alpine, lock, How::Kernel)
 }
 
 /// The files of a package.

@@ -48,6 +48,12 @@ pub(crate) struct CliError {
 pub(crate) type Result<T> = std::result::Result<T, CliError>;
 
 impl CliError {
+    /// Changes the message line by line.
+    pub(crate) fn map_lines(mut self, change: impl Fn(&str) -> String) -> Self {
+        self.message = self.message.lines().map(change).collect::<Vec<_>>().join("\n");
+        self
+    }
+
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             kind,

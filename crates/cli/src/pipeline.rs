@@ -145,7 +145,7 @@ impl<'c> Pipeline<'c> {
     }
 
     fn builder<'r>(&self, reporter: &'r Reporter) -> Builder<'r> {
-        Builder::new(&self.repository, &self.cache, programs_folder(), reporter)
+        Builder::new(&self.repository, &self.cache, programs_folder(), reporter).with_alpine_mirror(alpine_mirror())
     }
 
     fn with_builder<T>(
@@ -155,7 +155,23 @@ impl<'c> Pipeline<'c> {
     ) -> Result<T> {
         let reporter = self.reporter(what);
         let builder = self.builder(&reporter);
-        run(&builder, &self.plan, &mut self.lock).map_err(build_error)
+        let result = run(&builder, &self.plan, &mut self.lock);
+        result.map_err(|error| self.with_places(build_error(error)))
+    }
+
+    /// Puts before each line about a package where that is listed.
+    fn with_places(&self, error: CliError) -> CliError {
+        let Some(repository) = self.context.load().ok().and_then(|loaded| loaded.repository) else {
+            return error;
+        };
+        let root = RootSettings::of(&repository, repository.environments.get(&self.plan.environment));
+        error.map_lines(|line| {
+            let named = line.strip_prefix("  ").and_then(|rest| rest.split_once(": "));
+            match named.and_then(|(name, _)| root.position_of(name)) {
+                Some(position) => format!("  {position}: {}", line.trim_start()),
+                None => line.to_owned(),
+            }
+        })
     }
 
     /// Keeps what was found out.
@@ -184,8 +200,10 @@ pub(crate) fn kernel_tree(context: &Context) -> Result<Tree> {
         work: context.ui.work("reading the kernel package"),
     };
     let builder = Builder::new(&folder, context.cache()?, programs_folder(), &reporter);
-    let package = RootSettings::of(&repository, None).kernel_package();
-    let tree = mos_build::kernel_tree(&builder, &package, &mut lock).map_err(build_error)?;
+    let builder = builder.with_alpine_mirror(alpine_mirror());
+    let root = RootSettings::of(&repository, None);
+    let (package, alpine) = (root.kernel_package(), root.alpine_plan());
+    let tree = mos_build::kernel_tree(&builder, &package, alpine.as_ref(), &mut lock).map_err(build_error)?;
     let written = lock.write(&folder);
     written.map_err(|error| CliError::problem(error.to_string()))?;
     Ok(tree)
@@ -222,8 +240,12 @@ impl Report for Reporter {
 }
 
 pub(crate) fn build_error(error: mos_build::BuildError) -> CliError {
+    CliError::new(kind_of(&error), error.to_string())
+}
+
+fn kind_of(error: &mos_build::BuildError) -> Kind {
     use mos_build::BuildError as E;
-    let kind = match &error {
+    match error {
         E::NoComponent { .. }
         | E::Component(
             mos_components::ComponentError::MissingTool { .. } | mos_components::ComponentError::NoProgram { .. },
@@ -235,9 +257,23 @@ pub(crate) fn build_error(error: mos_build::BuildError) -> CliError {
             mos_components::ComponentError::WrongDigest { .. } | mos_components::ComponentError::MovedTag { .. },
         )
         | E::Package(mos_packages::PackageError::Digest { .. }) => Kind::Trust,
+        E::Alpine(error) if error.is_about_trust() => Kind::Trust,
+        E::Alpine(mos_alpine::AlpineError::Unsatisfiable(_) | mos_alpine::AlpineError::Gone { .. }) => Kind::NotFound,
+        E::Several(errors) => errors
+            .iter()
+            .map(kind_of)
+            .find(|kind| *kind == Kind::Trust)
+            .unwrap_or(Kind::Problem),
         _ => Kind::Problem,
-    };
-    CliError::new(kind, error.to_string())
+    }
+}
+
+/// The variable that names another mirror of Alpine than mos.toml: a URL or an absolute path.
+const ALPINE_MIRROR: &str = "MOS_ALPINE_MIRROR";
+
+fn alpine_mirror() -> Option<String> {
+    let named = std::env::var(ALPINE_MIRROR).ok();
+    named.filter(|mirror| !mirror.is_empty())
 }
 
 fn publish_error(error: mos_channel::publish::PublishError) -> CliError {

@@ -76,6 +76,14 @@ impl<'r> RootSettings<'r> {
         self.has_alpine().then(|| self.alpine.plan())
     }
 
+    /// Where a package is listed.
+    pub fn position_of(&self, package: &str) -> Option<&'r Position> {
+        let others = self.kernel.into_iter().chain(self.firmware);
+        let mut all = self.lists.iter().copied().flatten().chain(others);
+        let own = |item: &&Item<String>| Distribution::split(&item.value).1 == package;
+        all.find(own).map(|item| &item.position)
+    }
+
     fn has_alpine(&self) -> bool {
         let names = self.firmware_packages().into_iter().chain([self.kernel_package()]);
         self.base.value == Base::Alpine

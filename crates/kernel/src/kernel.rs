@@ -18,7 +18,8 @@ const MODULE_MAX: u64 = 256 << 20;
 /// Where modules stand, before and after the merge of `/lib` into `/usr/lib`.
 pub(crate) const MODULE_ROOTS: [&str; 2] = ["lib/modules", "usr/lib/modules"];
 
-/// Where Debian puts the kernel, and where others do.
+/// What stands before the version in the name of the kernel's file: Debian's, and that of others. Alpine has the flavour
+/// there, the end of the version: `vmlinuz-virt` is of `6.12.50-0-virt`.
 const IMAGE_NAMES: [&str; 2] = ["boot/vmlinuz-", "boot/kernel-"];
 
 /// Why a tree holds no kernel that we can use.
@@ -101,10 +102,7 @@ impl<'t> Kernel<'t> {
     /// See [`KernelError`].
     pub fn open(tree: &'t Tree) -> Result<Self, KernelError> {
         let (root, version) = find_version(tree)?;
-        let image = IMAGE_NAMES
-            .iter()
-            .find_map(|name| file(tree, &format!("{name}{version}")))
-            .ok_or_else(|| KernelError::NoImage(version.clone()))?;
+        let image = find_image(tree, &version).ok_or_else(|| KernelError::NoImage(version.clone()))?;
         let directory = format!("{root}/{version}");
         let mut lists = BTreeMap::new();
         for name in Self::LISTS {
@@ -253,6 +251,13 @@ impl Source<'_> {
     }
 }
 
+fn find_image<'t>(tree: &'t Tree, version: &str) -> Option<&'t Content> {
+    let flavour = version.rsplit_once('-').map(|(_, flavour)| flavour);
+    let endings = std::iter::once(version).chain(flavour);
+    let mut places = endings.flat_map(|ending| IMAGE_NAMES.iter().map(move |name| format!("{name}{ending}")));
+    places.find_map(|place| file(tree, &place))
+}
+
 fn find_version(tree: &Tree) -> Result<(&'static str, String), KernelError> {
     let mut found = Vec::new();
     for root in MODULE_ROOTS {
@@ -312,5 +317,25 @@ pub(crate) fn damaged(path: &str) -> impl FnOnce(std::io::Error) -> KernelError 
     move |error| KernelError::Damaged {
         path,
         problem: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alpine_names_the_kernel_by_its_flavour() {
+        let mut tree = Tree::default();
+        tree.insert_directory("lib/modules/6.12.50-0-virt/kernel", 0o755)
+            .unwrap();
+        let missing = Kernel::open(&tree).unwrap_err().to_string();
+        assert!(missing.contains("no boot/vmlinuz-6.12.50-0-virt"), "{missing}");
+        tree.insert_file("boot/vmlinuz-lts", 0o644, "another").unwrap();
+        assert!(Kernel::open(&tree).is_err());
+        tree.insert_file("boot/vmlinuz-virt", 0o644, "kernel").unwrap();
+        let kernel = Kernel::open(&tree).unwrap();
+        assert_eq!(kernel.image().read().unwrap(), b"kernel");
+        assert_eq!(kernel.version(), "6.12.50-0-virt");
     }
 }

@@ -51,6 +51,7 @@ pub(crate) fn run(context: &Context, args: &LockArgs) -> Result<()> {
 fn knows(lock: &Lock, name: &str) -> bool {
     lock.components().any(|entry| entry.name == name)
         || lock.packages().any(|entry| entry.name == name)
+        || lock.apks().any(|entry| entry.name == name)
         || lock
             .requests()
             .any(|request| request.wanted.iter().any(|wanted| wanted == name))
@@ -59,13 +60,15 @@ fn knows(lock: &Lock, name: &str) -> bool {
 /// Drops what has this name, or all when it is empty. A package goes with every request that it answers.
 fn forget(lock: &mut Lock, name: &str) {
     lock.retain_components(|entry| !name.is_empty() && entry.name != name);
+    let apks = lock.apks().filter(|entry| entry.name == name);
+    let apks: Vec<String> = apks.map(|entry| entry.full_name()).collect();
     lock.retain_requests(|request| {
         !name.is_empty()
             && !request
                 .wanted
                 .iter()
                 .chain(&request.packages)
-                .any(|package| package == name)
+                .any(|package| package == name || apks.contains(package))
     });
 }
 
@@ -99,5 +102,8 @@ fn entries(lock: &Lock) -> Vec<(String, String)> {
     let packages = lock
         .packages()
         .map(|entry| (format!("package {}", entry.name), entry.version.clone()));
-    components.chain(packages).collect()
+    let apks = lock
+        .apks()
+        .map(|entry| (format!("package {} (Alpine)", entry.name), entry.version.clone()));
+    components.chain(packages).chain(apks).collect()
 }
