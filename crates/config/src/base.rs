@@ -43,8 +43,8 @@ pub struct AlpineSettings {
     /// `v3.22`, `edge`.
     pub release: Option<Item<String>>,
     /// Names below the release, paths below the mirror, URLs or folders; with `@TAG` before them, only for what is
-    /// wanted with that tag.
-    pub repositories: Vec<Item<String>>,
+    /// wanted with that tag. An empty list is none, for a miniroot that has everything.
+    pub repositories: Option<Vec<Item<String>>>,
     /// The folder of public keys, in the config repository.
     pub keys: Option<Item<String>>,
     /// `x86_64`, `aarch64`.
@@ -127,7 +127,7 @@ impl AlpineSettings {
         let settings = Self {
             mirror: table.string_item("mirror"),
             release: table.string_item("release"),
-            repositories: table.string_list("repositories"),
+            repositories: table.has("repositories").then(|| table.string_list("repositories")),
             keys: table.string_item("keys"),
             architecture: table.choice("architecture", &ARCHITECTURES),
             miniroot: table.string_item("miniroot"),
@@ -148,7 +148,12 @@ impl AlpineSettings {
         if let Some(release) = self.release.as_ref().filter(|release| !is_release(&release.value)) {
             wrong(release, "no release of Alpine", "use one such as v3.22, or edge");
         }
-        for repository in self.repositories.iter().filter(|one| !is_repository(&one.value)) {
+        for repository in self
+            .repositories
+            .iter()
+            .flatten()
+            .filter(|one| !is_repository(&one.value))
+        {
             let hint = "use a name such as main, a path below the mirror such as edge/testing, https://HOST/PATH, ./FOLDER \
                         or /FOLDER; `@TAG ` may stand before it";
             wrong(repository, "no repository", hint);
@@ -173,10 +178,7 @@ impl AlpineSettings {
         Self {
             mirror: pick(&self.mirror, &project.mirror),
             release: pick(&self.release, &project.release),
-            repositories: match self.repositories.is_empty() {
-                true => project.repositories.clone(),
-                false => self.repositories.clone(),
-            },
+            repositories: self.repositories.clone().or_else(|| project.repositories.clone()),
             keys: pick(&self.keys, &project.keys),
             architecture: self.architecture.or(project.architecture),
             miniroot: pick(&self.miniroot, &project.miniroot),
@@ -189,10 +191,9 @@ impl AlpineSettings {
                 .map_or_else(|| default.to_owned(), |item| item.value.clone())
         };
         let release = text(&self.release, DEFAULT_RELEASE);
-        let named = self.repositories.iter().map(|one| one.value.as_str());
-        let named: Vec<&str> = match self.repositories.is_empty() {
-            true => DEFAULT_REPOSITORIES.to_vec(),
-            false => named.collect(),
+        let named: Vec<&str> = match &self.repositories {
+            None => DEFAULT_REPOSITORIES.to_vec(),
+            Some(named) => named.iter().map(|one| one.value.as_str()).collect(),
         };
         AlpinePlan {
             mirror: text(&self.mirror, DEFAULT_MIRROR).trim_end_matches('/').to_owned(),
@@ -205,7 +206,7 @@ impl AlpineSettings {
 
     /// Folders and files of the config repository that must be there, with the places where they are named.
     pub(crate) fn paths(&self) -> Vec<(&str, &Item<String>)> {
-        let places = self.mirror.iter().chain(&self.repositories);
+        let places = self.mirror.iter().chain(self.repositories.iter().flatten());
         let folders = places.filter_map(|item| match RepositoryPlace::of(split_tag(&item.value).1) {
             RepositoryPlace::Folder(folder) => Some((folder, item)),
             _ => None,
