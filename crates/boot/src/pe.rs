@@ -194,6 +194,35 @@ pub(crate) fn append(stub: &[u8], sections: &[(&str, &[u8])]) -> Result<Vec<u8>,
     Ok(output)
 }
 
+/// The file without its last section, which must be the last of the file too.
+///
+/// # Errors
+/// [`PeError::Signed`], or [`PeError::Damaged`] when there is no such section.
+pub(crate) fn without_last(bytes: &[u8]) -> Result<Vec<u8>, PeError> {
+    let mut pe = Pe::parse(bytes)?;
+    if pe.is_signed(bytes)? {
+        return Err(PeError::Signed);
+    }
+    let end = pe.content_end();
+    let last = pe.sections.pop().ok_or(PeError::Damaged("it has no section"))?;
+    if last.file_size == 0
+        || last.offset as usize + last.file_size as usize != end
+        || pe.content_end() > last.offset as usize
+    {
+        return Err(PeError::Damaged("the last section is not the last of the file"));
+    }
+    let mut output = bytes[..last.offset as usize].to_vec();
+    let header = pe.table + pe.sections.len() * SECTION_LENGTH;
+    put(&mut output, header, &[0; SECTION_LENGTH]);
+    update_sizes(&pe, &mut output, &[])?;
+    let at = pe.optional + optional::SIZE_OF_INITIALIZED_DATA;
+    let data = u32_at(&output, at)?.wrapping_sub(last.file_size);
+    put(&mut output, at, &data.to_le_bytes());
+    // Padding before the section that was: `append` pads as it needs.
+    output.truncate(pe.content_end());
+    Ok(output)
+}
+
 fn add_section(pe: &mut Pe, output: &mut Vec<u8>, name: &str, content: &[u8]) -> Result<(), PeError> {
     if name.len() > 8 || pe.sections.iter().any(|section| section.name == name) {
         return Err(PeError::BadName(name.to_owned()));

@@ -42,6 +42,9 @@ pub enum UkiError {
 /// The kernel's `COMMAND_LINE_SIZE` on x86, with the final NUL.
 const COMMAND_LINE_MAX: usize = 2048;
 
+/// The section with the kernel.
+const KERNEL: &str = ".linux";
+
 /// Makes the image. It is not signed. The same input gives the same bytes.
 ///
 /// # Errors
@@ -59,9 +62,21 @@ pub fn uki(stub: &[u8], parts: &UkiParts<'_>) -> Result<Vec<u8>, UkiError> {
         (".cmdline", parts.cmdline.as_bytes()),
         (".uname", parts.uname.as_bytes()),
         (".initrd", parts.initrd),
-        (".linux", parts.linux),
+        (KERNEL, parts.linux),
     ];
     Ok(pe::append(stub, &sections)?)
+}
+
+/// The image with one more section. Where the kernel is the last it stays so, see above.
+///
+/// # Errors
+/// See [`PeError`].
+pub(crate) fn add(image: &[u8], name: &str, content: &[u8]) -> Result<Vec<u8>, PeError> {
+    let last = inspect(image)?.pop().filter(|section| section.name == KERNEL);
+    let Some(kernel) = last.and_then(|_| extract(image).ok()?.get(KERNEL).copied()) else {
+        return pe::append(image, &[(name, content)]);
+    };
+    pe::append(&pe::without_last(image)?, &[(name, content), (KERNEL, kernel)])
 }
 
 /// Lists the sections of an image (or of any PE32+ file), the stub's own included, in the order of the file.
@@ -114,6 +129,25 @@ mod tests {
         assert_eq!(contents[".osrel"], b"ID=mos\n");
         assert_eq!(contents[".uname"], b"6.12.1");
         assert_eq!(inspect(&image).unwrap().last().unwrap().name, ".linux");
+    }
+
+    #[test]
+    fn a_section_is_added_as_if_it_had_been_there_from_the_beginning() {
+        let linux = stub();
+        let image = |sections: &[(&str, &[u8])]| pe::append(&stub(), sections).unwrap();
+        let (first, more, kernel) = (
+            (".osrel", &b"ID=mos"[..]),
+            (".pcrsig", &b"{}"[..]),
+            (KERNEL, &linux[..]),
+        );
+        let added = add(&image(&[first, kernel]), more.0, more.1).unwrap();
+        assert_eq!(added, image(&[first, more, kernel]));
+        // Without a kernel at the end, at the end.
+        assert_eq!(
+            add(&image(&[kernel, first]), more.0, more.1).unwrap(),
+            image(&[kernel, first, more])
+        );
+        assert!(add(&added, more.0, more.1).is_err());
     }
 
     #[test]

@@ -74,6 +74,9 @@ pub enum BuildError {
     /// The EFI file's signature.
     #[error("Secure Boot: {0}")]
     SecureBoot(#[from] mos_boot::secure_boot::SecureBootError),
+    /// The EFI file's policy for the TPM.
+    #[error("policy for PCR 11: {0}")]
+    Policy(#[from] mos_boot::pcr::policy::PolicyError),
     /// Packing an flist.
     #[error("{component}: {source}")]
     Pack {

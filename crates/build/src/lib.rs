@@ -48,6 +48,7 @@ pub use outputs::{OutputFile, write_outputs};
 pub use packages::{kernel_tree, lock_packages};
 pub use release::{Made, plan_release};
 pub use runtime::{BuiltFlist, PackMode, lock_components};
+pub use sign::Signers;
 pub use size::{ImageReport, Part};
 pub use sizes::{FileSize, Share, Sizes};
 pub use treemap::{Tile, svg};

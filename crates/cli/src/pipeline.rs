@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use mos_boot::secure_boot::Identity;
-use mos_build::{Builder, BuiltFlist, BuiltImage, Made, NodePrograms, PackMode, Report, plan_release};
+use mos_build::{Builder, BuiltFlist, BuiltImage, Made, NodePrograms, PackMode, Report, Signers, plan_release};
 use mos_channel::KeyPair;
 use mos_channel::publish::{Progress, PublishPlan};
 use mos_config::{Lock, Plan, RootSettings};
@@ -16,6 +16,8 @@ use crate::ui::{self, Work};
 
 /// The variable that names another place for the private key of Secure Boot: a file, or a `pkcs11:` address.
 const SECURE_BOOT_KEY: &str = "MOS_SECURE_BOOT_KEY";
+/// The same for the private key of the policy for PCR 11.
+const PCR_POLICY_KEY: &str = "MOS_PCR_POLICY_KEY";
 
 /// An environment being built.
 pub(crate) struct Pipeline<'c> {
@@ -87,25 +89,36 @@ impl<'c> Pipeline<'c> {
         let image = self.with_builder("building the boot image", |b, plan, lock| {
             b.image(plan, lock, &programs, &trust)
         })?;
-        let image = match &self.plan.image.secure_boot {
-            Some(key) => self.signed(image, &self.repository.join(key))?,
-            None => image,
-        };
+        let image = self.signed(image)?;
         self.write_lock()?;
         Ok(image)
     }
 
-    /// Signs an image for Secure Boot with PATH.key, or what [`SECURE_BOOT_KEY`] names, and PATH.crt.
-    fn signed(&self, image: BuiltImage, path: &Path) -> Result<BuiltImage> {
-        let named = std::env::var_os(SECURE_BOOT_KEY).map(PathBuf::from);
+    /// The image with the signatures that the environment wants.
+    fn signed(&self, image: BuiltImage) -> Result<BuiltImage> {
+        let settings = &self.plan.image;
+        let signers = Signers {
+            secure_boot: self.identity(settings.secure_boot.as_deref(), SECURE_BOOT_KEY)?,
+            pcr_policy: self.identity(settings.pcr_policy.as_deref(), PCR_POLICY_KEY)?,
+        };
+        if signers.is_empty() {
+            return Ok(image);
+        }
+        let reporter = self.reporter("signing the boot image");
+        self.builder(&reporter).sign_image(image, &signers).map_err(build_error)
+    }
+
+    /// PATH.key, or the key that a variable names, and PATH.crt.
+    fn identity(&self, path: Option<&str>, variable: &str) -> Result<Option<Identity>> {
+        let Some(path) = path.map(|path| self.repository.join(path)) else {
+            return Ok(None);
+        };
+        let named = std::env::var_os(variable).map(PathBuf::from);
         let key = named.unwrap_or_else(|| path.with_added_extension("key"));
         let identity = Identity::open(&key, &path.with_added_extension("crt")).map_err(|error| {
             CliError::new(Kind::Trust, error.to_string()).with_hint("`mos keys new --secure-boot` makes keys")
         })?;
-        let reporter = self.reporter("signing the boot image");
-        self.builder(&reporter)
-            .sign_image(image, &identity)
-            .map_err(build_error)
+        Ok(Some(identity))
     }
 
     /// Plans a release of what was built, and publishes it unless `dry_run`.

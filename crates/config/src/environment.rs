@@ -98,6 +98,8 @@ pub struct ImageSettings {
     pub state_size: Option<u32>,
     /// Who signs the image for Secure Boot: the path of a key and its certificate without `.key` and `.crt`.
     pub secure_boot: Option<Item<String>>,
+    /// Whose signed policy for PCR 11 is in the image: a key and its certificate, as in `secure_boot`.
+    pub pcr_policy: Option<Item<String>>,
 }
 
 /// How releases of an environment are made.
@@ -249,6 +251,7 @@ fn read_image(image: Table<'_>, problems: &Problems) -> ImageSettings {
         esp_size: read_size(&image, "esp_size", ESP_SIZES),
         state_size: read_size(&image, "state_size", STATE_SIZES),
         secure_boot: image.string_item("secure_boot"),
+        pcr_policy: image.string_item("pcr_policy"),
     };
     check_entries(&settings.modules, is_module, "the name of a kernel module", problems);
     if let Some(line) = &settings.command_line {
@@ -352,11 +355,13 @@ mod tests {
 
     #[test]
     fn an_image_is_signed_by_the_key_that_is_named() {
-        let text = "channel = \"https://example.org/mos\"\n[image]\nsecure_boot = \"keys/secure-boot/db\"\n";
+        let text = "channel = \"https://example.org/mos\"\n[image]\nsecure_boot = \"keys/secure-boot/db\"\n\
+                    pcr_policy = \"keys/secure-boot/pcr\"\n";
         let (environment, problems) = read("production", text);
         assert_eq!(problems, "");
-        let key = environment.unwrap().image.secure_boot.unwrap();
-        assert_eq!(key.value, "keys/secure-boot/db");
+        let image = environment.unwrap().image;
+        assert_eq!(image.secure_boot.unwrap().value, "keys/secure-boot/db");
+        assert_eq!(image.pcr_policy.unwrap().value, "keys/secure-boot/pcr");
     }
 
     #[test]

@@ -116,6 +116,9 @@ pub struct ImagePlan {
     /// `.crt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secure_boot: Option<String>,
+    /// Whose signed policy for PCR 11 is in it, in the same way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pcr_policy: Option<String>,
     /// Where the initramfs is.
     pub initramfs: InitramfsPlace,
     /// How the initramfs is compressed.

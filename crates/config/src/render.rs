@@ -83,6 +83,9 @@ impl Plan {
         if image.initramfs == InitramfsPlace::Embedded {
             writeln!(f, "  initramfs     embedded in the kernel")?;
         }
+        if let Some(key) = &image.pcr_policy {
+            writeln!(f, "  PCR policy    {key}")?;
+        }
         let services: Vec<&str> = image
             .services
             .iter()

@@ -152,6 +152,7 @@ fn plan_image(repository: &Repository, settings: &Environment, users: Vec<Planne
         command_line: settings.image.command_line().to_owned(),
         hostname: hostname.value.clone(),
         secure_boot: settings.image.secure_boot.as_ref().map(|path| path.value.clone()),
+        pcr_policy: settings.image.pcr_policy.as_ref().map(|path| path.value.clone()),
         initramfs: project.initramfs,
         compression: project.compression.unwrap_or(match project.initramfs {
             InitramfsPlace::Uki => Compression::Zstd,

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use sha2::{Digest as _, Sha256};
 
 use super::der::{self, DerError, Reader, oid, tag};
 use super::key::Key;
+use super::public_key::PublicKey;
 use super::{SecureBootError, pem};
 
 /// The label of a certificate in PEM.
@@ -96,6 +96,11 @@ impl Certificate {
         hex(&Sha256::digest(&self.der))
     }
 
+    /// The key that it is about.
+    pub fn public_key(&self) -> PublicKey {
+        PublicKey(self.key.clone())
+    }
+
     pub(super) fn has_key(&self, public_key: &[u8]) -> bool {
         self.key == public_key
     }
@@ -107,8 +112,7 @@ impl Certificate {
 
     /// Whether the certificate's key made this signature.
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &self.key);
-        key.verify(message, signature).is_ok()
+        self.public_key().verifies(message, signature)
     }
 
     fn issued(&self, other: &Self) -> bool {

@@ -14,6 +14,7 @@ mod error;
 mod key;
 mod pem;
 mod pkcs7;
+mod public_key;
 mod store;
 mod token;
 mod variables;
@@ -24,6 +25,7 @@ pub use authenticode::{Signature, Signed, digest, sign, signatures};
 pub use certificate::Certificate;
 pub use error::SecureBootError;
 pub use key::{Key, PASSPHRASE, PASSPHRASE_FILE, write_private};
+pub use public_key::PublicKey;
 pub use store::{Enrolment, StoreError, enrol};
 pub use token::PIN;
 pub use variables::{Guid, Time, Variable, signature_lists, update};
@@ -77,7 +79,7 @@ impl Identity {
     }
 
     /// Signs, and believes the signature only after it was checked: a token may hold another key, a computer may err.
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SecureBootError> {
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SecureBootError> {
         let signature = self.key.sign(message)?;
         if self.certificate.verifies(message, &signature) {
             Ok(signature)

@@ -85,8 +85,9 @@ fn secure_boot_keys_are_made_with_all_that_enrols_them_and_sign_an_image() {
     run(mos(here).args(["new", "--name", "demo", "."]));
     let says = |arguments: &[&str]| transcript(mos(here).args(arguments), here);
     expect![[r#"
-        ! Wrote PK, KEK and db to [HERE]/keys/secure-boot; *.key are secret: keep them safe.
+        ! Wrote PK, KEK, db and pcr to [HERE]/keys/secure-boot; *.key are secret: keep them safe.
         ! Signatures: `secure_boot = "keys/secure-boot/db"` in [image] of an environment.
+        ! Policies: `pcr_policy = "keys/secure-boot/pcr"` there; a TPM opens to such an image what is sealed to pcr.pub.
         ! Enrolment: *.auth in loader/keys/auto for systemd-boot, *.cer or *.esl in a firmware's menu.
     "#]]
     .assert_eq(&says(&["keys", "new", "--secure-boot"]));
@@ -111,7 +112,7 @@ fn secure_boot_keys_are_made_with_all_that_enrols_them_and_sign_an_image() {
     fs::write(here.join("plain.efi"), crate::signing::program()).unwrap();
     let key = ["--key", "keys/secure-boot/db.key", "--cert", "keys/secure-boot/db.crt"];
     expect![[r#"
-        ! Signed by `demo db`: plain.efi.
+        ! plain.efi: signed by `demo db`.
     "#]]
     .assert_eq(&says(&[&["image", "sign"][..], &key, &["plain.efi"]].concat()));
     expect![[r#"

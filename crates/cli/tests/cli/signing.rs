@@ -67,7 +67,7 @@ fn an_image_is_signed_once_and_verified_and_a_change_is_found() {
     "#]]
     .assert_eq(&says("image verify --cert db.crt plain.efi"));
     expect![[r#"
-        ! Signed by `db`: signed.efi.
+        ! signed.efi: signed by `db`.
     "#]]
     .assert_eq(&says("image sign --key db.key --cert db.crt plain.efi -o signed.efi"));
     expect![[r#"
@@ -76,7 +76,7 @@ fn an_image_is_signed_once_and_verified_and_a_change_is_found() {
     .assert_eq(&says("image verify --cert db.crt signed.efi"));
     let signed = fs::read(here.join("signed.efi")).unwrap();
     expect![[r#"
-        ! Already signed by `db`: signed.efi.
+        ! signed.efi: already signed by `db`.
     "#]]
     .assert_eq(&says("image sign --key db.key --cert db.crt signed.efi"));
     assert_eq!(fs::read(here.join("signed.efi")).unwrap(), signed);

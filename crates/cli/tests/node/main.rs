@@ -10,6 +10,7 @@ mod https;
 mod kernel_files;
 mod outputs;
 mod reproducible;
+mod secure_boot;
 mod services;
 #[path = "../support/mod.rs"]
 mod support;

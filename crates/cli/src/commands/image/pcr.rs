@@ -2,16 +2,19 @@
 
 use std::path::PathBuf;
 
+use mos_boot::pcr::policy::{self, Verdict};
 use mos_boot::pcr::{self, Bank};
 use serde::Serialize;
 
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Kind, Result};
 use crate::output;
 
 /// Predict what PCR 11 of the TPM will hold when firmware has started an EFI file
 ///
 /// systemd's stub measures the parts of the image into that register: kernel, os-release, command line, initramfs. A secret
 /// sealed to this value is given out only to this image. --phase is for nodes whose init is systemd, which measures on.
+///
+/// Signed policies in the file are checked: the exit code is 3 when one of them is not of this image, or not by its key.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PcrArgs {
     /// The file
@@ -36,6 +39,21 @@ struct Register {
     hash: String,
 }
 
+#[derive(Serialize)]
+struct Prediction {
+    registers: Vec<Register>,
+    policies: Vec<Policy>,
+}
+
+#[derive(Serialize)]
+struct Policy {
+    /// SHA-256 of the public key.
+    key: String,
+    /// After which phases; nothing when it fits none.
+    phase: Option<String>,
+    holds: bool,
+}
+
 pub(crate) fn run(args: &PcrArgs) -> Result<()> {
     let image = super::read(&args.file)?;
     let wrong = |error| CliError::problem(format!("{}: {error}", args.file.display()));
@@ -51,15 +69,51 @@ pub(crate) fn run(args: &PcrArgs) -> Result<()> {
             });
         }
     }
+    let verdicts =
+        policy::verify(&image).map_err(|error| CliError::problem(format!("{}: {error}", args.file.display())))?;
+    let prediction = Prediction {
+        registers,
+        policies: verdicts.into_iter().map(policy).collect(),
+    };
     if args.json {
-        return output::json(&registers);
+        output::json(&prediction)?;
+    } else {
+        prediction.registers.iter().try_for_each(|it| output::line(line(it)))?;
+        prediction
+            .policies
+            .iter()
+            .try_for_each(|it| output::line(policy_line(it)))?;
     }
-    registers.iter().try_for_each(|it| {
-        let phase = if it.phase.is_empty() {
-            String::new()
-        } else {
-            format!("  {}", it.phase)
-        };
-        output::line(format!("{}:{}={}{phase}", it.pcr, it.bank, it.hash))
-    })
+    if prediction.policies.iter().all(|it| it.holds) {
+        return Ok(());
+    }
+    let why = format!("{} has a policy for PCR 11 that does not hold", args.file.display());
+    Err(CliError::new(Kind::Trust, why).with_hint("sign the file as it was built: `mos image sign --pcr-key`"))
+}
+
+fn policy(verdict: Verdict) -> Policy {
+    Policy {
+        key: verdict.key,
+        phase: verdict.phases,
+        holds: verdict.holds,
+    }
+}
+
+fn line(it: &Register) -> String {
+    let line = format!("{}:{}={}", it.pcr, it.bank, it.hash);
+    if it.phase.is_empty() {
+        line
+    } else {
+        format!("{line}  {}", it.phase)
+    }
+}
+
+fn policy_line(it: &Policy) -> String {
+    let what = if it.holds { "holds" } else { "DOES NOT HOLD" };
+    let phase = it.phase.as_deref().filter(|phase| !phase.is_empty());
+    format!(
+        "policy {what}, by {}{}",
+        it.key,
+        phase.map(|phase| format!("  {phase}")).unwrap_or_default()
+    )
 }

@@ -15,13 +15,19 @@ pub(crate) const FOLDER: &str = "keys/secure-boot";
 /// Keeps the secret halves out of version control, whatever the repository's own list says.
 const IGNORE: &str = "*.key\n";
 
-/// Makes PK, KEK and db, each as NAME.key (secret), NAME.crt (PEM), NAME.cer (DER), NAME.esl and NAME.auth.
+/// The key of policies for PCR 11.
+const POLICY: &str = "pcr";
+
+/// Makes PK, KEK and db, each as NAME.key (secret), NAME.crt (PEM), NAME.cer (DER), NAME.esl and NAME.auth, and the key
+/// of policies for the TPM: pcr.key, pcr.crt and pcr.pub (PEM).
 pub(super) fn make(context: &Context) -> Result<()> {
     let project = context.project()?;
     let folder = context.config()?.join(FOLDER);
     if let Some(there) = Variable::ALL
-        .iter()
-        .map(|it| folder.join(format!("{}.key", it.name())))
+        .map(Variable::name)
+        .into_iter()
+        .chain([POLICY])
+        .map(|name| folder.join(format!("{name}.key")))
         .find(|path| path.exists())
     {
         return Err(
@@ -33,9 +39,9 @@ pub(super) fn make(context: &Context) -> Result<()> {
     write(&folder.join(".gitignore"), IGNORE)?;
     let owner = Guid::of_project(&project);
     let time = time()?;
-    let platform = generate(&folder, &project, Variable::PlatformKey)?;
-    let exchange = generate(&folder, &project, Variable::KeyExchangeKeys)?;
-    let database = generate(&folder, &project, Variable::Database)?;
+    let platform = generate(&folder, &project, Variable::PlatformKey.name())?;
+    let exchange = generate(&folder, &project, Variable::KeyExchangeKeys.name())?;
+    let database = generate(&folder, &project, Variable::Database.name())?;
     for (variable, identity, signer) in [
         (Variable::PlatformKey, &platform, &platform),
         (Variable::KeyExchangeKeys, &exchange, &platform),
@@ -49,12 +55,19 @@ pub(super) fn make(context: &Context) -> Result<()> {
         write(&file("esl"), &lists)?;
         write(&file("auth"), &update)?;
     }
+    let policies = generate(&folder, &project, POLICY)?;
+    let file = |suffix: &str| folder.join(format!("{POLICY}.{suffix}"));
+    write(&file("crt"), policies.certificate().pem())?;
+    write(&file("pub"), policies.certificate().public_key().pem())?;
     let shown = folder.display();
     context.ui.line(format!(
-        "Wrote PK, KEK and db to {shown}; *.key are secret: keep them safe."
+        "Wrote PK, KEK, db and pcr to {shown}; *.key are secret: keep them safe."
     ));
     context.ui.line(format!(
         "Signatures: `secure_boot = \"{FOLDER}/db\"` in [image] of an environment."
+    ));
+    context.ui.line(format!(
+        "Policies: `pcr_policy = \"{FOLDER}/{POLICY}\"` there; a TPM opens to such an image what is sealed to {POLICY}.pub."
     ));
     context
         .ui
@@ -62,9 +75,9 @@ pub(super) fn make(context: &Context) -> Result<()> {
     Ok(())
 }
 
-fn generate(folder: &Path, project: &str, variable: Variable) -> Result<Identity> {
-    let (identity, key) = Identity::generate(&format!("{project} {}", variable.name())).map_err(trust)?;
-    secure_boot::write_private(&folder.join(format!("{}.key", variable.name())), &key).map_err(trust)?;
+fn generate(folder: &Path, project: &str, name: &str) -> Result<Identity> {
+    let (identity, key) = Identity::generate(&format!("{project} {name}")).map_err(trust)?;
+    secure_boot::write_private(&folder.join(format!("{name}.key")), &key).map_err(trust)?;
     Ok(identity)
 }
 

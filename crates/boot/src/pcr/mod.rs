@@ -4,6 +4,8 @@
 //! section's name with a NUL, and by the section's content (systemd.io, "TPM2 PCR Measurements Made by systemd").
 //! systemd on the node extends it by the name of each phase of the boot; other inits do not.
 
+pub mod policy;
+
 use std::fmt;
 
 use sha2::{Digest, Sha256, Sha384, Sha512};
