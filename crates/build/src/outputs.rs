@@ -69,7 +69,7 @@ pub fn write_outputs(
     for kind in kinds {
         match (kind, &whole) {
             (ImageOutput::Efi, _) => add(*kind, EFI_FILE.as_ref(), plain(&efi)),
-            (ImageOutput::Versioned, _) => add(*kind, versioned(image).as_ref(), plain(&efi)),
+            (ImageOutput::Versioned, _) => add(*kind, image.versioned_name().as_ref(), plain(&efi)),
             (ImageOutput::Initramfs, _) => {
                 let name = image.initramfs.file_name().unwrap_or_default();
                 add(*kind, name.as_ref(), plain(&initramfs));
@@ -92,9 +92,11 @@ fn plain(bytes: &[u8]) -> Sparse<'_> {
     Cow::Borrowed(bytes).into()
 }
 
-/// The kernel's version and the hash of all inputs: two images of one name have the same bytes.
-fn versioned(image: &BuiltImage) -> String {
-    format!("vmlinuz-{}-{}.efi", image.report.kernel, image.id)
+impl BuiltImage {
+    /// The kernel's version and the hash of all inputs: two images of one name have the same bytes.
+    pub fn versioned_name(&self) -> String {
+        format!("vmlinuz-{}-{}.efi", self.report.kernel, self.id)
+    }
 }
 
 fn write(files: Vec<Planned<'_>>, folder: &Path) -> Result<Vec<OutputFile>, BuildError> {

@@ -9,12 +9,10 @@ use mos_store::{Listed, StoreError, Write};
 
 use crate::entry::{Entry, Image, is_image};
 use crate::error::CatalogError;
-use crate::index::{INDEX_JSON, INDEX_TEXT, Index};
+use crate::index::{INDEX_JSON, INDEX_TEXT, Index, MAX_INDEX};
 
 /// Bytes of the largest entry that is read.
 const MAX_ENTRY: u64 = 64 << 10;
-/// Bytes of the largest index that is read: a hundred thousand images.
-const MAX_INDEX: u64 = 64 << 20;
 /// How often an index is written again because others wrote meanwhile.
 const TRIES: usize = 50;
 /// Entries that are read at once: enough to hide a network's round trips.

@@ -9,6 +9,9 @@ use crate::error::CatalogError;
 /// Raised when readers of before would misunderstand an entry.
 const FORMAT: u32 = 1;
 const SUFFIX: &str = ".efi";
+const PREFIX: &str = "vmlinuz-";
+/// Hexadecimal digits of a hash in a name, as many as a build id has.
+const HASH_DIGITS: usize = 12;
 /// Bytes of the longest file name that file systems take, less the suffix of an entry.
 const LONGEST_NAME: usize = 250;
 
@@ -120,6 +123,20 @@ impl Image {
     }
 }
 
+/// A name for an image that has none of its own: `vmlinuz-{KERNEL}-{HASH}.efi`, with the first digits of its bytes' SHA-256.
+pub fn name_of(kernel: Option<&str>, bytes: &[u8]) -> String {
+    let hash = &hex::encode(Sha256::digest(bytes))[..HASH_DIGITS];
+    match kernel {
+        Some(kernel) => format!("{PREFIX}{kernel}-{hash}{SUFFIX}"),
+        None => format!("{PREFIX}{hash}{SUFFIX}"),
+    }
+}
+
+/// Whether an image's name looks like one that no image with other bytes has: `vmlinuz-….efi`.
+pub fn is_versioned(name: &str) -> bool {
+    name.starts_with(PREFIX) && is_image(name)
+}
+
 /// Whether an image may have this name: one that stands in a line, a URL and a file system as it is.
 pub(crate) fn is_image(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'+' | b'-');
@@ -177,6 +194,14 @@ mod tests {
         assert_eq!((image.sha256, image.uploaded), (None, None));
         let image = Image::new("vmlinuz-1.efi", 5, None, Some(entry()));
         assert_eq!(image.sha256, Some(entry().sha256));
+    }
+
+    #[test]
+    fn an_image_without_a_name_gets_one_by_its_content() {
+        let name = name_of(Some("6.12.57"), b"image");
+        assert_eq!(name, "vmlinuz-6.12.57-6105d6cc76af.efi");
+        assert!(is_versioned(&name) && is_versioned(&name_of(None, b"image")));
+        assert!(!is_versioned("vmlinuz.efi") && !is_versioned("boot-1.efi") && !is_versioned("vmlinuz-1"));
     }
 
     #[test]

@@ -23,6 +23,12 @@ pub enum CatalogError {
         /// The image.
         name: String,
     },
+    /// What has the name of an index is none.
+    #[error("{place} is no index of boot images")]
+    NoIndex {
+        /// The file.
+        place: String,
+    },
     /// Others wrote without end.
     #[error("{place}: the listing changed {tries} times while the index was written")]
     Busy {

@@ -31,8 +31,8 @@ mod prune;
 mod upload;
 
 pub use catalog::{Catalog, Indexed};
-pub use entry::{Entry, Image};
+pub use entry::{Entry, Image, is_versioned, name_of};
 pub use error::CatalogError;
-pub use index::{INDEX_JSON, INDEX_TEXT};
+pub use index::{INDEX_JSON, INDEX_TEXT, read_index};
 pub use prune::PrunePlan;
 pub use upload::{Upload, Uploaded};

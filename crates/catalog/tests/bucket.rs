@@ -44,7 +44,7 @@ fn an_upload_is_in_the_index_and_a_second_one_changes_nothing() {
     let server = S3Server::start();
     let store = open_write(&format!("{}/flists/mos_builder", server.url())).unwrap();
     let catalog = Catalog::new(&*store, "kernel");
-    let name = "vmlinuz-6.12.57-ab12.efi";
+    let name = "vmlinuz-6.12.57+deb13-cloud-amd64-ab12.efi";
     let first = entry(name, b"image", "dev", at(0));
     assert_eq!(upload(&catalog, first.clone(), b"image").unwrap(), Uploaded::New);
     assert!(catalog.reindex(at(1)).unwrap().changed);

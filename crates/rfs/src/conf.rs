@@ -16,6 +16,8 @@ pub const ROUTE_REGION: &str = "garage";
 const DEFAULT_REGION: &str = "us-east-1";
 /// Folder of flists below the prefix when `MANIFESTS_SUBPATH` is not given.
 const DEFAULT_MANIFESTS: &str = "manifests";
+/// Folder of boot images below the prefix when `KERNEL_SUBPATH` is not given.
+pub const KERNELS: &str = "kernel";
 
 /// Every variable that such a file may assign.
 const KNOWN: [&str; 16] = [
@@ -77,6 +79,10 @@ pub struct Conf {
     pub manifests: String,
     /// Whether flists are put into the bucket too.
     pub upload_manifests: bool,
+    /// Folder of the boot images below the prefix.
+    pub kernels: String,
+    /// Whether a boot image that was built is put into the bucket too.
+    pub upload_kernel: bool,
 }
 
 /// `http(s)://host[:port]`.
@@ -127,12 +133,10 @@ impl Conf {
             route_region: variables
                 .take("ROUTE_REGION")
                 .unwrap_or_else(|| ROUTE_REGION.to_owned()),
-            manifests: trimmed(
-                variables
-                    .take("MANIFESTS_SUBPATH")
-                    .unwrap_or_else(|| DEFAULT_MANIFESTS.to_owned()),
-            ),
+            manifests: variables.folder("MANIFESTS_SUBPATH", DEFAULT_MANIFESTS),
             upload_manifests: variables.flag("UPLOAD_MANIFESTS")?,
+            kernels: variables.folder("KERNEL_SUBPATH", KERNELS),
+            upload_kernel: variables.flag("UPLOAD_KERNEL")?,
             endpoint,
         };
         match trimmed(conf.route_path.clone()).is_empty() {
@@ -242,11 +246,15 @@ impl<'t> Variables<'t> {
         }
     }
 
+    /// A folder below the prefix.
+    fn folder(&mut self, name: &'static str, default: &str) -> String {
+        trimmed(self.take(name).unwrap_or_else(|| default.to_owned()))
+    }
+
     fn flag(&mut self, name: &'static str) -> Result<bool, ConfError> {
-        match self.take(name).as_deref() {
-            None | Some("false" | "0" | "no") => Ok(false),
-            Some("true" | "1" | "yes") => Ok(true),
-            Some(_) => Err(self.wrong(name, &format!("{name} must be true or false"))),
+        match self.take(name) {
+            None => Ok(false),
+            Some(text) => flag(&text).ok_or_else(|| self.wrong(name, &format!("{name} must be true or false"))),
         }
     }
 
@@ -308,6 +316,15 @@ fn value_of(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// Yes or no, as the scripts of older builders take it.
+pub fn flag(text: &str) -> Option<bool> {
+    match text {
+        "true" | "1" | "yes" => Some(true),
+        "" | "false" | "0" | "no" => Some(false),
+        _ => None,
+    }
+}
+
 fn trimmed(path: String) -> String {
     path.trim_matches('/').to_owned()
 }
@@ -359,6 +376,10 @@ WEB_ENDPOINT=""
         );
         assert!(conf.upload_manifests);
         assert_eq!(conf.manifests, "manifests");
+        assert!(conf.kernels == "kernel" && !conf.upload_kernel);
+        let asked = format!("{WHOLE}UPLOAD_KERNEL=yes\nKERNEL_SUBPATH=/kernels/\n");
+        let asked = Conf::parse("config/rfs.conf", &asked).unwrap();
+        assert!(asked.kernels == "kernels" && asked.upload_kernel);
         for route in [conf.store().unwrap(), conf.route().unwrap()] {
             assert!(Route::parse(&route.url).is_ok());
         }

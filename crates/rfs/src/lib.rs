@@ -56,7 +56,7 @@ pub use block::{BLOCK_SIZE, BlockRef};
 pub use catalogue::Rfs;
 #[cfg(feature = "pack")]
 pub use clone::{CloneError, Cloned, clone};
-pub use conf::{Conf, ConfError, Endpoint, KeyPair, ROUTE_PATH, ROUTE_REGION};
+pub use conf::{Conf, ConfError, Endpoint, KERNELS, KeyPair, ROUTE_PATH, ROUTE_REGION, flag};
 #[cfg(feature = "pack")]
 pub use convert::{ConvertError, Spooled};
 pub use edit::{FileError, edit, warning};

@@ -4,7 +4,7 @@ use hyper_util::rt::TokioIo;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{S3Result, s3_error};
+use s3s::{Body, HttpError, HttpRequest, HttpResponse, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -131,6 +131,7 @@ fn run(listener: TcpListener, service: &S3Service, stopped: oneshot::Receiver<()
 async fn serve(listener: &tokio::net::TcpListener, service: &S3Service) {
     while let Ok((stream, _)) = listener.accept().await {
         let service = service.clone();
+        let service = hyper::service::service_fn(move |request| answer(service.clone(), request));
         // A client that goes away is no failure of the server.
         tokio::spawn(async move {
             hyper::server::conn::http1::Builder::new()
@@ -139,4 +140,34 @@ async fn serve(listener: &tokio::net::TcpListener, service: &S3Service) {
                 .ok()
         });
     }
+}
+
+/// Answers as the server does, but with the names of a listing encoded when they are asked for so: s3s-fs says that they are,
+/// and leaves them as they are.
+async fn answer(service: S3Service, request: hyper::Request<hyper::body::Incoming>) -> Result<HttpResponse, HttpError> {
+    let encoded = request
+        .uri()
+        .query()
+        .is_some_and(|query| query.contains("encoding-type=url"));
+    let mut response = service.call(HttpRequest::from(request.map(Body::from))).await?;
+    if encoded && let Ok(listing) = response.body_mut().store_all_limited(MAX_LISTING).await {
+        let listing = encode_names(&String::from_utf8_lossy(&listing));
+        response.headers_mut().remove(hyper::header::CONTENT_LENGTH);
+        *response.body_mut() = Body::from(listing);
+    }
+    Ok(response)
+}
+
+/// Bytes of the longest page of a listing.
+const MAX_LISTING: usize = 16 << 20;
+
+/// Encodes what clients decode; other characters they take as they are.
+fn encode_names(listing: &str) -> String {
+    let mut parts = listing.split("<Key>");
+    let head = parts.next().unwrap_or_default().to_owned();
+    parts.fold(head, |text, part| {
+        let (name, rest) = part.split_once("</Key>").unwrap_or((part, ""));
+        let name = name.replace('%', "%25").replace('+', "%2B");
+        format!("{text}<Key>{name}</Key>{rest}")
+    })
 }

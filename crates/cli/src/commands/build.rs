@@ -11,7 +11,8 @@ use crate::pipeline::Pipeline;
 
 /// Build everything of an environment: its runtime flists and its boot image
 ///
-/// A second build with nothing changed does nothing, and says so.
+/// A second build with nothing changed does nothing, and says so. With UPLOAD_KERNEL=true the boot image is uploaded too, as
+/// `mos image upload` does.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BuildArgs {
     /// The environment, a file in environments/
@@ -29,6 +30,7 @@ pub(crate) fn run(context: &Context, args: &BuildArgs) -> Result<()> {
     let image = pipeline.image()?;
     runtime::build::deliver_flists(&flists, &args.output_dir.join("flists"))?;
     let efi = image::build::deliver_image(&pipeline, &image, &args.output_dir)?;
+    image::upload::if_wanted(context, &image, &args.env)?;
     let changed = flists.iter().filter(|flist| !flist.hit).count() + usize::from(!image.hit);
     match changed {
         0 => context.ui.line("Nothing changed: nothing was built."),

@@ -6,6 +6,7 @@ mod completions;
 mod doctor;
 mod flist;
 mod image;
+mod kernels;
 mod keys;
 mod list;
 mod lock;
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Image(image::ImageCommand),
     #[command(subcommand)]
+    Kernels(kernels::KernelsCommand),
+    #[command(subcommand)]
     Flist(Box<flist::FlistCommand>),
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -55,6 +58,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<()> {
         Command::Build(args) => build::run(context, &args),
         Command::Runtime(command) => runtime::run(context, &command),
         Command::Image(command) => image::run(context, &command),
+        Command::Kernels(command) => kernels::run(context, &command),
         Command::Flist(command) => flist::run(context, &command),
         Command::Keys(command) => keys::run(context, &command),
         Command::Release(command) => release::run(context, &command),

@@ -10,6 +10,7 @@ mod channel;
 mod config;
 mod flist;
 mod images;
+mod kernels;
 mod keys;
 mod lock;
 mod packers;

@@ -200,8 +200,13 @@ fn manual_has_a_page_for_every_verb() {
         mos-image-pcr.1
         mos-image-sign.1
         mos-image-size.1
+        mos-image-upload.1
         mos-image-verify.1
         mos-image.1
+        mos-kernels-clean.1
+        mos-kernels-index.1
+        mos-kernels-list.1
+        mos-kernels.1
         mos-keys-new.1
         mos-keys-show.1
         mos-keys.1

@@ -27,6 +27,8 @@ mod unmount;
 mod unpack;
 mod verify;
 
+pub(crate) use rfs::{conf, read_conf};
+
 use mos_oci::OciError;
 
 use crate::context::Context;

@@ -118,7 +118,7 @@ pub(crate) fn conf_route(context: &Context) -> Result<Route> {
 }
 
 /// The settings of an older builder, and the name of their file.
-fn read_conf(context: &Context) -> Result<Option<(String, Conf)>> {
+pub(crate) fn read_conf(context: &Context) -> Result<Option<(String, Conf)>> {
     let folder = context.config().unwrap_or_else(|_| PathBuf::from("."));
     let paths = CONFS.map(|name| folder.join(name));
     let Some(path) = paths.iter().find(|path| path.is_file()) else {

@@ -6,6 +6,7 @@ use mos_build::{BuiltImage, CONFIG_FILE, CONTENTS_FILE, ImageReport, OutputFile,
 use mos_config::ImageOutput;
 use serde::Serialize;
 
+use crate::commands::image::upload;
 use crate::context::Context;
 use crate::error::Result;
 use crate::pipeline::{self, Pipeline, build_error};
@@ -14,7 +15,8 @@ use crate::{output, ui};
 /// Build the boot image of an environment: vmlinuz.efi, which firmware starts as it is
 ///
 /// Base packages, a packaged kernel with the modules asked for and all they need, my_init, mos-node, services, settings and
-/// the key to trust, in a reproducible initramfs; as an ordinary user, without a container.
+/// the key to trust, in a reproducible initramfs; as an ordinary user, without a container. With UPLOAD_KERNEL=true the image
+/// is uploaded too, as `mos image upload` does.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BuildArgs {
     /// The environment, a file in environments/
@@ -79,7 +81,7 @@ pub(crate) fn run(context: &Context, args: &BuildArgs) -> Result<()> {
         output::line(sizes(&image.report))?;
         tell(context, &outputs);
     }
-    Ok(())
+    upload::if_wanted(context, &image, &args.env)
 }
 
 fn tell(context: &Context, outputs: &[OutputFile]) {

@@ -7,6 +7,7 @@ mod inspect;
 mod pcr;
 mod sign;
 mod size;
+pub(crate) mod upload;
 mod verify;
 
 pub(crate) use sign::trust;
@@ -28,6 +29,7 @@ pub(crate) enum ImageCommand {
     Pcr(pcr::PcrArgs),
     Sign(sign::SignArgs),
     Size(size::SizeArgs),
+    Upload(upload::UploadArgs),
     Verify(verify::VerifyArgs),
 }
 
@@ -40,6 +42,7 @@ pub(crate) fn run(context: &Context, command: &ImageCommand) -> Result<()> {
         ImageCommand::Pcr(args) => pcr::run(args),
         ImageCommand::Sign(args) => sign::run(context, args),
         ImageCommand::Size(args) => size::run(context, args),
+        ImageCommand::Upload(args) => upload::run(context, args),
         ImageCommand::Verify(args) => verify::run(args),
     }
 }
