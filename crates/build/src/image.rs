@@ -15,6 +15,7 @@ use mos_tree::{Content, Kind, Tree, directory};
 use crate::access::add_users;
 use crate::alpine;
 use crate::authorities::authorities;
+use crate::build_record::BuildRecord;
 use crate::builder::Builder;
 use crate::clean::CleanUp;
 use crate::contents::Contents;
@@ -29,7 +30,7 @@ use crate::size::{ImageReport, Part, bytes, files};
 
 const STEP: &str = "image";
 /// Raised whenever the same inputs would give another image than before.
-const FORMAT: u32 = 6;
+const FORMAT: u32 = 7;
 /// Where systemd-boot-efi has the stub for x86-64.
 const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 pub(crate) const EFI_FILE: &str = "vmlinuz.efi";
@@ -136,6 +137,14 @@ impl<'p> Recipe<'p> {
                 .collect::<Result<_, _>>()?,
             node: NodeFiles {
                 authorities: authorities(builder, &plan.image.authorities, packages.authorities.as_ref())?,
+                record: BuildRecord {
+                    project: plan.project.clone(),
+                    packages: packages
+                        .all()
+                        .map(|(_, package)| (package.name.clone(), package.version.clone()))
+                        .collect(),
+                    ..BuildRecord::default()
+                },
                 ..node_files(plan, programs, trust)?
             },
             packages,
@@ -148,6 +157,7 @@ impl<'p> Recipe<'p> {
         };
         recipe.key = recipe.inputs()?.key();
         recipe.node.build_id = short(&recipe.key);
+        recipe.node.record.inputs = recipe.key.to_string();
         Ok(recipe)
     }
 
@@ -204,6 +214,10 @@ impl<'p> Recipe<'p> {
         let node = NodeFiles {
             built: kernel.facts.built,
             modules: kernel.facts.load.clone(),
+            record: BuildRecord {
+                kernel: kernel.facts.contents.kernel.clone(),
+                ..self.node.record.clone()
+            },
             ..self.node.clone()
         };
         let Root { tree, parts, contents } = self.root(builder, &node, &kernel, &apks)?;
@@ -407,6 +421,7 @@ fn node_files(plan: &Plan, programs: &NodePrograms, trust: &str) -> Result<NodeF
         authorities: String::new(),
         built: 0,
         build_id: String::new(),
+        record: BuildRecord::default(),
         hostname: image.hostname.clone(),
         modules: image.modules.clone(),
         services: image

@@ -13,6 +13,7 @@
 mod access;
 mod alpine;
 mod authorities;
+mod build_record;
 mod builder;
 mod clean;
 mod compare;
@@ -35,6 +36,7 @@ mod size;
 mod sizes;
 mod treemap;
 
+pub use build_record::BuildRecord;
 pub use builder::{Builder, Report};
 pub use compare::{FileChange, FileState, ImageDiff, ItemChange, OptionChange, Pair, SectionChange};
 pub use contents::{Contents, FileRecord, FirmwareRecord, MissingRecord, ModuleRecord, PackageRecord, RemovedRecord};

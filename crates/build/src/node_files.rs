@@ -2,6 +2,8 @@
 
 use mos_tree::{Content, Tree, TreeError};
 
+use crate::build_record::{self, BuildRecord};
+
 /// Everything that the node's own files are made from.
 #[derive(Debug, Clone)]
 pub struct NodeFiles {
@@ -18,6 +20,8 @@ pub struct NodeFiles {
     pub built: i64,
     /// Identifies the inputs of this image; shown by the running node.
     pub build_id: String,
+    /// What else the image says of how it was made.
+    pub record: BuildRecord,
     /// The node's name.
     pub hostname: String,
     /// Kernel modules to load, in the order wanted.
@@ -84,6 +88,8 @@ impl NodeFiles {
         tree.insert_file("etc/mos/node.toml", 0o644, self.node_toml(&trust).as_str())?;
         tree.insert_file("etc/hostname", 0o644, format!("{}\n", self.hostname).as_str())?;
         tree.insert_file("etc/os-release", 0o644, self.os_release().as_str())?;
+        let record = self.record.text(&self.environment, &self.build_id, self.built);
+        tree.insert_file(build_record::PATH, 0o644, record.as_str())?;
         let modules = self.modules.iter().map(|name| format!("{name}\n")).collect::<String>();
         tree.insert_file("etc/modules-load.d/mos.conf", 0o644, modules.as_str())?;
         Ok(())
@@ -111,7 +117,7 @@ impl NodeFiles {
 }
 
 /// A TOML basic string.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for character in text.chars() {
         match character {
@@ -136,6 +142,7 @@ mod tests {
             authorities: "-----BEGIN CERTIFICATE-----\n".into(),
             built: 1_700_000_000,
             build_id: "0123456789ab".into(),
+            record: BuildRecord::default(),
             hostname: "node".into(),
             modules: vec!["virtio_net".into()],
             services: vec![("ready.service.toml".into(), "[target]\nname = \"ready\"\n".into())],
@@ -167,6 +174,7 @@ mod tests {
         let tree = sample().tree().unwrap();
         assert!(matches!(&tree.get("init").unwrap().kind, mos_tree::Kind::Symlink(to) if to == b"sbin/my_init"));
         assert_eq!(tree.get("sbin/my_init").unwrap().metadata.mode, 0o755);
+        assert!(text(&tree, "etc/mos-build").contains("build_id = \"0123456789ab\""));
         assert!(text(&tree, "etc/mos/ca.pem").contains("CERTIFICATE"));
         let without = NodeFiles {
             authorities: String::new(),

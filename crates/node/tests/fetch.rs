@@ -367,6 +367,29 @@ fn only_what_was_verified_is_vouched_for() {
 }
 
 #[test]
+fn status_says_which_image_runs() {
+    let world = World::new();
+    let status = world.run_as("mosctl", &["status"]);
+    assert!(!status.text.contains("image  "), "{}", status.text);
+    let record = "build_id = \"0123456789ab\"\ninputs = \"01\"\nproject = \"lab\"\nenvironment = \"dev\"\nkernel = \"6.12.1\"\n\
+                  mos = \"0.1.0\"\nbuilt = 1700000000\n\n[packages]\n\"busybox\" = \"1\"\n";
+    fs::create_dir_all(world.root.join("etc")).unwrap();
+    fs::write(world.root.join("etc/mos-build"), record).unwrap();
+    let status = world.run_as("mosctl", &["status"]);
+    let line = "image          0123456789ab of dev, kernel 6.12.1, mos 0.1.0, built 2023-11-14T22:13:20Z\n";
+    assert!(status.text.contains(line), "{}", status.text);
+    let json = world.run_as("mosctl", &["status", "--json"]);
+    assert!(json.text.contains("\"build_id\": \"0123456789ab\""), "{}", json.text);
+    for rubbish in ["", "build_id = ", "built = -1"] {
+        fs::write(world.root.join("etc/mos-build"), rubbish).unwrap();
+        assert!(
+            world.run_as("mosctl", &["status"]).text.contains("release "),
+            "{rubbish}"
+        );
+    }
+}
+
+#[test]
 fn my_init_that_refuses_is_not_called_a_start() {
     let world = World::new();
     world.publish(1, &[("web", b"x")]);

@@ -75,6 +75,14 @@ fn mosctl_inside_the_node_says_what_is() {
     assert_eq!(code, 0, "{json}");
     let json: Value = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {json}"));
     assert_eq!(json["environment"], "dev");
+    let built = system.mos(&["image", "build", "--env", "dev", "--json"]).stdout;
+    let built: Value = serde_json::from_slice(&built).unwrap();
+    let image = ["build_id", "kernel"].map(|key| (&json["image"][key], &built[key]));
+    assert!(
+        image.iter().all(|(node, host)| node == host && node.is_string()),
+        "{image:?}"
+    );
+    assert_eq!(json["image"]["environment"], "dev");
     assert_eq!(
         (&json["release"], &json["generation"]),
         (&Value::from(1), &Value::from(1))

@@ -17,7 +17,7 @@ use crate::rpc::RpcError;
 pub const HELP: &str = "\
 mosctl: shows and steers what runs on this node
 
-Usage: mosctl status [--json]          release, generation, what is waited for, services
+Usage: mosctl status [--json]          image, release, generation, what is waited for, services
        mosctl services [--json]        services and their states
        mosctl logs NAME [--lines N]    the last lines of a service
        mosctl why NAME                 why a service is in its state

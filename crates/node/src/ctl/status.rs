@@ -1,10 +1,11 @@
-//! `mosctl status`: release, generation, what is waited for, when it was last verified, services.
+//! `mosctl status`: image, release, generation, what is waited for, when it was last verified, services.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
 use jiff::Timestamp;
+use mos_toml::{Document, Problems};
 use mos_update::Layout;
 use serde_json::{Value, json};
 
@@ -15,6 +16,10 @@ use crate::rpc;
 
 /// Largest file of our own that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
+/// What the boot image says of itself.
+const IMAGE: &str = "/etc/mos-build";
+/// The last second that a time stamp can be, in the year 9999.
+const LAST_SECOND: i64 = 253_402_207_200;
 
 pub fn run(arguments: &Arguments) -> Result<Exit, Complaint> {
     let layout = Layout::new(arguments.state());
@@ -22,6 +27,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Complaint> {
     let remembered = read_json(&layout.channel().join("state.json"));
     let services = rpc::call(&arguments.socket(), "service.list_full", Value::Null);
     let status = json!({
+        "image": image(&arguments.below_root(IMAGE)),
         "environment": fetch["environment"],
         "release": fetch["release"],
         "generation": started(arguments),
@@ -43,6 +49,17 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Complaint> {
 
 fn print(status: &Value) {
     let field = |name: &str| text(&status[name]);
+    if let Value::Object(_) = &status["image"] {
+        let of_image = |name: &str| text(&status["image"][name]);
+        println!(
+            "image          {} of {}, kernel {}, mos {}, built {}",
+            of_image("build_id"),
+            of_image("environment"),
+            of_image("kernel"),
+            of_image("mos"),
+            of_image("built"),
+        );
+    }
     println!("release        {} of {}", field("release"), field("environment"));
     println!("generation     {}", field("generation"));
     println!("fetch          {}: {}", field("phase"), field("message"));
@@ -85,6 +102,28 @@ fn next_try(status: &Value) -> String {
 pub fn started(arguments: &Arguments) -> Option<u64> {
     let target = std::fs::read_link(arguments.verified()).ok()?;
     target.file_name()?.to_str()?.parse().ok()
+}
+
+/// What the boot image was made from; `null` when it does not say. The packages are in the file.
+fn image(path: &Path) -> Value {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_string(&mut text));
+    let document = read.ok().and_then(|_| Document::parse("mos-build", text).ok());
+    let Some(document) = document else {
+        return Value::Null;
+    };
+    let problems = Problems::default();
+    let root = document.root(&problems);
+    let string = |key| root.string(key);
+    json!({
+        "build_id": string("build_id"),
+        "inputs": string("inputs"),
+        "project": string("project"),
+        "environment": string("environment"),
+        "kernel": string("kernel"),
+        "mos": string("mos"),
+        "built": root.integer("built", 1..=LAST_SECOND).and_then(|built| time(&Value::from(built))),
+    })
 }
 
 /// A file of ours, or `null` when it is not there (yet) or senseless.
