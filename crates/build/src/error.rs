@@ -59,6 +59,9 @@ pub enum BuildError {
     /// A disk, a disc or files for network boot.
     #[error(transparent)]
     Media(#[from] mos_boot::media::MediaError),
+    /// The image is larger than its environment allows.
+    #[error("{0}")]
+    OverBudget(Box<crate::OverBudget>),
     /// The outputs need more room than there is; nothing was written.
     #[error(
         "{folder}: {needed} bytes are needed for the outputs and {free} are free; make room, or write somewhere else with --output-dir"

@@ -13,6 +13,7 @@
 mod access;
 mod alpine;
 mod authorities;
+mod budget;
 mod build_record;
 mod builder;
 mod clean;
@@ -36,6 +37,7 @@ mod size;
 mod sizes;
 mod treemap;
 
+pub use budget::OverBudget;
 pub use build_record::BuildRecord;
 pub use builder::{Builder, Report};
 pub use compare::{FileChange, FileState, ImageDiff, ItemChange, OptionChange, Pair, SectionChange};

@@ -76,8 +76,20 @@ impl<'c> Pipeline<'c> {
         Ok(flists)
     }
 
-    /// Builds the boot image.
+    /// Builds the boot image; one that is larger than the environment allows is an error.
     pub(crate) fn image(&mut self) -> Result<BuiltImage> {
+        let image = self.image_of_any_size()?;
+        let reporter = self.reporter("checking the boot image's size");
+        let within = self.builder(&reporter).check_budget(&self.plan, &image);
+        within.map_err(|error| {
+            let command = format!("mos image size --env {}", self.plan.environment);
+            build_error(error).with_hint(format!("`{command}` shows where its bytes are"))
+        })?;
+        Ok(image)
+    }
+
+    /// Builds the boot image, whatever its budget is.
+    pub(crate) fn image_of_any_size(&mut self) -> Result<BuiltImage> {
         let programs = node_programs()?;
         let files = self.context.key_files(&self.plan)?;
         // Read as a key first, so that rubbish in the file is found now and not by the nodes.

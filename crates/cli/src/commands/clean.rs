@@ -15,7 +15,7 @@ pub(crate) struct CleanArgs {
 }
 
 /// The folders that mos makes in its cache; others are somebody else's.
-const FOLDERS: [&str; 7] = ["apt", "build", "crates", "git", "logs", "steps", "store"];
+const FOLDERS: [&str; 8] = ["apt", "build", "crates", "git", "logs", "sizes", "steps", "store"];
 
 pub(crate) fn run(context: &Context, args: &CleanArgs) -> Result<()> {
     let cache = context.cache()?;

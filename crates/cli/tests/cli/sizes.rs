@@ -111,3 +111,41 @@ fn differences_of_two_images_are_explained() {
     assert!(json["files"].as_array().unwrap().iter().all(|file| file["why"] != ""));
     assert!(diff(&["old", "gone"]).contains("[exit 4]"));
 }
+
+#[test]
+fn image_over_its_budget_is_no_output_and_what_grew_is_named() {
+    let system = hello();
+    let environment = fs::read_to_string(system.repository().join("environments/dev.toml")).unwrap();
+    let budget = |text: &str| {
+        system.write(
+            "environments/dev.toml",
+            &format!("{environment}[image]\nbudget = \"{text}\"\n"),
+        );
+    };
+    let build = || says(&system, &["image", "build", "--env", "dev"]);
+    budget("1 MB");
+    let refused = build();
+    assert!(
+        refused.contains("more than its budget of 1.000 MB") && refused.contains("[exit 1]"),
+        "{refused}"
+    );
+    assert!(refused.contains("the largest parts are: kernel 1"), "{refused}");
+    assert!(
+        !refused.contains("grew"),
+        "nothing is known of earlier builds: {refused}"
+    );
+    assert!(!system.repository().join("dist").exists());
+    budget("1 GiB");
+    build();
+    system.write("image/files/etc/large", &"x".repeat(2_000_000));
+    budget("1 MB");
+    for _ in 0..2 {
+        let refused = build();
+        let line = "since it was within the budget, these grew: image/files +2.000 MB";
+        assert!(refused.contains(line), "{refused}");
+        assert!(refused.contains("hint: `mos image size --env dev`"), "{refused}");
+    }
+    let shown = says(&system, &["image", "size", "--env", "dev"]);
+    assert!(shown.contains("/etc/large"), "{shown}");
+    assert!(says(&system, &["build", "--env", "dev"]).contains("[exit 1]"));
+}

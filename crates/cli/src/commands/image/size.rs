@@ -78,7 +78,7 @@ pub(super) fn open(path: &Path) -> Result<Inside> {
 }
 
 fn of_environment(context: &Context, environment: &str) -> Result<Inside> {
-    let built = Pipeline::open(context, environment)?.image()?;
+    let built = Pipeline::open(context, environment)?.image_of_any_size()?;
     let records = built.contents.parent().unwrap_or(Path::new(""));
     Inside::read_with(&built.efi, records).map_err(|error| unreadable(&error))
 }
