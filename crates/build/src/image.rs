@@ -141,7 +141,7 @@ impl<'p> Recipe<'p> {
                     project: plan.project.clone(),
                     packages: packages
                         .all()
-                        .map(|(_, package)| (package.name.clone(), package.version.clone()))
+                        .map(|(_, package)| (package.name().to_owned(), package.version().to_owned()))
                         .collect(),
                     ..BuildRecord::default()
                 },
