@@ -1,7 +1,7 @@
 //! Packages: from names to exact versions, by way of the lock, and from those to files in the cache.
 
 use mos_config::{AlpinePlan, Authorities, Base, Distribution, ImagePlan, Lock, Plan};
-use mos_packages::{Deb, LockedPackage, PackageError, Progress, deb};
+use mos_packages::{Deb, LockedPackage, NotFound, PackageError, Progress, deb};
 use mos_tree::Tree;
 
 use crate::alpine;
@@ -153,11 +153,12 @@ pub(crate) fn tree_of(package: &Deb) -> Result<Tree, BuildError> {
 
 /// The one package that answers a request.
 fn single(packages: Vec<LockedPackage>, asked: &str) -> Result<LockedPackage, PackageError> {
-    let missing = || PackageError::NotFound {
+    let missing = NotFound {
         name: asked.to_owned(),
         nearest: None,
     };
-    packages.into_iter().next().ok_or_else(missing)
+    let first = packages.into_iter().next();
+    first.ok_or_else(|| PackageError::NotFound(vec![missing]))
 }
 
 fn answer(

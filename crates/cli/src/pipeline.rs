@@ -275,7 +275,7 @@ fn kind_of(error: &mos_build::BuildError) -> Kind {
         | E::Component(
             mos_components::ComponentError::MissingTool { .. } | mos_components::ComponentError::NoProgram { .. },
         )
-        | E::Package(mos_packages::PackageError::NoApt { .. } | mos_packages::PackageError::NotFound { .. }) => {
+        | E::Package(mos_packages::PackageError::NoApt { .. } | mos_packages::PackageError::NotFound(_)) => {
             Kind::NotFound
         }
         E::Component(

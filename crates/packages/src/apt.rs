@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{LockedPackage, PackageError, configuration, uris};
+use crate::{LockedPackage, NotFound, PackageError, configuration, uris};
 
 /// Lists that are younger are not fetched again: Debian's archive changes four times a day.
 const LISTS_FRESH: Duration = Duration::from_secs(60 * 60);
@@ -112,7 +112,7 @@ impl Apt {
         if let Some(image) = image {
             found = self.resolve(&[image], false, progress)?;
         }
-        found.pop().ok_or_else(|| self.not_found(name))
+        found.pop().ok_or_else(|| self.not_found(&[name]))
     }
 
     /// Brings a package into the cache, unless it is there, and checks its digest.
@@ -162,17 +162,17 @@ impl Apt {
         let output = self.run("apt-get", &arguments)?;
         let mut packages = uris::parse(&String::from_utf8_lossy(&output.stdout));
         let missing = |name: &&&str| !packages.iter().any(|package| package.name == bare(name));
-        let absent = names.iter().find(|name| missing(name) && !self.exists(bare(name)));
-        match absent {
-            Some(name) => return Err(self.not_found(bare(name))),
-            None if !output.status.success() || packages.is_empty() => {
-                let action = format!("find {}", names.join(", "));
-                return Err(PackageError::Apt {
-                    action,
-                    said: said(&output),
-                });
-            }
-            None => {}
+        let absent = names.iter().filter(|name| missing(name) && !self.exists(bare(name)));
+        let absent: Vec<&str> = absent.map(|name| bare(name)).collect();
+        if !absent.is_empty() {
+            return Err(self.not_found(&absent));
+        }
+        if !output.status.success() || packages.is_empty() {
+            let action = format!("find {}", names.join(", "));
+            return Err(PackageError::Apt {
+                action,
+                said: said(&output),
+            });
         }
         packages.sort();
         packages.dedup();
@@ -315,16 +315,17 @@ impl Apt {
             .is_ok_and(|output| !output.stdout.is_empty())
     }
 
-    fn not_found(&self, name: &str) -> PackageError {
+    fn not_found(&self, absent: &[&str]) -> PackageError {
         let names = self
             .run("apt-cache", &["pkgnames"])
             .map(|output| output.stdout)
             .unwrap_or_default();
         let names = String::from_utf8_lossy(&names);
-        PackageError::NotFound {
-            name: name.to_owned(),
+        let absent = absent.iter().map(|name| NotFound {
+            name: (*name).to_owned(),
             nearest: mos_toml::nearest(name, names.lines()).map(str::to_owned),
-        }
+        });
+        PackageError::NotFound(absent.collect())
     }
 }
 

@@ -1,5 +1,6 @@
 //! What can go wrong between a package's name and its tree.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -23,14 +24,9 @@ pub enum PackageError {
         /// apt's messages.
         said: String,
     },
-    /// No source has a package of this name.
-    #[error("package `{name}`: no source of this host has it{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
-    NotFound {
-        /// The package.
-        name: String,
-        /// The package whose name is most like it.
-        nearest: Option<String>,
-    },
+    /// No source has packages of these names.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    NotFound(Vec<NotFound>),
     /// The mirrors have moved on.
     #[error("package `{name}`: version {version} of mos.lock is gone from the mirrors; run `mos lock --update {name}`")]
     VersionGone {
@@ -72,4 +68,23 @@ pub enum PackageError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// A package that no source has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotFound {
+    /// The package.
+    pub name: String,
+    /// The package whose name is most like it.
+    pub nearest: Option<String>,
+}
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "package `{}`: no source of this host has it", self.name)?;
+        match &self.nearest {
+            Some(nearest) => write!(f, "; did you mean `{nearest}`?"),
+            None => Ok(()),
+        }
+    }
 }

@@ -14,7 +14,7 @@ mod error;
 mod uris;
 
 pub use apt::{Apt, Deb, Progress};
-pub use error::PackageError;
+pub use error::{NotFound, PackageError};
 
 /// One package of one exact version: what a lock file keeps of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -97,7 +97,16 @@ fn unknown_names_and_gone_versions_say_what_to_do() {
         "package `busybox-sttaic`: no source of this host has it; did you mean `busybox-static`?"
     );
     let error = apt.resolve(&["busybox-sttaic", "kmod"], true, &mut |_| {}).unwrap_err();
-    assert!(matches!(error, PackageError::NotFound { .. }), "{error}");
+    assert!(matches!(error, PackageError::NotFound(_)), "{error}");
+    let error = apt
+        .resolve(&["no-such-a", "kmod", "no-such-b"], true, &mut |_| {})
+        .unwrap_err();
+    let PackageError::NotFound(absent) = &error else {
+        panic!("{error}")
+    };
+    let names: Vec<&str> = absent.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["no-such-a", "no-such-b"], "all in one go");
+    assert_eq!(error.to_string().lines().count(), 2);
 
     let mut gone = apt.resolve(&["busybox-static"], false, &mut |_| {}).unwrap().remove(0);
     gone.version = "1:0.1-1".to_owned();
