@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use mos_store::StoreError;
+
 use crate::alpine::write;
 use crate::checksum::sha256_hex;
 use crate::{Alpine, AlpineError, Apk, Checksum, LockedPackage, Package, Progress, Repository};
@@ -147,6 +149,15 @@ impl Alpine {
         for repository in repositories {
             match self.get(repository, &file, limit) {
                 Ok(bytes) => return Ok((bytes, format!("{}/{file}", repository.url))),
+                Err(StoreError::TooLarge { .. }) => {
+                    return Err(AlpineError::Package {
+                        name: locked.full_name(),
+                        problem: format!(
+                            "{}/{file} has more than the {limit} bytes that were expected",
+                            repository.url
+                        ),
+                    });
+                }
                 Err(error) => tried.push(format!("{}: {error}", repository.url)),
             }
         }

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "functions beside the tests are tests too")]
 
+mod alpine;
 mod build;
 mod channel;
 mod config;

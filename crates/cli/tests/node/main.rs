@@ -4,10 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "functions beside the tests are tests too")]
 
+mod bases;
 mod console;
 mod firmware;
 mod https;
 mod kernel_files;
+mod kernel_package;
 mod outputs;
 mod reproducible;
 mod secure_boot;

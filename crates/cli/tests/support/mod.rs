@@ -1,5 +1,7 @@
 //! A small system of its own for each test: a config repository whose components are shell scripts, and a channel.
 
+pub(crate) mod alpine;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
