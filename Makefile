@@ -14,7 +14,7 @@ PORT   ?= 8080
 FUZZ_SECONDS ?= 60
 MOS    := dist/bin/mos
 
-.PHONY: help run test room build programs check unit deny test-garage test-pjdfs fuzz peers deps-build deps-run deps-test bench clean
+.PHONY: help run test room build programs check unit deny test-garage test-pjdfs fuzz peers-flist peers-image deps-build deps-run deps-test bench clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,12 +61,13 @@ bench: build ## Measure what SPECIFICATION.md promises
 	$(CARGO) run --release --quiet --locked --package xtask -- bench
 
 bench-flist: export PATH := $(CURDIR)/target/peers/bin:$(PATH)
-bench-flist: peers
-bench-%: build ## One benchmark: bench-build, bench-boot, bench-flist
+bench-flist: peers-flist
+bench-image: peers-image
+bench-%: build ## One benchmark: bench-build, bench-boot, bench-flist, bench-image
 	$(CARGO) run --release --quiet --locked --package xtask -- bench $*
 
-peers:
-	@scripts/peers.sh
+peers-flist peers-image:
+	@scripts/peers.sh $(@:peers-%=%)
 
 deps-build deps-run deps-test:
 	@scripts/deps.sh $(@:deps-%=%)

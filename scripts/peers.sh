@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Installs the programs that `make bench-flist` compares with: from packages, and from crates.io into target/peers. What
-# cannot be had here is named, and its rows are left out. rfs and erofsfuse are taken where they are on the PATH.
+# Installs the programs that `make bench-flist` and `make bench-image` compare with (`peers.sh flist|image`): from packages,
+# and from crates.io into target/peers. What cannot be had here is named, and its rows are left out. rfs and erofsfuse are
+# taken where they are on the PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-needed=(time zstd squashfs-tools erofs-utils casync restic ostree squashfuse)
+flist=(time zstd squashfs-tools erofs-utils casync restic ostree squashfuse)
+image=(cpio dracut-core initramfs-tools-core kmod swtpm xz-utils zstd)
+declare -n needed="${1:-flist}"
 maybe=(erofsfuse composefs) # in newer distributions
 compilers=(cmake pkg-config libssl-dev g++) # for nydus
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
@@ -20,6 +23,7 @@ install() {
 for package in "${needed[@]}"; do
     install "$package" || echo "peers: SKIPPED $package: apt-get has no such package, or cannot install it"
 done
+[ "${1:-flist}" = flist ] || exit 0
 for package in "${maybe[@]}"; do
     if apt-cache show "$package" >/dev/null 2>&1; then install "$package" || echo "peers: SKIPPED $package"; fi
 done

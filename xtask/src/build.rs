@@ -95,7 +95,7 @@ fn component() -> PlannedComponent {
 }
 
 /// The same cache as that of `mos`.
-fn cache() -> Result<PathBuf, String> {
+pub(crate) fn cache() -> Result<PathBuf, String> {
     let set = |name: &str| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())

@@ -5,6 +5,7 @@ mod build;
 mod garage;
 mod layers;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask COMMAND
@@ -12,7 +13,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   build     mos and the node's programs, into dist/bin and dist/node;
             `build node`: only the latter
   bench     measure what SPECIFICATION.md promises: `bench build`, `bench boot`,
-            `bench flist`, or all of them
+            `bench image`, `bench flist`, or all of them
   layers    check that every crate uses only crates above it in ARCHITECTURE.md
   test-garage  the tests of buckets against Garage, which is built first when it is not there
 ";
@@ -20,8 +21,10 @@ const USAGE: &str = "usage: cargo xtask COMMAND
 fn main() -> ExitCode {
     let command = std::env::args().nth(1);
     let outcome = match command.as_deref() {
-        // Our side of `bench flist`, in a process of its own.
-        Some("flist-pack") => bench::pack_once(&std::env::args_os().skip(2).map(Into::into).collect::<Vec<_>>()),
+        // Our side of benches, in a process of its own.
+        Some("flist-pack") => bench::pack_once(&paths()),
+        Some("image-make") => bench::make_once(&paths()),
+        Some("image-closure") => bench::closure_once(&paths()),
         Some("bench") => bench::run(std::env::args().nth(2).as_deref()),
         Some("build") => build::run(std::env::args().nth(2).as_deref()),
         Some("layers") => layers::check(),
@@ -41,4 +44,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What comes after the command.
+fn paths() -> Vec<PathBuf> {
+    std::env::args_os().skip(2).map(Into::into).collect()
 }

@@ -6,8 +6,10 @@
 mod boot;
 mod build;
 mod flist;
+mod image;
 
 pub(crate) use flist::pack_once;
+pub(crate) use image::{closure_once, make_once};
 
 use std::time::{Duration, Instant};
 
@@ -39,13 +41,18 @@ impl Row {
 
 /// Runs one benchmark or all; an error when a row falls short.
 pub(crate) fn run(name: Option<&str>) -> Result<String, String> {
-    let all: [(&str, Bench); 3] = [("build", build::rows), ("boot", boot::rows), ("flist", flist::rows)];
+    let all: [(&str, Bench); 4] = [
+        ("build", build::rows),
+        ("boot", boot::rows),
+        ("image", image::rows),
+        ("flist", flist::rows),
+    ];
     if let Some(name) = name
         && !all.iter().any(|(known, _)| *known == name)
     {
-        return Err(format!("no benchmark `{name}`; there are: build, boot, flist"));
+        return Err(format!("no benchmark `{name}`; there are: build, boot, image, flist"));
     }
-    println!("{:<52} {:>12} {:>12} {:>7} {:>7}", "", "peer", "ours", "ratio", "goal");
+    println!("{:<60} {:>12} {:>12} {:>7} {:>7}", "", "peer", "ours", "ratio", "goal");
     let mut short = 0;
     for (_, rows) in all.iter().filter(|(known, _)| name.is_none_or(|name| name == *known)) {
         for row in rows()? {
@@ -61,10 +68,14 @@ pub(crate) fn run(name: Option<&str>) -> Result<String, String> {
 
 fn print(row: &Row) {
     let verdict = if row.holds() { "holds" } else { "falls short" };
-    let value = |number: f64| format!("{number:.0} {}", row.unit);
+    // Megabytes of images are few, and a hundredth of them counts.
+    let value = |number: f64| match number < 100.0 && row.unit == "MB" {
+        true => format!("{number:.2} {}", row.unit),
+        false => format!("{number:.0} {}", row.unit),
+    };
     let (peer, ours, ratio) = (value(row.peer), value(row.ours), row.ratio());
     println!(
-        "{:<52} {peer:>12} {ours:>12} {ratio:>7.3} {:>7.2}  {verdict}",
+        "{:<60} {peer:>12} {ours:>12} {ratio:>7.3} {:>7.2}  {verdict}",
         row.name, row.goal
     );
 }

@@ -1,0 +1,159 @@
+//! How soon an image runs, in virtual seconds: QEMU counts instructions, one a nanosecond, whatever else the machine does.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mos_boot::{Compression, initramfs, uki};
+use mos_tree::cpio;
+
+use super::stage::{Stage, System};
+use super::{goal, row};
+use crate::bench::Row;
+
+/// Small, and with all that a virtual machine needs.
+const CLOUD_KERNEL: &str = "linux-image-6.12-cloud-amd64";
+/// Instructions are counted; time that a halted processor would wait is skipped.
+const CLOCK: [&str; 2] = ["-icount", "shift=0,sleep=off"];
+const LIMIT: Duration = Duration::from_secs(120);
+/// What the init that reads the kernel's log prints before each line.
+const LOG: &str = "log: ";
+/// When the kernel began and ended unpacking, and when it was done (`init/initramfs.c`, `init/main.c`).
+const UNPACKING: &str = "Trying to unpack rootfs image as initramfs";
+const UNPACKED: &str = "Freeing initrd memory";
+/// The first word of my_init on the console, with the time.
+const MY_INIT: &str = "my_init: [";
+
+pub(super) fn rows(stage: &Stage) -> Result<Vec<Row>, String> {
+    let mut rows = unpacking(stage)?;
+    rows.extend(hand_over(stage)?);
+    Ok(rows)
+}
+
+/// How long the kernel decompresses the initramfs of a server.
+fn unpacking(stage: &Stage) -> Result<Vec<Row>, String> {
+    stage.own(&["image-closure", "root", "facts"])?;
+    stage.own(&["image-make", "root", "facts", "plain.zst", "1"])?;
+    let plain = fs::read(stage.folder().join("plain.zst")).map_err(|error| error.to_string())?;
+    let plain = zstd::decode_all(plain.as_slice()).map_err(|error| error.to_string())?;
+    let mut tree = cpio::read(&plain).map_err(|error| error.to_string())?;
+    let script = format!(
+        "#!/bin/sh\nmount -t proc none /proc\nmount -t devtmpfs none /dev\ndmesg | sed 's/^/{LOG}/'\necho {LOG}end\nexec sleep 9999\n"
+    );
+    let failed = tree.remove("init").is_err() || tree.insert_file("init", 0o755, script.as_str()).is_err();
+    if failed {
+        return Err("the initramfs has no init".to_owned());
+    }
+    let kernel = stage.root().join(format!("boot/vmlinuz-{}", stage.version));
+    let mut times = Vec::new();
+    for compression in [Compression::Xz, Compression::Zstd(22)] {
+        let path = stage.folder().join("boot.initramfs");
+        let content = initramfs(&tree, compression).map_err(|error| error.to_string())?;
+        fs::write(&path, content).map_err(|error| error.to_string())?;
+        let lines = Qemu::start("q35", &kernel, &path, "console=ttyS0 quiet")?.until(&format!("{LOG}end"))?;
+        let at = |text: &str| {
+            let line = lines.iter().find(|line| line.contains(text));
+            line.and_then(|line| stamp(line)).ok_or(format!("the kernel's log has no `{text}`"))
+        };
+        times.push(at(UNPACKED)? - at(UNPACKING)?);
+    }
+    let (xz, zstd) = (times[0], times[1]);
+    Ok(vec![
+        goal("decompression at boot, zstd -22, virtual / 1.2 s", 1200.0, zstd, "ms"),
+        row("decompression at boot, zstd -22 / xz, virtual", (xz, zstd), "ms", 0.3),
+    ])
+}
+
+/// How soon my_init, in the image of a small node, prints its first line.
+fn hand_over(stage: &Stage) -> Result<Vec<Row>, String> {
+    let system = System::new(CLOUD_KERNEL, &["virtio_net", "virtio_blk"], 22, "")?;
+    system.mos(&["image", "build", "--env", "dev"])?;
+    let efi = fs::read(system.repository().join("dist/vmlinuz.efi")).map_err(|error| error.to_string())?;
+    let sections = uki::extract(&efi).map_err(|error| error.to_string())?;
+    let put = |section: &str| -> Result<PathBuf, String> {
+        let path = stage.folder().join(&section[1..]);
+        fs::write(&path, sections[section]).map_err(|error| error.to_string())?;
+        Ok(path)
+    };
+    let (packaged, initrd) = (put(".linux")?, put(".initrd")?);
+    let until = |machine: &str, kernel: &Path| -> Result<f64, String> {
+        let lines = Qemu::start(machine, kernel, &initrd, "console=ttyS0 quiet")?.until(MY_INIT)?;
+        lines
+            .last()
+            .and_then(|line| stamp(line))
+            .ok_or("my_init's line has no time".to_owned())
+    };
+    let cloud = until("q35", &packaged)?;
+    let mut rows = vec![goal(
+        "Debian's cloud kernel to my_init, virtual / to a shell 1.92 s",
+        1920.0,
+        cloud,
+        "ms",
+    )];
+    match std::env::var_os("MOS_BENCH_KERNEL").map(PathBuf::from) {
+        None => println!("built kernel to my_init: left out: MOS_BENCH_KERNEL names none"),
+        Some(built) => rows.extend([
+            goal("built kernel to my_init, q35, virtual / 0.9 s", 900.0, until("q35", &built)?, "ms"),
+            goal(
+                "built kernel to my_init, microvm, virtual / 0.6 s",
+                600.0,
+                until("microvm", &built)?,
+                "ms",
+            ),
+        ]),
+    }
+    Ok(rows)
+}
+
+/// Milliseconds of `[   1.234]` or `[    1.234567]` in a line.
+fn stamp(line: &str) -> Option<f64> {
+    let (_, rest) = line.split_once('[')?;
+    let seconds: f64 = rest.split_once(']')?.0.trim().parse().ok()?;
+    Some(seconds * 1000.0)
+}
+
+/// QEMU, ended when dropped.
+struct Qemu(Child);
+
+impl Qemu {
+    fn start(machine: &str, kernel: &Path, initrd: &Path, command_line: &str) -> Result<Self, String> {
+        let mut command = Command::new("qemu-system-x86_64");
+        command.args(["-M", machine, "-accel", "tcg", "-cpu", "max", "-m", "1024", "-nodefaults", "-no-reboot"]);
+        command.args(CLOCK).args(["-display", "none", "-serial", "stdio"]);
+        command.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
+        command.args(["-append", command_line]);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        Ok(Self(child.map_err(|error| format!("qemu-system-x86_64: {error}"))?))
+    }
+
+    /// The console's lines up to one that has this text.
+    fn until(mut self, text: &str) -> Result<Vec<String>, String> {
+        let console = self.0.stdout.take().ok_or("QEMU has no output")?;
+        let begin = Instant::now();
+        let mut lines = Vec::new();
+        for line in BufReader::new(console).split(b'\n') {
+            let line = line.map_err(|error| error.to_string())?;
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            let found = line.contains(text);
+            lines.push(line);
+            if found {
+                return Ok(lines);
+            }
+            if begin.elapsed() > LIMIT {
+                break;
+            }
+        }
+        let last = lines.last().map(String::as_str).unwrap_or_default();
+        Err(format!("`{text}` did not appear on the console; the last line is `{last}`"))
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

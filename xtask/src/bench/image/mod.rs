@@ -1,0 +1,71 @@
+//! Boot images: how long they take, how large they are, how soon they run, against what else makes or starts them. One
+//! file per group of rows; [`stage`] has what all of them start from.
+//!
+//! Where the peer of a row is a number, such as `/ 400 ms`, that is the goal itself.
+//!
+//! Our side of the first groups is this program again (`xtask image-…`), so that its start counts as that of the peers does;
+//! it must be built with `--release`. The others use `dist/bin/mos` and `dist/node` as they are shipped.
+//!
+//! The peers that `scripts/peers.sh image` installs run in a mount namespace of their own, where the unpacked kernel
+//! package lies at `/lib/modules`: that takes root. A peer that is absent or fails is named, its row left out.
+//!
+//! `MOS_BENCH_ROWS=make|closure|edit|size|boot|ready|twice` takes only this group. `MOS_BENCH_KERNEL` names a kernel
+//! (bzImage) built from source, with virtio, ext4 and a serial console built in, for the rows about one.
+
+mod boot;
+mod closure;
+mod edit;
+mod make;
+mod ready;
+mod size;
+mod stage;
+mod twice;
+
+pub(crate) use closure::closure_once;
+pub(crate) use make::make_once;
+
+use super::Row;
+use stage::Stage;
+
+type Group = fn(&Stage) -> Result<Vec<Row>, String>;
+
+const GROUPS: [(&str, Group); 7] = [
+    ("make", make::rows),
+    ("closure", closure::rows),
+    ("edit", edit::rows),
+    ("size", size::rows),
+    ("boot", boot::rows),
+    ("ready", ready::rows),
+    ("twice", twice::rows),
+];
+
+pub(super) fn rows() -> Result<Vec<Row>, String> {
+    if cfg!(debug_assertions) {
+        return Err("a debug build says nothing; use `cargo run --release -p xtask -- bench image`".to_owned());
+    }
+    let wanted = std::env::var("MOS_BENCH_ROWS").ok();
+    let groups = GROUPS
+        .iter()
+        .filter(|(name, _)| wanted.as_deref().is_none_or(|wanted| wanted == *name));
+    let stage = Stage::make()?;
+    let mut rows = Vec::new();
+    for (_, group) in groups {
+        rows.extend(group(&stage)?);
+    }
+    Ok(rows)
+}
+
+/// A row whose peer is the goal itself.
+fn goal(name: &'static str, goal: f64, ours: f64, unit: &'static str) -> Row {
+    row(name, (goal, ours), unit, 1.0)
+}
+
+fn row(name: &'static str, (peer, ours): (f64, f64), unit: &'static str, goal: f64) -> Row {
+    Row {
+        name,
+        peer,
+        ours,
+        unit,
+        goal,
+    }
+}
