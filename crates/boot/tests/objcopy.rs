@@ -181,7 +181,9 @@ fn sections_are_those_that_ukify_makes_and_reads() {
     let read = |name: &str| tool("ukify", &["--json=short", "inspect", name], directory.path()).unwrap();
     let sections = |text: &str| -> Vec<String> {
         let parts = text.split("},").filter(|part| !part.contains(".sbat"));
-        let mut parts: Vec<String> = parts.map(|part| part.trim_matches(['{', '}', '\n', ' ']).to_owned()).collect();
+        let mut parts: Vec<String> = parts
+            .map(|part| part.trim_matches(['{', '}', '\n', ' ']).to_owned())
+            .collect();
         parts.sort();
         parts
     };

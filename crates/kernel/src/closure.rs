@@ -140,6 +140,14 @@ impl<'k, 't> Closure<'k, 't> {
         if below.contains(&name) {
             return Ok(());
         }
+        if let Some(known) = self.below.get(name) {
+            for module in known.iter().chain([&name]) {
+                if !below.contains(module) {
+                    below.push(module);
+                }
+            }
+            return Ok(());
+        }
         let circle = chain.contains(&name);
         chain.push(name);
         if circle {

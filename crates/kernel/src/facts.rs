@@ -1,8 +1,9 @@
 //! What every module of a kernel says of itself, in one value that can be kept: reading it from 4,230 compressed modules
 //! takes most of a second, and it does not change as long as the package is the same.
 
-use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
+use crate::aliases::{Aliases, Place};
 use crate::kernel::{Kernel, KernelError};
 use crate::lists;
 use crate::modinfo::ModuleInfo;
@@ -12,12 +13,21 @@ use crate::parallel;
 const MAGIC: &[u8] = b"mos kernel facts 1\n";
 
 /// What every module of one kernel says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Facts {
-    /// By name, with `_` for `-`.
-    modules: BTreeMap<String, Fact>,
-    aliases: Aliases,
+    /// Sorted by name, with `_` for `-`.
+    modules: Vec<(String, Fact)>,
+    /// By the numbers of module and alias; made when the first is looked up.
+    aliases: OnceLock<Aliases>,
 }
+
+impl PartialEq for Facts {
+    fn eq(&self, other: &Self) -> bool {
+        self.modules == other.modules
+    }
+}
+
+impl Eq for Facts {}
 
 /// One module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,15 +37,6 @@ pub(crate) struct Fact {
     pub(crate) info: ModuleInfo,
     /// Its place in `modules.order`.
     rank: usize,
-}
-
-/// Which modules have which alias, so that looking one up does not compare it with all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Aliases {
-    /// Without wildcards, as the kernel compares them.
-    exact: BTreeMap<String, Vec<String>>,
-    /// Patterns and modules, by what is before the first `:`, or `""`.
-    patterns: BTreeMap<String, Vec<(String, String)>>,
 }
 
 impl Facts {
@@ -53,21 +54,22 @@ impl Facts {
     }
 
     fn new(modules: impl IntoIterator<Item = (String, String, ModuleInfo)>) -> Self {
-        let modules: BTreeMap<String, Fact> = modules
-            .into_iter()
-            .enumerate()
+        let ranked = modules.into_iter().enumerate();
+        let mut modules: Vec<(String, Fact)> = ranked
             .map(|(rank, (name, path, info))| (name, Fact { path, info, rank }))
             .collect();
+        modules.sort_by(|(left, _), (right, _)| left.cmp(right));
+        modules.dedup_by(|(left, _), (right, _)| left == right);
         Self {
-            aliases: Aliases::new(&modules),
             modules,
+            aliases: OnceLock::new(),
         }
     }
 
     /// To be kept with the digest of the package as the key.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
-        let mut ordered: Vec<&Fact> = self.modules.values().collect();
+        let mut ordered: Vec<&Fact> = self.modules.iter().map(|(_, fact)| fact).collect();
         ordered.sort_by_key(|fact| fact.rank);
         for fact in ordered {
             bytes.extend_from_slice(fact.path.as_bytes());
@@ -103,7 +105,7 @@ impl Facts {
 
     /// What a module says, by its name with `_` for `-`.
     pub fn info(&self, name: &str) -> Option<&ModuleInfo> {
-        self.modules.get(name).map(|fact| &fact.info)
+        self.get(name).map(|(_, fact)| &fact.info)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Fact)> {
@@ -112,23 +114,38 @@ impl Facts {
 
     /// A module with its name as it is kept here.
     pub(crate) fn get(&self, name: &str) -> Option<(&str, &Fact)> {
-        let (name, fact) = self.modules.get_key_value(name)?;
+        let found = self.modules.binary_search_by(|(own, _)| own.as_str().cmp(name));
+        let (name, fact) = &self.modules[found.ok()?];
         Some((name, fact))
     }
 
     pub(crate) fn contains(&self, name: &str) -> bool {
-        self.modules.contains_key(name)
+        self.get(name).is_some()
     }
 
     /// The modules that have an alias that matches, in the order of `modules.order`, as `modprobe` would load them.
     pub fn aliased(&self, alias: &str) -> Vec<&str> {
-        self.ordered(self.aliases.matching(alias))
+        self.ordered(self.aliases().matching(alias, |place| self.alias(place)))
     }
 
-    /// The modules that have an alias of a class, such as `mdio` of `mdio:0000…`, in the order of `modules.order`.
+    /// The modules that have an alias with wildcards of a class, such as `mdio` of `mdio:0000…`, in the order of
+    /// `modules.order`.
     pub(crate) fn of_class(&self, class: &str) -> Vec<&str> {
-        let listed = self.aliases.patterns.get(class).into_iter().flatten();
-        self.ordered(listed.map(|(_, module)| module.as_str()).collect())
+        self.ordered(self.aliases().of_class(class, |place| self.alias(place)))
+    }
+
+    fn aliases(&self) -> &Aliases {
+        self.aliases.get_or_init(|| {
+            let modules = (0..).zip(&self.modules);
+            Aliases::new(modules.flat_map(|(number, (_, fact))| {
+                let aliases = (0..).zip(&fact.info.aliases);
+                aliases.map(move |(nth, alias)| ((number, nth), alias.as_str()))
+            }))
+        })
+    }
+
+    fn alias(&self, (module, alias): Place) -> &str {
+        &self.modules[module as usize].1.info.aliases[alias as usize]
     }
 
     /// True when a word is the name of a module, or with a `:` at its end the class of one of its aliases.
@@ -139,81 +156,25 @@ impl Facts {
         }
     }
 
-    fn ordered<'f>(&'f self, mut modules: Vec<&'f str>) -> Vec<&'f str> {
-        modules.sort_by_key(|module| self.modules.get(*module).map(|fact| fact.rank));
-        modules.dedup();
-        modules
+    fn ordered(&self, places: impl Iterator<Item = Place>) -> Vec<&str> {
+        let mut modules: Vec<_> = places.map(|(module, _)| &self.modules[module as usize]).collect();
+        modules.sort_by_key(|(_, fact)| fact.rank);
+        modules.dedup_by_key(|(_, fact)| fact.rank);
+        modules.into_iter().map(|(name, _)| name.as_str()).collect()
     }
 
     /// The same with what was found when these modules were read as a whole.
     pub(crate) fn corrected(&self, corrections: &[(String, ModuleInfo)]) -> Self {
         let mut modules = self.modules.clone();
-        for (name, info) in corrections {
-            if let Some(fact) = modules.get_mut(name) {
+        for (name, fact) in &mut modules {
+            if let Some((_, info)) = corrections.iter().find(|(wrong, _)| wrong == name) {
                 fact.info = info.clone();
             }
         }
         Self {
-            aliases: Aliases::new(&modules),
             modules,
+            aliases: OnceLock::new(),
         }
-    }
-}
-
-impl Aliases {
-    fn new(modules: &BTreeMap<String, Fact>) -> Self {
-        let aliases = modules.iter().flat_map(|(name, fact)| {
-            fact.info
-                .aliases
-                .iter()
-                .map(move |alias| (name.as_str(), alias.as_str()))
-        });
-        aliases.collect()
-    }
-
-    /// The modules with an alias that matches, some of them perhaps several times.
-    pub(crate) fn matching(&self, alias: &str) -> Vec<&str> {
-        let name = lists::normal(alias);
-        let class = name.split_once(':').map_or("", |(class, _)| class);
-        let of_class = self.patterns.get(class).into_iter().flatten();
-        let of_any = self
-            .patterns
-            .get("")
-            .filter(|_| !class.is_empty())
-            .into_iter()
-            .flatten();
-        let matching = of_class
-            .chain(of_any)
-            .filter(|(pattern, _)| lists::matches(pattern, &name));
-        let exact = self.exact.get(&name).into_iter().flatten();
-        exact
-            .chain(matching.map(|(_, module)| module))
-            .map(String::as_str)
-            .collect()
-    }
-
-    fn add(&mut self, alias: &str, module: &str) {
-        let pattern = lists::normal_pattern(alias);
-        if pattern.contains(['*', '?', '[']) {
-            let class = pattern.split_once(':').map_or("", |(class, _)| class);
-            // A wildcard within the class may stand for any.
-            let class = if class.contains(['*', '?', '[']) { "" } else { class };
-            let patterns = self.patterns.entry(class.to_owned()).or_default();
-            patterns.push((pattern.clone(), module.to_owned()));
-        } else {
-            self.exact.entry(pattern).or_default().push(module.to_owned());
-        }
-    }
-}
-
-/// From names of modules and their aliases.
-impl<'a> FromIterator<(&'a str, &'a str)> for Aliases {
-    fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(aliases: I) -> Self {
-        let mut found = Self::default();
-        for (module, alias) in aliases {
-            found.add(alias, module);
-        }
-        found
     }
 }
 

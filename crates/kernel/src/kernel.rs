@@ -6,8 +6,9 @@ use std::sync::OnceLock;
 use mos_packages::compression::Compression;
 use mos_tree::{Content, Kind, Tree};
 
+use crate::aliases::Aliases;
 use crate::companions::Wants;
-use crate::facts::{Aliases, Fact, Facts};
+use crate::facts::{Fact, Facts};
 use crate::lists;
 use crate::modinfo::ModuleInfo;
 use crate::scan::{Scanned, scan};
@@ -67,7 +68,8 @@ pub struct Kernel<'t> {
     image: &'t Content,
     modules: BTreeMap<String, Source<'t>>,
     builtin: BTreeMap<String, String>,
-    builtin_aliases: Aliases,
+    /// Aliases of what is built in, and where they are.
+    builtin_aliases: (Vec<String>, Aliases),
     lists: BTreeMap<&'static str, Vec<u8>>,
     /// What `boot/config-VERSION` says, when the package has it.
     settings: String,
@@ -119,10 +121,7 @@ impl<'t> Kernel<'t> {
         let settings = file(tree, &path).map_or(Ok(Vec::new()), Content::read);
         let settings = String::from_utf8_lossy(&settings.map_err(damaged(&path))?).into_owned();
         Ok(Self {
-            builtin_aliases: lists::builtin_aliases(&lists["modules.builtin.modinfo"])
-                .iter()
-                .map(|(name, alias)| (name.as_str(), alias.as_str()))
-                .collect(),
+            builtin_aliases: indexed(lists::builtin_aliases(&lists["modules.builtin.modinfo"])),
             modules: find_modules(tree, &directory),
             version,
             image,
@@ -159,7 +158,11 @@ impl<'t> Kernel<'t> {
 
     /// True when something within the kernel answers to this alias.
     pub(crate) fn has_builtin_alias(&self, name: &str) -> bool {
-        !self.builtin_aliases.matching(name).is_empty()
+        let (aliases, index) = &self.builtin_aliases;
+        index
+            .matching(name, |(place, _)| &aliases[place as usize])
+            .next()
+            .is_some()
     }
 
     pub(crate) fn list(&self, name: &str) -> &[u8] {
@@ -256,6 +259,13 @@ fn find_image<'t>(tree: &'t Tree, version: &str) -> Option<&'t Content> {
     let endings = std::iter::once(version).chain(flavour);
     let mut places = endings.flat_map(|ending| IMAGE_NAMES.iter().map(move |name| format!("{name}{ending}")));
     places.find_map(|place| file(tree, &place))
+}
+
+fn indexed(aliases: Vec<(String, String)>) -> (Vec<String>, Aliases) {
+    let aliases: Vec<String> = aliases.into_iter().map(|(_, alias)| alias).collect();
+    let places = (0..).map(|place| (place, 0));
+    let index = Aliases::new(places.zip(aliases.iter().map(String::as_str)));
+    (aliases, index)
 }
 
 fn find_version(tree: &Tree) -> Result<(&'static str, String), KernelError> {

@@ -13,6 +13,7 @@
 //! Modules are decompressed and otherwise left as they are: stripping would remove their signatures, which a kernel
 //! under Secure Boot insists on.
 
+mod aliases;
 mod closure;
 mod companions;
 mod elf;

@@ -45,6 +45,11 @@ pub(crate) fn builtin_aliases(bytes: &[u8]) -> Vec<(String, String)> {
 /// Matches a name against an alias pattern: `*`, `?`, `[a-z]` as in fnmatch(3), `-` and `_` equal outside brackets.
 /// The time is at most the product of the lengths.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
+    let plain = pattern.bytes().take_while(|byte| !matches!(byte, b'*' | b'?' | b'['));
+    let same = |(left, right): (u8, u8)| left == right || matches!((left, right), (b'-', b'_') | (b'_', b'-'));
+    if !plain.zip(name.bytes()).all(same) {
+        return false;
+    }
     wild(&normal_pattern(pattern), &normal(name))
 }
 

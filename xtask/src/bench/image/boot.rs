@@ -55,7 +55,8 @@ fn unpacking(stage: &Stage) -> Result<Vec<Row>, String> {
         let lines = Qemu::start("q35", &kernel, &path, "console=ttyS0 quiet")?.until(&format!("{LOG}end"))?;
         let at = |text: &str| {
             let line = lines.iter().find(|line| line.contains(text));
-            line.and_then(|line| stamp(line)).ok_or(format!("the kernel's log has no `{text}`"))
+            line.and_then(|line| stamp(line))
+                .ok_or(format!("the kernel's log has no `{text}`"))
         };
         times.push(at(UNPACKED)? - at(UNPACKING)?);
     }
@@ -95,7 +96,12 @@ fn hand_over(stage: &Stage) -> Result<Vec<Row>, String> {
     match std::env::var_os("MOS_BENCH_KERNEL").map(PathBuf::from) {
         None => println!("built kernel to my_init: left out: MOS_BENCH_KERNEL names none"),
         Some(built) => rows.extend([
-            goal("built kernel to my_init, q35, virtual / 0.9 s", 900.0, until("q35", &built)?, "ms"),
+            goal(
+                "built kernel to my_init, q35, virtual / 0.9 s",
+                900.0,
+                until("q35", &built)?,
+                "ms",
+            ),
             goal(
                 "built kernel to my_init, microvm, virtual / 0.6 s",
                 600.0,
@@ -120,7 +126,18 @@ struct Qemu(Child);
 impl Qemu {
     fn start(machine: &str, kernel: &Path, initrd: &Path, command_line: &str) -> Result<Self, String> {
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-M", machine, "-accel", "tcg", "-cpu", "max", "-m", "1024", "-nodefaults", "-no-reboot"]);
+        command.args([
+            "-M",
+            machine,
+            "-accel",
+            "tcg",
+            "-cpu",
+            "max",
+            "-m",
+            "1024",
+            "-nodefaults",
+            "-no-reboot",
+        ]);
         command.args(CLOCK).args(["-display", "none", "-serial", "stdio"]);
         command.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
         command.args(["-append", command_line]);
@@ -146,7 +163,9 @@ impl Qemu {
             }
         }
         let last = lines.last().map(String::as_str).unwrap_or_default();
-        Err(format!("`{text}` did not appear on the console; the last line is `{last}`"))
+        Err(format!(
+            "`{text}` did not appear on the console; the last line is `{last}`"
+        ))
     }
 }
 

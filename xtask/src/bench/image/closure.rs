@@ -46,8 +46,9 @@ pub(crate) fn closure_once(arguments: &[PathBuf]) -> Result<String, String> {
     let closure = kernel.closure(&names).map_err(|error| error.to_string())?;
     let facts = kernel.facts().map_err(|error| error.to_string())?;
     let infos = names.iter().filter_map(|name| facts.info(name));
-    let firmware: std::collections::BTreeSet<&str> =
-        infos.flat_map(|info| info.firmware.iter().map(String::as_str)).collect();
+    let firmware: std::collections::BTreeSet<&str> = infos
+        .flat_map(|info| info.firmware.iter().map(String::as_str))
+        .collect();
     if let (Some(path), None) = (kept, known) {
         fs::write(path, facts.to_bytes()).map_err(|error| error.to_string())?;
     }

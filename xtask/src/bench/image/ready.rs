@@ -14,12 +14,26 @@ pub(super) fn rows(_: &Stage) -> Result<Vec<Row>, String> {
     system.mos(&["keys", "new", "--env", "dev", "--secure-boot"])?;
     let mut times = Vec::new();
     for _ in 0..RUNS {
-        let said = system.mos(&["run", "--env", "dev", "--secure-boot", "--tpm", "--reset", "--until", "ready"])?;
+        let said = system.mos(&[
+            "run",
+            "--env",
+            "dev",
+            "--secure-boot",
+            "--tpm",
+            "--reset",
+            "--until",
+            "ready",
+        ])?;
         times.push(total(&said).ok_or_else(|| format!("no timeline in {said}"))?);
     }
     times.sort_by(f64::total_cmp);
     let time = times[times.len() / 2];
-    Ok(vec![goal("Secure Boot and TPM, power-on to ready / 10 s", 10_000.0, time, "ms")])
+    Ok(vec![goal(
+        "Secure Boot and TPM, power-on to ready / 10 s",
+        10_000.0,
+        time,
+        "ms",
+    )])
 }
 
 /// The time to `ready`, in milliseconds.

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use super::make::by_hand;
 use super::stage::{KERNEL, SERVER, Stage, System};
 use super::{goal, row};
-use super::make::by_hand;
 use crate::bench::Row;
 
 const MEGABYTE: f64 = 1e6;

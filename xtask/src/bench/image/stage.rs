@@ -151,9 +151,8 @@ impl System {
                 }
             }
         }
-        let project = format!(
-            "[project]\nname = \"bench\"\n[kernel]\npackage = \"{kernel}\"\n[image]\nlevel = {level}\n"
-        );
+        let project =
+            format!("[project]\nname = \"bench\"\n[kernel]\npackage = \"{kernel}\"\n[image]\nlevel = {level}\n");
         system.write("mos.toml", &project)?;
         system.write("image/modules.conf", &modules.join("\n"))?;
         let environment = format!("channel = \"http://10.0.2.2:8480\"\n{settings}");

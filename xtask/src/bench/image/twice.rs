@@ -26,7 +26,10 @@ pub(super) fn rows(_: &Stage) -> Result<Vec<Row>, String> {
     }
     let first = made(&system, &system.repository())?;
     let second = made(&system, &other)?;
-    let differing: Vec<&String> = first.keys().filter(|name| first.get(*name) != second.get(*name)).collect();
+    let differing: Vec<&String> = first
+        .keys()
+        .filter(|name| first.get(*name) != second.get(*name))
+        .collect();
     if !differing.is_empty() {
         println!("these differ: {differing:?}");
     }
@@ -45,7 +48,16 @@ fn made(system: &System, repository: &Path) -> Result<BTreeMap<String, Vec<u8>>,
     let failed = |error: std::io::Error| error.to_string();
     let cache = tempfile::tempdir().map_err(failed)?;
     symlink(build::cache()?.join("apt"), cache.path().join("apt")).map_err(failed)?;
-    let arguments = ["image", "build", "--env", "dev", "--output", "all", "--output-dir", "all"];
+    let arguments = [
+        "image",
+        "build",
+        "--env",
+        "dev",
+        "--output",
+        "all",
+        "--output-dir",
+        "all",
+    ];
     system.run(repository, &arguments, &[("MOS_CACHE", cache.path())])?;
     let mut files = BTreeMap::new();
     for folder in [repository.join("all"), repository.join("all/pxe")] {
