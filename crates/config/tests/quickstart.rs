@@ -143,3 +143,14 @@ fn what_breaks_production_does_not_stop_work_on_dev() {
     );
     assert!(loaded.valid(Some("dev")).is_ok());
 }
+
+#[test]
+fn the_other_examples_are_valid_too() {
+    for name in ["alpine", "kernel-files"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
+        let loaded = load(&folder).unwrap();
+        assert!(loaded.problems(None).is_empty(), "{name}: {:?}", loaded.problems(None));
+        let plan = resolve(&loaded.valid(None).unwrap(), "dev", &Lock::default()).unwrap();
+        assert_eq!(plan.image.alpine.is_some(), name == "alpine");
+    }
+}
