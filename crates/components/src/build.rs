@@ -13,13 +13,13 @@ use mos_store::Digest;
 use mos_tree::{directory, tarball};
 
 use crate::cargo::{self, Place};
-use crate::elf::check_static;
+use crate::elf::{ElfError, check_static};
 use crate::error::ComponentError;
 use crate::fetch::{Content, Fetched};
 use crate::run::Log;
 use crate::toolchain::Toolchain;
 use crate::workshop::{Progress, Workshop};
-use crate::{folder, git};
+use crate::{folder, git, program, release};
 
 /// The step's name in the cache.
 const STEP: &str = "component";
@@ -86,6 +86,8 @@ fn key(fetched: &Fetched, settings: &Build, binaries: &[String], toolchain: &Too
         Content::Commit { subdirectory, .. } => subdirectory.clone().unwrap_or_default(),
         // Which member of its workspace; the digest is that of the whole.
         Content::Folder(path) => inner(path, &folder::root(path)).to_string_lossy().into_owned(),
+        // What a file is called here decides nothing unless it is the program itself.
+        Content::Release { name, .. } => name.clone(),
         Content::Archive(_) | Content::Programs(_) => String::new(),
     };
     let list = |words: &[String]| words.join("\n");
@@ -136,7 +138,7 @@ impl Job<'_> {
             .join(format!("{}-{}-{}", self.name(), &key[..16], std::process::id()));
         let made = self.place(&work).and_then(|place| match self.settings.kind {
             BuildKind::Cargo => self.compile(&place, output, progress),
-            BuildKind::None => self.copy(&place.directory, output),
+            BuildKind::None => self.copy(&place.directory, output, progress),
         });
         // The result is what counts; a leftover is small and goes with `mos clean`.
         let _ = fs::remove_dir_all(&work);
@@ -162,6 +164,14 @@ impl Job<'_> {
                 let directory = subdirectory
                     .as_ref()
                     .map_or_else(|| source.clone(), |folder| source.join(folder));
+                (directory, source, work.join("target"))
+            }
+            Content::Release { file, name } => {
+                release::unpack(self.name(), file, name, &source)?;
+                let directory = match self.settings.kind {
+                    BuildKind::Cargo => only_folder(&source).unwrap_or_else(|| source.clone()),
+                    BuildKind::None => source.clone(),
+                };
                 (directory, source, work.join("target"))
             }
             Content::Programs(folder) => (folder.clone(), folder.clone(), work.join("target")),
@@ -244,35 +254,31 @@ impl Job<'_> {
     }
 
     /// Takes programs from the source as they are: scripts, or what somebody else built.
-    fn copy(&self, source: &Path, output: &Path) -> Result<(), ComponentError> {
+    fn copy(&self, source: &Path, output: &Path, progress: &mut Progress<'_>) -> Result<(), ComponentError> {
         for binary in self.binaries {
-            let target = output.join(binary);
-            write_program(&target, &self.read(source, binary)?)?;
+            let program = self.read(source, binary)?;
+            if let Err(ElfError::Interpreter(_) | ElfError::Needed(_)) = check_static(&program) {
+                progress(&format!(
+                    "warning: {binary} is not static: a node has no libraries but those that you bring"
+                ));
+            }
+            write_program(&output.join(binary), &program)?;
         }
         Ok(())
     }
 
     fn read(&self, folder: &Path, binary: &str) -> Result<Vec<u8>, ComponentError> {
-        let path = folder.join(binary);
-        if path.is_file() {
-            return fs::read(&path).map_err(ComponentError::at(&path));
-        }
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        let files = entries.filter(|entry| entry.path().is_file());
-        let names = files.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        let mut made: Vec<String> = names
-            .filter(|name| !name.starts_with('.') && !name.ends_with(".d"))
-            .collect();
-        made.sort();
-        Err(ComponentError::MissingBinary {
-            name: self.name().to_owned(),
-            binary: binary.to_owned(),
-            made: if made.is_empty() {
-                "nothing".to_owned()
-            } else {
-                made.join(", ")
-            },
-        })
+        let path = program::find(self.name(), folder, binary)?;
+        fs::read(&path).map_err(ComponentError::at(&path))
+    }
+}
+
+/// The folder in which everything is, as archives of source have it.
+fn only_folder(folder: &Path) -> Option<PathBuf> {
+    let mut inside = fs::read_dir(folder).ok()?.flatten();
+    match (inside.next(), inside.next()) {
+        (Some(only), None) if only.path().is_dir() => Some(only.path()),
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use mos_config::{LockedComponent, PlannedComponent, Source};
 
 use crate::error::ComponentError;
 use crate::workshop::{Progress, Workshop};
-use crate::{folder, git, registry};
+use crate::{folder, git, registry, release};
 
 /// A component's source, exact and on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Fetched {
     /// The version that a release shows: a label of the configuration, the crate's version, the tag, the commit's or
     /// the folder's first digits.
     pub version: String,
-    /// SHA-256 of a crate's archive, a commit, or the BLAKE3 of a folder: whatever decides its content.
+    /// SHA-256 of a crate's archive or a published file, a commit, or the BLAKE3 of a folder: whatever decides its content.
     pub digest: String,
     /// Where it is.
     pub content: Content,
@@ -38,6 +38,13 @@ pub enum Content {
         commit: String,
         /// The folder that is built.
         subdirectory: Option<String>,
+    },
+    /// A published file.
+    Release {
+        /// The file.
+        file: PathBuf,
+        /// What it is called when it is no archive.
+        name: String,
     },
     /// A folder, built in place.
     Folder(PathBuf),
@@ -81,6 +88,14 @@ pub fn fetch(
                 subdirectory: subdirectory.clone(),
             };
             (short(&commit), commit, content)
+        }
+        Source::Release { version, .. } => {
+            let got = release::fetch(name, &component.source, locked, shop, progress)?;
+            let content = Content::Release {
+                file: got.file,
+                name: got.name,
+            };
+            (version.clone(), got.sha256, content)
         }
         Source::Path { path } => {
             let path = shop.repository().join(path);

@@ -19,6 +19,7 @@
 //! ```text
 //! crates/<name>-<version>.crate    archives, checked against the lock each time
 //! git/<digest of the URL>.git      bare repositories, one per URL
+//! releases/<digest of the URL>/    published files, checked against the lock each time
 //! build/<name>-<key>-<process>/    while a component is built
 //! build/path-<digest>/target/      cargo's own output for folders, kept for the next build
 //! logs/<name>.log                  what cargo said, last build
@@ -27,12 +28,15 @@
 
 mod build;
 mod cargo;
+pub mod download;
 mod elf;
 mod error;
 mod fetch;
 mod folder;
 pub mod git;
+mod program;
 mod registry;
+mod release;
 mod run;
 mod stage;
 mod toolchain;

@@ -97,7 +97,7 @@ impl Component {
         let position = root.position();
         let description = root.string("description").unwrap_or_default();
         if !root.has("source") {
-            root.complain("", "missing [source] with its `kind`: crate, git, path or mos");
+            root.complain("", "missing [source] with its `kind`: crate, git, release, path or mos");
         }
         let source = root
             .table("source")
@@ -110,9 +110,11 @@ impl Component {
         }
         root.finish();
         let (origin, request) = source?;
-        let build = match comes_with_mos {
-            true => Build::none(),
-            false => built.unwrap_or_default(),
+        let build = match origin {
+            Origin::Mos => Build::none(),
+            // What is published is built already, unless the file says otherwise.
+            Origin::Release { .. } => built.unwrap_or_else(Build::none),
+            _ => built.unwrap_or_default(),
         };
         Some(Self {
             description,
@@ -129,6 +131,7 @@ impl Component {
 enum Kind {
     Crate,
     Git,
+    Release,
     Path,
     Mos,
 }
@@ -140,6 +143,7 @@ fn read_source(component: &str, source: Table<'_>, problems: &Problems) -> Optio
         &[
             ("crate", Kind::Crate),
             ("git", Kind::Git),
+            ("release", Kind::Release),
             ("path", Kind::Path),
             ("mos", Kind::Mos),
         ],
@@ -147,6 +151,7 @@ fn read_source(component: &str, source: Table<'_>, problems: &Problems) -> Optio
     let origin = match kind {
         Kind::Crate => read_crate(component, &source),
         Kind::Git => read_git(&source, problems),
+        Kind::Release => read_release(&source, problems),
         Kind::Path => read_path(&source),
         Kind::Mos => Some(Origin::Mos),
     };
@@ -187,6 +192,38 @@ fn read_git(source: &Table<'_>, problems: &Problems) -> Option<Origin> {
         url,
         subdirectory: subdirectory.map(|item| item.value),
     })
+}
+
+fn read_release(source: &Table<'_>, problems: &Problems) -> Option<Origin> {
+    let rename = source.string_item("rename");
+    if let Some(name) = &rename {
+        check_file_name(problems, &name.value, &name.position);
+    }
+    let url = source.required_string("url")?;
+    match classify_url(&url.value) {
+        GitUrl::WithPassword => source.complain("url", "`url` carries a password"),
+        GitUrl::Relative => {
+            check_inner_path(problems, &url);
+        }
+        GitUrl::Elsewhere if is_file_url(&url.value) => {}
+        GitUrl::Elsewhere | GitUrl::Bad => {
+            source.complain(
+                "url",
+                "`url` is not that of a file: http(s)://host/path, or a path in the config repository",
+            );
+        }
+    }
+    Some(Origin::Release {
+        url,
+        rename: rename.map(|item| item.value),
+    })
+}
+
+/// Whether a URL names one file on a web server.
+fn is_file_url(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let file = rest.and_then(|rest| rest.split_once('/')).map(|(_, path)| path);
+    file.is_some_and(|path| !path.is_empty() && !path.ends_with('/') && !path.contains(['?', '#']))
 }
 
 fn read_path(source: &Table<'_>) -> Option<Origin> {
@@ -298,6 +335,7 @@ fn check_service_path(problems: &Problems, path: &Item<String>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Source;
 
     fn read(text: &str) -> (Option<Component>, String) {
         let document = Document::parse("components/web.toml", text).unwrap();
@@ -339,5 +377,31 @@ mod tests {
         assert!(problems.contains("`build` has no meaning"), "{problems}");
         let (_, problems) = read("[source]\nkind = \"mos\"\n[install]\nfirmware = \"/lib/firmware\"\n");
         assert!(problems.contains("components/web.toml:4:12"), "{problems}");
+    }
+
+    #[test]
+    fn a_release_is_one_file_and_built_already() {
+        let source = |lines: &str| format!("[source]\nkind = \"release\"\nversion = \"2.1.4\"\n{lines}\n");
+        let (component, problems) = read(&source(
+            "url = \"https://host/{version}/corex-static\"\nrename = \"corex\"",
+        ));
+        assert_eq!(problems, "");
+        let component = component.unwrap();
+        assert_eq!(component.build.kind, BuildKind::None);
+        let source_of = Source::new(&component.origin, &component.request).unwrap();
+        assert_eq!(source_of.location(), "https://host/2.1.4/corex-static");
+        assert_eq!(source_of.reference(), "2.1.4");
+        for (bad, what) in [
+            ("url = \"https://host/folder/\"", "4:7: `url` is not that of a file"),
+            ("url = \"https://host/f?token=x\"", "4:7: `url` is not that of a file"),
+            ("url = \"https://me:secret@host/f\"", "4:7: `url` carries a password"),
+            ("url = \"ssh://host/f\"", "4:7: `url` is not that of a file"),
+            ("url = \"../f\"", "4:7: "),
+            ("url = \"f\"\nrename = \"a/b\"", "5:10: `a/b` is not a file name"),
+            ("url = \"f\"\ncommit = \"x\"", "`commit` is not 40"),
+        ] {
+            let (_, problems) = read(&source(bad));
+            assert!(problems.contains(what), "{bad}: {problems}");
+        }
     }
 }

@@ -350,7 +350,7 @@ fn read_component(table: Table<'_>) -> Option<LockedComponent> {
         version: required("version")?,
         digest: required("digest")?,
     };
-    let digits = if entry.kind == "crate" { 64 } else { 40 };
+    let digits = if entry.kind == "git" { 40 } else { 64 };
     if !is_hex(&entry.digest, digits) {
         table.complain(
             "digest",

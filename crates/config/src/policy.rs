@@ -30,10 +30,13 @@ pub(crate) fn check(repository: &Repository, name: &str, environment: &Environme
         let position = &selection.position;
         match (rules.strict(), &described.origin) {
             (false, _) => rules.warn_of_branch(component, &request),
-            (true, Origin::Crate { .. }) => {
+            (true, Origin::Crate { .. } | Origin::Release { .. }) => {
                 let source = Source::new(&described.origin, &request);
                 let locked = source.is_some_and(|source| repository.lock.component(component, &source).is_some());
-                rules.exact_crate(component, &request, position, locked);
+                let is_crate = matches!(described.origin, Origin::Crate { .. });
+                if !is_crate || rules.exact_crate(component, &request) {
+                    rules.digest(component, &request, position, locked);
+                }
             }
             (true, Origin::Git { .. }) => rules.exact_commit(component, &request, position),
             (true, Origin::Path { .. } | Origin::Mos) => {}
@@ -75,22 +78,30 @@ impl Rules<'_> {
         }
     }
 
-    fn exact_crate(&self, component: &str, request: &Request, position: &Position, locked: bool) {
-        let Some(version) = &request.version else { return };
+    /// True when the version is exact, so that its digest can be asked for.
+    fn exact_crate(&self, component: &str, request: &Request) -> bool {
+        let Some(version) = &request.version else { return false };
         let kind = self.kind;
         let Some(exact) = exact_version(&version.value) else {
             let message = format!(
                 "`{component}` may be any version that fits `{}`; {kind} takes exact ones",
                 version.value
             );
-            return self.refuse(&version.position, message, "write all three numbers, such as 1.2.3");
+            self.refuse(&version.position, message, "write all three numbers, such as 1.2.3");
+            return false;
         };
         if is_prerelease(exact) {
             let message = format!("`{component}` {exact} is a pre-release; {kind} takes released versions");
             self.refuse(&version.position, message, "use the newest version without a `-`");
         }
+        true
+    }
+
+    fn digest(&self, component: &str, request: &Request, position: &Position, locked: bool) {
+        let Some(version) = &request.version else { return };
         if request.sha256.is_none() && !locked {
-            let message = format!("`{component}` {exact} has no digest; {kind} takes nothing without one");
+            let (version, kind) = (&version.value, self.kind);
+            let message = format!("`{component}` {version} has no digest; {kind} takes nothing without one");
             let hint = "run `mos lock`, which writes it to mos.lock, or write sha256 = \"…\" beside the version";
             self.refuse(position, message, hint);
         }

@@ -182,6 +182,7 @@ impl fmt::Display for Source {
                 write!(f, "git {url} {}", self.reference())?;
                 subdirectory.iter().try_for_each(|folder| write!(f, " in {folder}"))
             }
+            Self::Release { url, version, .. } => write!(f, "release {version} {url}"),
             Self::Path { path } => write!(f, "path {path}"),
             Self::Mos => write!(f, "mos, {}", self.location()),
         }

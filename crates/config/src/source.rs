@@ -10,6 +10,9 @@ const SHA256_DIGITS: usize = 64;
 /// Hexadecimal digits of a git commit.
 const COMMIT_DIGITS: usize = 40;
 
+/// Stands for the version in the URL of a release.
+pub(crate) const VERSION: &str = "{version}";
+
 /// Where a component comes from, without saying which state of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -24,6 +27,13 @@ pub enum Origin {
         url: Item<String>,
         /// The folder in it that is built; the whole when absent.
         subdirectory: Option<String>,
+    },
+    /// A file that somebody published: a program, or an archive with programs or with their source.
+    Release {
+        /// `http(s)://…`, or the path of a file in the config repository; `{version}` stands for the version.
+        url: Item<String>,
+        /// What a file that is no archive is called here; as in the URL when absent.
+        rename: Option<String>,
     },
     /// A folder beside or inside the config repository.
     Path {
@@ -45,7 +55,7 @@ pub struct Request {
     pub tag: Option<Item<String>>,
     /// A commit, 40 hexadecimal digits.
     pub commit: Option<Item<String>>,
-    /// SHA-256 of the crate's archive.
+    /// SHA-256 of the crate's archive, or of the published file.
     pub sha256: Option<Item<String>>,
 }
 
@@ -74,6 +84,17 @@ pub enum Source {
         commit: Option<String>,
         /// The folder in it that is built.
         subdirectory: Option<String>,
+    },
+    /// A published file.
+    Release {
+        /// `http(s)://…`, or the path of a file in the config repository.
+        url: String,
+        /// The version, which stands in the URL as a rule.
+        version: String,
+        /// SHA-256 of the file, in hex, when the configuration names it.
+        sha256: Option<String>,
+        /// What a file that is no archive is called here.
+        rename: Option<String>,
     },
     /// A folder.
     Path {
@@ -131,6 +152,7 @@ impl Request {
         let (kind, useless) = match origin {
             Origin::Crate { .. } => ("crate", references.to_vec()),
             Origin::Git { .. } => ("git", digest.to_vec()),
+            Origin::Release { .. } => ("release", references.to_vec()),
             Origin::Path { .. } => ("path", [references.as_slice(), &digest].concat()),
             Origin::Mos => ("mos", [references.as_slice(), &digest].concat()),
         };
@@ -145,7 +167,7 @@ impl Request {
 
     fn check_state(&self, origin: &Origin, component: &str, position: &Position, problems: &Problems) {
         match origin {
-            Origin::Crate { .. } if self.version.is_none() => {
+            Origin::Crate { .. } | Origin::Release { .. } if self.version.is_none() => {
                 let problem = Problem::error(Some(position.clone()), format!("`{component}` has no `version`"));
                 problems.push(problem.with_hint("write version = \"…\" here or in the [source] of the component"));
             }
@@ -180,6 +202,15 @@ impl Source {
                 commit: value(&request.commit),
                 subdirectory: subdirectory.clone(),
             },
+            Origin::Release { url, rename } => {
+                let version = value(&request.version)?;
+                Self::Release {
+                    url: url.value.replace(VERSION, &version),
+                    version,
+                    sha256: value(&request.sha256),
+                    rename: rename.clone(),
+                }
+            }
             Origin::Path { path } => Self::Path {
                 path: path.value.clone(),
             },
@@ -187,11 +218,12 @@ impl Source {
         })
     }
 
-    /// `crate`, `git`, `path` or `mos`.
+    /// `crate`, `git`, `release`, `path` or `mos`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Crate { .. } => "crate",
             Self::Git { .. } => "git",
+            Self::Release { .. } => "release",
             Self::Path { .. } => "path",
             Self::Mos => "mos",
         }
@@ -201,7 +233,7 @@ impl Source {
     pub fn location(&self) -> &str {
         match self {
             Self::Crate { name, .. } => name,
-            Self::Git { url, .. } => url,
+            Self::Git { url, .. } | Self::Release { url, .. } => url,
             Self::Path { path } => path,
             Self::Mos => "programs for nodes",
         }
@@ -211,6 +243,7 @@ impl Source {
     pub fn reference(&self) -> String {
         match self {
             Self::Crate { requirement, .. } => requirement.clone(),
+            Self::Release { version, .. } => version.clone(),
             Self::Git {
                 commit: Some(commit), ..
             } => format!("commit {commit}"),
