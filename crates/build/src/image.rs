@@ -9,7 +9,7 @@ use mos_boot::uki::{UkiParts, uki};
 use mos_boot::{Compression, initramfs};
 use mos_cache::Inputs;
 use mos_config::{Base, Lock, Plan};
-use mos_store::Digest;
+use mos_store::{Digest, Digester};
 use mos_tree::{Content, Kind, Tree, directory};
 
 use crate::access::add_users;
@@ -460,7 +460,7 @@ pub(crate) fn newest(tree: &Tree) -> i64 {
 
 /// Hashes a tree with names, modes, owners and content.
 pub(crate) fn digest(tree: &Tree) -> Result<Digest, BuildError> {
-    let mut archive = Vec::new();
+    let mut archive = Digester::default();
     mos_tree::cpio::write(tree, &mut archive)?;
-    Ok(Digest::of(&archive))
+    Ok(archive.finish())
 }

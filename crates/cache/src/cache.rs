@@ -158,7 +158,7 @@ fn seal(directory: &Path) -> io::Result<()> {
             .file_name()
             .into_string()
             .map_err(|name| io::Error::other(format!("{name:?} is not UTF-8")))?;
-        lines.push(format!("{} {name}\n", Digest::of(&fs::read(entry.path())?)));
+        lines.push(format!("{} {name}\n", of_file(&entry.path())?));
     }
     lines.sort();
     durable::write(&directory.join(MANIFEST), lines.concat().as_bytes(), 0o644)
@@ -173,9 +173,12 @@ fn intact(directory: &Path) -> bool {
         let Some((digest, name)) = line.split_once(' ') else {
             return false;
         };
-        let content = fs::read(directory.join(name));
-        content.is_ok_and(|bytes| digest == Digest::of(&bytes).to_string())
+        of_file(&directory.join(name)).is_ok_and(|own| digest == own.to_string())
     })
+}
+
+fn of_file(path: &Path) -> io::Result<Digest> {
+    Digest::of_reader(File::open(path)?)
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! The name of a blob: BLAKE3-256 of its bytes.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
+
+/// Bytes hashed at once: enough for all lanes of a processor's vector unit.
+const BUFFER: usize = 128 << 10;
 
 /// A BLAKE3-256 digest, shown as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,6 +15,23 @@ impl Digest {
     /// The digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The digest of all that a reader gives, without holding it.
+    ///
+    /// # Errors
+    /// What the reader says.
+    pub fn of_reader(mut reader: impl io::Read) -> io::Result<Self> {
+        let mut digester = Digester::default();
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(digester.finish()),
+                Ok(length) => io::Write::write_all(&mut digester, &buffer[..length])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The 32 bytes.
@@ -28,6 +49,28 @@ impl Digest {
     /// True when these bytes have this digest.
     pub fn matches(&self, bytes: &[u8]) -> bool {
         Self::of(bytes) == *self
+    }
+}
+
+/// Makes the digest of what is written to it, without holding it.
+#[derive(Debug, Default)]
+pub struct Digester(blake3::Hasher);
+
+impl Digester {
+    /// The digest of all that was written.
+    pub fn finish(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
+    }
+}
+
+impl io::Write for Digester {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -56,5 +99,22 @@ impl fmt::Display for Digest {
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Digest({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_have_the_digest_of_the_whole() {
+        let bytes: Vec<u8> = (0..300_000u32).map(|number| number as u8).collect();
+        assert_eq!(Digest::of_reader(&bytes[..]).unwrap(), Digest::of(&bytes));
+        let mut digester = Digester::default();
+        for piece in bytes.chunks(777) {
+            io::Write::write_all(&mut digester, piece).unwrap();
+        }
+        assert_eq!(digester.finish(), Digest::of(&bytes));
+        assert_eq!(Digest::of_reader(io::empty()).unwrap(), Digest::of(b""));
     }
 }

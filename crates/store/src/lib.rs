@@ -46,7 +46,7 @@ pub use address::{Address, S3Address, Style};
 pub use authorities::Authorities;
 #[cfg(feature = "routes")]
 pub use cached::{CacheStats, Cached};
-pub use digest::Digest;
+pub use digest::{Digest, Digester};
 pub use dir::Dir;
 pub use error::StoreError;
 pub use http::Http;

@@ -11,7 +11,7 @@ const RUNS: usize = 3;
 pub(super) fn rows(_: &Stage) -> Result<Vec<Row>, String> {
     let settings = "[image]\nsecure_boot = \"keys/secure-boot/db\"\n";
     let system = System::new(CLOUD_KERNEL, &["virtio_net", "virtio_blk"], 22, settings)?;
-    system.mos(&["keys", "new", "--env", "dev", "--secure-boot"])?;
+    system.mos(&["keys", "new", "--secure-boot"])?;
     let mut times = Vec::new();
     for _ in 0..RUNS {
         let said = system.mos(&[
