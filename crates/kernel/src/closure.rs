@@ -1,6 +1,6 @@
 //! The closure of modules over what they need, from [`Facts`] alone. Decides only; reads nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::facts::Facts;
 use crate::kernel::Kernel;
@@ -14,12 +14,12 @@ pub(crate) struct Closure<'k, 't> {
     kernel: &'k Kernel<'t>,
     facts: &'k Facts,
     order: Vec<(&'k str, Reason)>,
-    placed: BTreeSet<&'k str>,
-    visited: BTreeSet<&'k str>,
+    placed: HashSet<&'k str>,
+    visited: HashSet<&'k str>,
     /// By name, all that must be loaded before, in a working order.
-    below: BTreeMap<&'k str, Vec<&'k str>>,
+    below: HashMap<&'k str, Vec<&'k str>>,
     /// What soft dependencies were found to mean.
-    soft: BTreeMap<&'k str, Vec<&'k str>>,
+    soft: HashMap<&'k str, Vec<&'k str>>,
     missing_soft: BTreeSet<String>,
     /// Modules and dependencies that are nowhere.
     broken: BTreeSet<(String, String)>,
@@ -37,10 +37,10 @@ impl<'k, 't> Closure<'k, 't> {
             kernel,
             facts,
             order: Vec::new(),
-            placed: BTreeSet::new(),
-            visited: BTreeSet::new(),
-            below: BTreeMap::new(),
-            soft: BTreeMap::new(),
+            placed: HashSet::new(),
+            visited: HashSet::new(),
+            below: HashMap::new(),
+            soft: HashMap::new(),
             missing_soft: BTreeSet::new(),
             broken: BTreeSet::new(),
         }

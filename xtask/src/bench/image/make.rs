@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mos_boot::{Compression, initramfs, root};
-use mos_kernel::{Facts, Kernel, Selection};
-use mos_tree::{Tree, directory};
+use mos_kernel::{Kernel, Selection};
+use mos_tree::Tree;
 
+use super::closure::unpacked;
 use super::stage::{SERVER, Stage};
 use super::{goal, row};
 use crate::bench::{RUNS, Row, median};
@@ -87,10 +88,9 @@ pub(crate) fn make_once(arguments: &[PathBuf]) -> Result<String, String> {
         Ok(level) => Compression::Zstd(level),
         Err(_) => Compression::Xz,
     };
-    let package = directory::read(root, directory::Options::default()).map_err(|error| error.to_string())?;
+    let (package, facts) = unpacked(root, Some(facts))?;
     let kernel = Kernel::open(&package).map_err(|error| error.to_string())?;
-    let bytes = fs::read(facts).map_err(|error| error.to_string())?;
-    if !Facts::from_bytes(&bytes).is_some_and(|facts| kernel.remember(facts)) {
+    if !facts.is_some_and(|facts| kernel.remember(facts)) {
         return Err("the facts are those of another kernel".to_owned());
     }
     let selection = kernel.select(&SERVER).map_err(|error| error.to_string())?;

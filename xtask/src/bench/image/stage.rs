@@ -188,12 +188,12 @@ impl System {
         arguments: &[&str],
         environment: &[(&str, &Path)],
     ) -> Result<String, String> {
-        let program = std::env::current_dir()
-            .map_err(|error| error.to_string())?
-            .join("dist/bin/mos");
+        let here = std::env::current_dir().map_err(|error| error.to_string())?;
+        let program = here.join("dist/bin/mos");
         let mut command = Command::new(&program);
         command.arg("--quiet").args(arguments).current_dir(folder);
         let output = command
+            .env("MOS_NODE_PROGRAMS", here.join("dist/node"))
             .envs(environment.iter().copied())
             .output()
             .map_err(|error| format!("{}: {error}; run `make build` first", program.display()))?;
