@@ -1,6 +1,6 @@
 //! The order in which packages are installed: what a package needs comes before it, as apk does it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::universe::{Id, Universe};
 use crate::Dependency;
@@ -10,6 +10,8 @@ struct Order<'u, 's> {
     chosen: &'s BTreeSet<Id>,
     /// Those that come in on their own.
     automatic: Vec<Id>,
+    /// Their places in that list, by the names that they wait for; under an empty name those that wait for none.
+    waiting: HashMap<&'u str, Vec<usize>>,
     started: BTreeSet<Id>,
     done: BTreeSet<Id>,
     order: Vec<Id>,
@@ -21,15 +23,13 @@ enum Task {
 }
 
 pub(crate) fn install_order(universe: &Universe<'_>, world: &[Dependency], chosen: &BTreeSet<Id>) -> Vec<Id> {
+    let automatic = universe.automatic.iter().copied();
+    let automatic: Vec<Id> = automatic.filter(|id| chosen.contains(id)).collect();
     let mut order = Order {
         universe,
         chosen,
-        automatic: universe
-            .automatic
-            .iter()
-            .copied()
-            .filter(|id| chosen.contains(id))
-            .collect(),
+        waiting: waiting(universe, &automatic),
+        automatic,
         started: BTreeSet::new(),
         done: BTreeSet::new(),
         order: Vec::new(),
@@ -41,6 +41,18 @@ pub(crate) fn install_order(universe: &Universe<'_>, world: &[Dependency], chose
     }
     chosen.iter().for_each(|id| order.add(*id));
     order.order
+}
+
+fn waiting<'u>(universe: &Universe<'u>, automatic: &[Id]) -> HashMap<&'u str, Vec<usize>> {
+    let mut waiting: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (place, id) in automatic.iter().enumerate() {
+        let needs = universe.package(*id).install_if.iter().filter(|one| !one.conflict);
+        let names: BTreeSet<&str> = needs.map(|one| one.name.as_str()).collect();
+        for name in if names.is_empty() { BTreeSet::from([""]) } else { names } {
+            waiting.entry(name).or_default().push(place);
+        }
+    }
+    waiting
 }
 
 impl Order<'_, '_> {
@@ -71,16 +83,26 @@ impl Order<'_, '_> {
                 Task::Finish(id) => {
                     self.order.push(id);
                     self.done.insert(id);
-                    tasks.extend(self.called().into_iter().rev().map(Task::Start));
+                    tasks.extend(self.called(id).into_iter().rev().map(Task::Start));
                 }
             }
         }
     }
 
-    /// Packages that come in on their own, and whose time has come.
-    fn called(&self) -> Vec<Id> {
+    /// Packages that come in on their own, and whose time has come with this one.
+    fn called(&self, done: Id) -> Vec<Id> {
         let is_there = |one: &Dependency| one.conflict || self.providers(one).iter().any(|id| self.done.contains(id));
         let ready = |id: &Id| !self.started.contains(id) && self.universe.package(*id).install_if.iter().all(is_there);
-        self.automatic.iter().copied().filter(ready).collect()
+        let names = self.universe.names(done).map(|(name, _)| name).chain([""]);
+        let places: BTreeSet<usize> = names
+            .filter_map(|name| self.waiting.get(name))
+            .flatten()
+            .copied()
+            .collect();
+        places
+            .into_iter()
+            .map(|place| self.automatic[place])
+            .filter(ready)
+            .collect()
     }
 }

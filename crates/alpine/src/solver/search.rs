@@ -3,6 +3,9 @@
 //! Every choice has a level. Where nothing fits, the levels of those choices are known that are in the way; the search
 //! goes back to the last of them and skips all choices in between, which have nothing to do with it (conflict-directed
 //! backjumping, Prosser 1993). World has level 0.
+//!
+//! Needs are only ever added at the end and marked when they are met; a choice that is taken back cuts them off where it
+//! began, and opens those again that were met since.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -61,15 +64,24 @@ enum Choice {
 }
 
 #[derive(Debug)]
-struct Frame<'u> {
+struct Frame {
     choices: Vec<Choice>,
     next: usize,
     taken: Option<Choice>,
     /// Levels that are to blame when no choice is left.
     blame: BTreeSet<usize>,
-    pending: Vec<Need<'u>>,
-    waiting: Vec<Need<'u>>,
-    need: Need<'u>,
+    /// The need that it is about: its place.
+    need: Option<usize>,
+    /// How long the lists of the search were before it.
+    before: Lengths,
+}
+
+/// Lengths of the lists that only grow until a choice is taken back.
+#[derive(Debug, Clone, Copy)]
+struct Lengths {
+    needs: usize,
+    closed: usize,
+    waiting: usize,
 }
 
 /// The state of the search.
@@ -80,17 +92,23 @@ pub(crate) struct Search<'u, 's> {
     /// Chosen providers of each name.
     held: HashMap<&'u str, Vec<Provider<'u>>>,
     forbidden: HashMap<&'u str, Vec<(&'u Dependency, By, usize)>>,
-    pending: Vec<Need<'u>>,
+    needs: Vec<Need<'u>>,
+    /// Places of needs, by the name that is needed.
+    needed: HashMap<&'u str, Vec<usize>>,
+    /// Places of needs that are neither met nor waiting.
+    open: BTreeSet<usize>,
+    /// Places of those that were open once, in the order in which they were closed.
+    closed: Vec<usize>,
     /// Needs of virtual names that only packages can meet which are never chosen on their own.
     waiting: Vec<Need<'u>>,
-    frames: Vec<Frame<'u>>,
+    frames: Vec<Frame>,
     backtracks: usize,
     last: Option<DeadEnd<'u>>,
 }
 
-enum Step<'u> {
+enum Step {
     Done,
-    Branch(Frame<'u>),
+    Branch(Frame),
     Dead(BTreeSet<usize>),
 }
 
@@ -101,7 +119,10 @@ impl<'u, 's> Search<'u, 's> {
             chosen: BTreeMap::new(),
             held: HashMap::new(),
             forbidden: HashMap::new(),
-            pending: Vec::new(),
+            needs: Vec::new(),
+            needed: HashMap::new(),
+            open: BTreeSet::new(),
+            closed: Vec::new(),
             waiting: Vec::new(),
             frames: Vec::new(),
             backtracks: 0,
@@ -160,20 +181,13 @@ impl<'u, 's> Search<'u, 's> {
             };
             let fits = self.obstacle(provider).is_none();
             if fits {
-                let dependency = &package.install_if[0];
-                let need = Need {
-                    dependency,
-                    by: By::World,
-                    level: 0,
-                };
                 self.frames.push(Frame {
                     choices: vec![Choice::Take(id)],
                     next: 0,
                     taken: None,
                     blame: BTreeSet::new(),
-                    pending: self.pending.clone(),
-                    waiting: self.waiting.clone(),
-                    need,
+                    need: None,
+                    before: self.lengths(),
                 });
                 self.take_next();
             }
@@ -226,54 +240,75 @@ impl<'u, 's> Search<'u, 's> {
     }
 
     /// Looks at what is needed: the first need with one way to meet it, otherwise the first of all.
-    fn step(&mut self) -> Step<'u> {
-        let pending = std::mem::take(&mut self.pending);
-        self.pending = pending
-            .into_iter()
-            .filter(|need| !self.is_met(need.dependency))
-            .collect();
+    fn step(&mut self) -> Step {
         let mut first = None;
-        for at in 0..self.pending.len() {
-            let need = self.pending[at];
-            let (choices, obstacles) = self.ways(need);
-            if choices.len() > 1 && first.is_some() {
-                continue;
-            }
-            let blame = self.blame(need, &obstacles);
-            if choices.is_empty() {
-                self.last = Some(DeadEnd {
-                    need,
-                    obstacles,
-                    exhausted: false,
-                });
-                return Step::Dead(blame);
-            }
-            let single = choices.len() == 1;
-            first = Some((at, choices, blame));
-            if single {
-                break;
+        for at in self.open.iter().copied() {
+            match self.count(self.needs[at]) {
+                0 => return self.dead(at),
+                1 => {
+                    first = Some(at);
+                    break;
+                }
+                _ => first = first.or(Some(at)),
             }
         }
         match first {
-            Some((at, choices, blame)) => Step::Branch(self.frame(at, choices, blame)),
+            Some(at) => Step::Branch(self.frame(at)),
             None => self.check_waiting(),
         }
     }
 
-    fn frame(&self, at: usize, choices: Vec<Choice>, blame: BTreeSet<usize>) -> Frame<'u> {
+    fn dead(&mut self, at: usize) -> Step {
+        let need = self.needs[at];
+        let (_, obstacles) = self.ways(need);
+        let blame = self.blame(need, &obstacles);
+        self.last = Some(DeadEnd {
+            need,
+            obstacles,
+            exhausted: false,
+        });
+        Step::Dead(blame)
+    }
+
+    fn frame(&self, at: usize) -> Frame {
+        let need = self.needs[at];
+        let (choices, obstacles) = self.ways(need);
         Frame {
             choices,
             next: 0,
             taken: None,
-            blame,
-            pending: self.pending.clone(),
-            waiting: self.waiting.clone(),
-            need: self.pending[at],
+            blame: self.blame(need, &obstacles),
+            need: Some(at),
+            before: self.lengths(),
         }
     }
 
+    fn lengths(&self) -> Lengths {
+        Lengths {
+            needs: self.needs.len(),
+            closed: self.closed.len(),
+            waiting: self.waiting.len(),
+        }
+    }
+
+    /// How many ways there are to meet a need; two stand for any more.
+    fn count(&self, need: Need<'u>) -> usize {
+        let (mut wait, mut count) = (0, 0);
+        for provider in self.universe.usable(need.dependency) {
+            match self.universe.is_automatic(provider) {
+                false => wait = 1,
+                true if self.obstacle(provider).is_none() => count += 1,
+                true => {}
+            }
+            if wait + count > 1 {
+                break;
+            }
+        }
+        wait + count
+    }
+
     /// All has been chosen that is chosen on its own: what waited must be met now.
-    fn check_waiting(&mut self) -> Step<'u> {
+    fn check_waiting(&mut self) -> Step {
         let unmet = self.waiting.iter().find(|need| !self.is_met(need.dependency)).copied();
         match unmet {
             None => Step::Done,
@@ -349,18 +384,19 @@ impl<'u, 's> Search<'u, 's> {
 
     /// A need that is still open, and that could not be met any more.
     fn unfit(&self, id: Id) -> Option<Obstacle<'u>> {
-        let unfit = self.pending.iter().find(|need| {
-            let mut own = self
-                .universe
-                .names(id)
-                .filter(|(name, _)| *name == need.dependency.name)
-                .peekable();
-            let has = own.peek().is_some();
-            let versions: Vec<_> = own.map(|(_, version)| version).collect();
-            has && versions.iter().any(Option::is_some)
-                && !versions
-                    .into_iter()
-                    .any(|version| self.universe.means(need.dependency, Provider { id, version }))
+        let mut versioned = self.universe.names(id).filter(|(_, version)| version.is_some());
+        let unfit = versioned.find_map(|(name, _)| {
+            let own = self.universe.names(id).filter(|(other, _)| *other == name);
+            let own: Vec<_> = own.map(|(_, version)| Provider { id, version }).collect();
+            let needs = self.needed.get(name).map(Vec::as_slice).unwrap_or_default();
+            let mut open = needs
+                .iter()
+                .filter(|at| self.open.contains(at))
+                .map(|at| self.needs[*at]);
+            open.find(|need| {
+                !own.iter()
+                    .any(|provider| self.universe.means(need.dependency, *provider))
+            })
         });
         unfit.map(|need| Obstacle::Unfit(need.dependency, need.by))
     }
@@ -393,10 +429,10 @@ impl<'u, 's> Search<'u, 's> {
         match choice {
             Choice::Take(id) => self.choose(id, level),
             Choice::Wait => {
-                let need = frame.need;
-                self.waiting.push(need);
-                let same = |one: &Need<'u>| std::ptr::eq(one.dependency, need.dependency) && one.by == need.by;
-                self.pending.retain(|one| !same(one));
+                if let Some(at) = frame.need {
+                    self.waiting.push(self.needs[at]);
+                    self.close(at);
+                }
             }
         }
         true
@@ -405,10 +441,23 @@ impl<'u, 's> Search<'u, 's> {
     /// Takes the last choice back; its frame stays for the next one.
     fn take_back(&mut self) {
         let Some(frame) = self.frames.last_mut() else { return };
-        self.pending.clone_from(&frame.pending);
-        self.waiting.clone_from(&frame.waiting);
-        if let Some(Choice::Take(id)) = frame.taken.take() {
+        let (before, taken) = (frame.before, frame.taken.take());
+        self.open.extend(self.closed.drain(before.closed..));
+        self.open.split_off(&before.needs);
+        for need in self.needs.drain(before.needs..) {
+            // They were added in this order: of each name, the last ones go.
+            self.needed.entry(&need.dependency.name).or_default().pop();
+        }
+        self.waiting.truncate(before.waiting);
+        if let Some(Choice::Take(id)) = taken {
             self.drop_choice(id);
+        }
+    }
+
+    /// A need that is met, or left to wait.
+    fn close(&mut self, at: usize) {
+        if self.open.remove(&at) {
+            self.closed.push(at);
         }
     }
 
@@ -438,7 +487,13 @@ impl<'u, 's> Search<'u, 's> {
     fn choose(&mut self, id: Id, level: usize) {
         self.chosen.insert(id, level);
         for (name, version) in self.universe.names(id) {
-            self.held.entry(name).or_default().push(Provider { id, version });
+            let provider = Provider { id, version };
+            self.held.entry(name).or_default().push(provider);
+            let needs = self.needed.get(name).map(Vec::as_slice).unwrap_or_default();
+            let meant = |at: &usize| self.universe.means(self.needs[*at].dependency, provider);
+            for at in needs.iter().copied().filter(meant).collect::<Vec<_>>() {
+                self.close(at);
+            }
         }
         for dependency in &self.universe.package(id).depends {
             self.require(dependency, By::Package(id), level);
@@ -461,7 +516,12 @@ impl<'u, 's> Search<'u, 's> {
             let forbidden = self.forbidden.entry(&dependency.name).or_default();
             forbidden.push((dependency, by, level));
         } else {
-            self.pending.push(Need { dependency, by, level });
+            let at = self.needs.len();
+            self.needs.push(Need { dependency, by, level });
+            self.needed.entry(&dependency.name).or_default().push(at);
+            if !self.is_met(dependency) {
+                self.open.insert(at);
+            }
         }
     }
 }
