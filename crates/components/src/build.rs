@@ -19,7 +19,7 @@ use crate::fetch::{Content, Fetched};
 use crate::run::Log;
 use crate::toolchain::Toolchain;
 use crate::workshop::{Progress, Workshop};
-use crate::{folder, git, program, release};
+use crate::{folder, git, oci, program, release};
 
 /// The step's name in the cache.
 const STEP: &str = "component";
@@ -88,7 +88,7 @@ fn key(fetched: &Fetched, settings: &Build, binaries: &[String], toolchain: &Too
         Content::Folder(path) => inner(path, &folder::root(path)).to_string_lossy().into_owned(),
         // What a file is called here decides nothing unless it is the program itself.
         Content::Release { name, .. } => name.clone(),
-        Content::Archive(_) | Content::Programs(_) => String::new(),
+        Content::Archive(_) | Content::Image(_) | Content::Programs(_) => String::new(),
     };
     let list = |words: &[String]| words.join("\n");
     let kind = match settings.kind {
@@ -173,6 +173,10 @@ impl Job<'_> {
                     BuildKind::None => source.clone(),
                 };
                 (directory, source, work.join("target"))
+            }
+            Content::Image(layout) => {
+                oci::unpack(self.name(), layout, self.binaries, &work, &source)?;
+                (source.clone(), source, work.join("target"))
             }
             Content::Programs(folder) => (folder.clone(), folder.clone(), work.join("target")),
             Content::Folder(path) => {

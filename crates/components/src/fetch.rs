@@ -7,7 +7,7 @@ use mos_config::{LockedComponent, PlannedComponent, Source};
 
 use crate::error::ComponentError;
 use crate::workshop::{Progress, Workshop};
-use crate::{folder, git, registry, release};
+use crate::{folder, git, oci, registry, release};
 
 /// A component's source, exact and on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Fetched {
     /// The version that a release shows: a label of the configuration, the crate's version, the tag, the commit's or
     /// the folder's first digits.
     pub version: String,
-    /// SHA-256 of a crate's archive or a published file, a commit, or the BLAKE3 of a folder: whatever decides its content.
+    /// SHA-256 of a crate's archive, a published file or an image's manifest, a commit, or the BLAKE3 of a folder: whatever decides its content.
     pub digest: String,
     /// Where it is.
     pub content: Content,
@@ -46,6 +46,8 @@ pub enum Content {
         /// What it is called when it is no archive.
         name: String,
     },
+    /// A container image, as an image layout.
+    Image(PathBuf),
     /// A folder, built in place.
     Folder(PathBuf),
     /// The folder of the programs that come with MOS.
@@ -96,6 +98,10 @@ pub fn fetch(
                 name: got.name,
             };
             (version.clone(), got.sha256, content)
+        }
+        Source::Oci { version, .. } => {
+            let got = oci::fetch(name, &component.source, locked, shop, progress)?;
+            (version.clone(), got.manifest, Content::Image(got.layout))
         }
         Source::Path { path } => {
             let path = shop.repository().join(path);

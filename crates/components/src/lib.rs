@@ -22,6 +22,7 @@
 //! releases/<digest of the URL>/    published files, checked against the lock each time
 //! build/<name>-<key>-<process>/    while a component is built
 //! build/path-<digest>/target/      cargo's own output for folders, kept for the next build
+//! images/<digest>/                 image layouts, one per manifest
 //! logs/<name>.log                  what cargo said, last build
 //! steps/component/<key>/           the result (mos-cache)
 //! ```
@@ -34,6 +35,7 @@ mod error;
 mod fetch;
 mod folder;
 pub mod git;
+mod oci;
 mod program;
 mod registry;
 mod release;

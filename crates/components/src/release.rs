@@ -121,7 +121,7 @@ fn without_suffix(name: &str) -> &str {
     &name[..plain.len()]
 }
 
-fn head(reader: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn head(reader: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(length);
     reader.by_ref().take(length as u64).read_to_end(&mut head)?;
     Ok(head)

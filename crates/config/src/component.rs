@@ -97,7 +97,10 @@ impl Component {
         let position = root.position();
         let description = root.string("description").unwrap_or_default();
         if !root.has("source") {
-            root.complain("", "missing [source] with its `kind`: crate, git, release, path or mos");
+            root.complain(
+                "",
+                "missing [source] with its `kind`: crate, git, release, oci, path or mos",
+            );
         }
         let source = root
             .table("source")
@@ -113,7 +116,7 @@ impl Component {
         let build = match origin {
             Origin::Mos => Build::none(),
             // What is published is built already, unless the file says otherwise.
-            Origin::Release { .. } => built.unwrap_or_else(Build::none),
+            Origin::Release { .. } | Origin::Oci { .. } => built.unwrap_or_else(Build::none),
             _ => built.unwrap_or_default(),
         };
         Some(Self {
@@ -132,6 +135,7 @@ enum Kind {
     Crate,
     Git,
     Release,
+    Oci,
     Path,
     Mos,
 }
@@ -144,6 +148,7 @@ fn read_source(component: &str, source: Table<'_>, problems: &Problems) -> Optio
             ("crate", Kind::Crate),
             ("git", Kind::Git),
             ("release", Kind::Release),
+            ("oci", Kind::Oci),
             ("path", Kind::Path),
             ("mos", Kind::Mos),
         ],
@@ -152,6 +157,7 @@ fn read_source(component: &str, source: Table<'_>, problems: &Problems) -> Optio
         Kind::Crate => read_crate(component, &source),
         Kind::Git => read_git(&source, problems),
         Kind::Release => read_release(&source, problems),
+        Kind::Oci => read_oci(&source),
         Kind::Path => read_path(&source),
         Kind::Mos => Some(Origin::Mos),
     };
@@ -224,6 +230,33 @@ fn is_file_url(url: &str) -> bool {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let file = rest.and_then(|rest| rest.split_once('/')).map(|(_, path)| path);
     file.is_some_and(|path| !path.is_empty() && !path.ends_with('/') && !path.contains(['?', '#']))
+}
+
+fn read_oci(source: &Table<'_>) -> Option<Origin> {
+    let image = source.required_string("image")?;
+    let good = is_image(&image.value);
+    if !good {
+        let hint = "the tag is the `version`, and the digest of a manifest the `sha256`";
+        let problem = Problem::error(Some(image.position.clone()), "`image` is not HOST[:PORT]/REPOSITORY");
+        source.report(problem.with_hint(hint));
+    }
+    good.then_some(Origin::Oci { image })
+}
+
+/// Whether a text is a registry and a repository, without tag and digest (OCI distribution specification, "Pulling manifests").
+fn is_image(text: &str) -> bool {
+    let part = |part: &str| {
+        let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+        part.starts_with(|c: char| c.is_ascii_alphanumeric()) && part.chars().all(known)
+    };
+    let host = |host: &str| {
+        let known = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+        (host.contains(['.', ':']) || host == "localhost") && host.chars().all(known)
+    };
+    match text.split_once('/') {
+        Some((registry, repository)) => host(registry) && repository.split('/').all(part),
+        None => false,
+    }
 }
 
 fn read_path(source: &Table<'_>) -> Option<Origin> {
@@ -402,6 +435,35 @@ mod tests {
         ] {
             let (_, problems) = read(&source(bad));
             assert!(problems.contains(what), "{bad}: {problems}");
+        }
+    }
+
+    #[test]
+    fn an_image_has_a_registry_and_its_tag_apart() {
+        let source = |image: &str| format!("[source]\nkind = \"oci\"\nimage = \"{image}\"\nversion = \"2.8.4\"\n");
+        for good in [
+            "ghcr.io/me/web",
+            "docker.io/library/caddy",
+            "localhost:5000/a",
+            "[::1]:5000/a/b_c",
+        ] {
+            let (component, problems) = read(&source(good));
+            assert_eq!(problems, "", "{good}");
+            assert!(matches!(component.unwrap().origin, Origin::Oci { .. }));
+        }
+        for bad in [
+            "caddy",
+            "library/caddy",
+            "ghcr.io/me/web:1",
+            "ghcr.io/me/web@sha256:00",
+            "https://ghcr.io/me/web",
+            "ghcr.io/",
+        ] {
+            let (_, problems) = read(&source(bad));
+            assert!(
+                problems.contains("3:9: `image` is not HOST[:PORT]/REPOSITORY"),
+                "{bad}: {problems}"
+            );
         }
     }
 }

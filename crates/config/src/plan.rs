@@ -217,7 +217,9 @@ impl PlannedComponent {
     pub fn needs_lock(&self) -> bool {
         self.locked.is_none()
             && match &self.source {
-                Source::Crate { sha256, .. } | Source::Release { sha256, .. } => sha256.is_none(),
+                Source::Crate { sha256, .. } | Source::Release { sha256, .. } | Source::Oci { sha256, .. } => {
+                    sha256.is_none()
+                }
                 Source::Git { commit, .. } => commit.is_none(),
                 Source::Path { .. } | Source::Mos => false,
             }

@@ -30,7 +30,7 @@ pub(crate) fn check(repository: &Repository, name: &str, environment: &Environme
         let position = &selection.position;
         match (rules.strict(), &described.origin) {
             (false, _) => rules.warn_of_branch(component, &request),
-            (true, Origin::Crate { .. } | Origin::Release { .. }) => {
+            (true, Origin::Crate { .. } | Origin::Release { .. } | Origin::Oci { .. }) => {
                 let source = Source::new(&described.origin, &request);
                 let locked = source.is_some_and(|source| repository.lock.component(component, &source).is_some());
                 let is_crate = matches!(described.origin, Origin::Crate { .. });

@@ -183,6 +183,7 @@ impl fmt::Display for Source {
                 subdirectory.iter().try_for_each(|folder| write!(f, " in {folder}"))
             }
             Self::Release { url, version, .. } => write!(f, "release {version} {url}"),
+            Self::Oci { image, version, .. } => write!(f, "oci {image}:{version}"),
             Self::Path { path } => write!(f, "path {path}"),
             Self::Mos => write!(f, "mos, {}", self.location()),
         }

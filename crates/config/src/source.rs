@@ -35,6 +35,11 @@ pub enum Origin {
         /// What a file that is no archive is called here; as in the URL when absent.
         rename: Option<String>,
     },
+    /// A container image in a registry, of which programs are taken.
+    Oci {
+        /// `HOST[:PORT]/REPOSITORY`.
+        image: Item<String>,
+    },
     /// A folder beside or inside the config repository.
     Path {
         /// The folder, relative to the config repository.
@@ -47,7 +52,7 @@ pub enum Origin {
 /// Which state of a component is wanted: in its own file as the default, in an environment instead of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Request {
-    /// A crate's version or requirement; a label for the others.
+    /// A crate's version or requirement, a release's version, an image's tag; a label for the others.
     pub version: Option<Item<String>>,
     /// A branch: follows whatever is pushed to it.
     pub branch: Option<Item<String>>,
@@ -55,7 +60,7 @@ pub struct Request {
     pub tag: Option<Item<String>>,
     /// A commit, 40 hexadecimal digits.
     pub commit: Option<Item<String>>,
-    /// SHA-256 of the crate's archive, or of the published file.
+    /// SHA-256 of the crate's archive, or of the published file, or of the image's manifest.
     pub sha256: Option<Item<String>>,
 }
 
@@ -95,6 +100,15 @@ pub enum Source {
         sha256: Option<String>,
         /// What a file that is no archive is called here.
         rename: Option<String>,
+    },
+    /// A container image.
+    Oci {
+        /// `HOST[:PORT]/REPOSITORY`.
+        image: String,
+        /// The tag.
+        version: String,
+        /// SHA-256 of the manifest, in hex, when the configuration names it.
+        sha256: Option<String>,
     },
     /// A folder.
     Path {
@@ -153,6 +167,7 @@ impl Request {
             Origin::Crate { .. } => ("crate", references.to_vec()),
             Origin::Git { .. } => ("git", digest.to_vec()),
             Origin::Release { .. } => ("release", references.to_vec()),
+            Origin::Oci { .. } => ("oci", references.to_vec()),
             Origin::Path { .. } => ("path", [references.as_slice(), &digest].concat()),
             Origin::Mos => ("mos", [references.as_slice(), &digest].concat()),
         };
@@ -167,7 +182,7 @@ impl Request {
 
     fn check_state(&self, origin: &Origin, component: &str, position: &Position, problems: &Problems) {
         match origin {
-            Origin::Crate { .. } | Origin::Release { .. } if self.version.is_none() => {
+            Origin::Crate { .. } | Origin::Release { .. } | Origin::Oci { .. } if self.version.is_none() => {
                 let problem = Problem::error(Some(position.clone()), format!("`{component}` has no `version`"));
                 problems.push(problem.with_hint("write version = \"…\" here or in the [source] of the component"));
             }
@@ -211,6 +226,11 @@ impl Source {
                     rename: rename.clone(),
                 }
             }
+            Origin::Oci { image } => Self::Oci {
+                image: image.value.clone(),
+                version: value(&request.version)?,
+                sha256: value(&request.sha256),
+            },
             Origin::Path { path } => Self::Path {
                 path: path.value.clone(),
             },
@@ -218,12 +238,13 @@ impl Source {
         })
     }
 
-    /// `crate`, `git`, `release`, `path` or `mos`.
+    /// `crate`, `git`, `release`, `oci`, `path` or `mos`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Crate { .. } => "crate",
             Self::Git { .. } => "git",
             Self::Release { .. } => "release",
+            Self::Oci { .. } => "oci",
             Self::Path { .. } => "path",
             Self::Mos => "mos",
         }
@@ -234,6 +255,7 @@ impl Source {
         match self {
             Self::Crate { name, .. } => name,
             Self::Git { url, .. } | Self::Release { url, .. } => url,
+            Self::Oci { image, .. } => image,
             Self::Path { path } => path,
             Self::Mos => "programs for nodes",
         }
@@ -243,7 +265,7 @@ impl Source {
     pub fn reference(&self) -> String {
         match self {
             Self::Crate { requirement, .. } => requirement.clone(),
-            Self::Release { version, .. } => version.clone(),
+            Self::Release { version, .. } | Self::Oci { version, .. } => version.clone(),
             Self::Git {
                 commit: Some(commit), ..
             } => format!("commit {commit}"),

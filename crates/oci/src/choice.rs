@@ -103,7 +103,7 @@ impl fmt::Display for Choice {
 
 impl Platform {
     /// Linux on the processor that this runs on.
-    fn here() -> Self {
+    pub(crate) fn here() -> Self {
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
@@ -116,7 +116,7 @@ impl Platform {
         }
     }
 
-    fn accepts(&self, other: &Self) -> bool {
+    pub(crate) fn accepts(&self, other: &Self) -> bool {
         let variant = self.variant.is_none() || self.variant == other.variant;
         self.os == other.os && self.architecture == other.architecture && variant
     }

@@ -204,7 +204,11 @@ impl Registry {
 
     /// The manifest that the address names, and nothing of a type that was not asked for.
     pub(crate) fn manifest(&self, media_type: &str, limit: u64) -> Result<Vec<u8>, OciError> {
-        let target = &self.reference.target;
+        self.manifest_at(&self.reference.target, media_type, limit)
+    }
+
+    /// The same for another manifest of the repository.
+    pub(crate) fn manifest_at(&self, target: &Target, media_type: &str, limit: u64) -> Result<Vec<u8>, OciError> {
         let what = format!("manifest {target}");
         let bytes = self.tries(|| {
             let mut ask = self.get(Method::GET, &format!("manifests/{target}"));

@@ -17,6 +17,11 @@ impl Sha256 {
         Self(sha2::Sha256::digest(bytes).into())
     }
 
+    /// The 64 hexadecimal digits alone.
+    pub fn digits(&self) -> String {
+        hex::encode(self.0)
+    }
+
     /// True when these bytes have this digest.
     pub fn matches(&self, bytes: &[u8]) -> bool {
         Self::of(bytes) == *self

@@ -1,5 +1,8 @@
 //! What can go wrong with a registry.
 
+use std::io;
+use std::path::{Path, PathBuf};
+
 use mos_store::StoreError;
 
 /// Why something could not be pushed or pulled. No variant ever carries a secret.
@@ -78,6 +81,14 @@ pub enum OciError {
         /// Which bytes.
         what: String,
     },
+    /// A file of an image layout.
+    #[error("{path}: {source}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The store that blobs come from or go to.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -97,4 +108,12 @@ pub enum OciError {
         /// Bytes that a manifest may have.
         limit: u64,
     },
+}
+
+impl OciError {
+    /// For `map_err` on operations on `path`.
+    pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
 }

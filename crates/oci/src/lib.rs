@@ -12,6 +12,7 @@
 //! * [`push`] sends only what the registry lacks, the manifest last: a tag never names what is not there. The same
 //!   flist gives the same manifest, bit for bit.
 //! * [`pull`] believes nothing: every layer is checked against SHA-256 and BLAKE3 before it is kept.
+//! * [`copy`] brings an ordinary container image into an image layout, for who wants its files ([`layout`]).
 //! * [`Artefact`] reads content from the registry as from any other store, by ranges, so that nothing need be pulled.
 //!
 //! Registries are spoken to over `https`, those on the loopback interface over `http`. Credentials are those of
@@ -21,6 +22,7 @@
 mod auth;
 mod choice;
 mod client;
+mod copy;
 mod credentials;
 mod digest;
 mod docker;
@@ -36,6 +38,7 @@ mod workers;
 
 pub use choice::{Choice, Platform};
 pub use client::{Options, Registry};
+pub use copy::copy;
 pub use credentials::Credentials;
 pub use digest::Sha256;
 pub use error::OciError;
