@@ -177,7 +177,8 @@ impl<'k, 't> Closure<'k, 't> {
         found
     }
 
-    /// The modules that a soft dependency means, looked up as `modprobe` does: by name, by alias, built in.
+    /// The modules that a soft dependency means, looked up as `modprobe` does: by name, by alias, built in. What is built in
+    /// may have the name that modules have as an alias, as the functions of `crc32` and those that are quicker do.
     fn meaning(&mut self, soft: &'k str) -> Vec<&'k str> {
         if let Some(known) = self.soft.get(soft) {
             return known.clone();
@@ -198,10 +199,8 @@ impl<'k, 't> Closure<'k, 't> {
         if let Some((name, _)) = self.facts.get(&normal(asked)) {
             return Some(vec![name]);
         }
-        if self.kernel.is_builtin(asked) {
-            return Some(Vec::new());
-        }
         let aliased = self.facts.aliased(asked);
-        (!aliased.is_empty() || self.kernel.has_builtin_alias(asked)).then_some(aliased)
+        let known = !aliased.is_empty() || self.kernel.is_builtin(asked) || self.kernel.has_builtin_alias(asked);
+        known.then_some(aliased)
     }
 }

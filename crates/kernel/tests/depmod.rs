@@ -267,6 +267,8 @@ fn real_kernel_tells_builtin_absent_and_why() {
 /// Every how many modules one is compared with the standard tools; all of them with `MOS_TEST_ALL_MODULES=1`, which takes
 /// minutes.
 const SAMPLE: usize = 25;
+/// Modules that we got wrong once: a soft dependency that is built in and an alias of modules.
+const PECULIAR: [&str; 1] = ["f2fs"];
 
 #[test]
 fn sampled_modules_need_what_modprobe_says() {
@@ -284,8 +286,10 @@ fn sampled_modules_need_what_modprobe_says() {
     } else {
         SAMPLE
     };
-    let names: Vec<&str> = kernel.module_names().step_by(step).collect();
+    let mut names: Vec<&str> = kernel.module_names().step_by(step).collect();
+    names.extend(kernel.module_names().filter(|name| PECULIAR.contains(name)));
     assert!(names.len() > 20);
+    let mut differing = Vec::new();
     let name_of = |path: String| {
         let file = path.rsplit('/').next().unwrap().to_owned();
         file.trim_end_matches(".ko").replace('-', "_")
@@ -300,9 +304,14 @@ fn sampled_modules_need_what_modprobe_says() {
             .map(name_of)
             .collect();
         // kmod heeds only the first `softdep` line of a module; we heed all.
-        assert!(theirs.is_subset(&ours), "{name}: {theirs:?} is not within {ours:?}");
-        assert!(theirs.is_superset(&hard), "{name}: {theirs:?} lacks some of {hard:?}");
+        if !theirs.is_subset(&ours) {
+            differing.push(format!("{name}: {theirs:?} is not within {ours:?}"));
+        }
+        if !theirs.is_superset(&hard) {
+            differing.push(format!("{name}: {theirs:?} lacks some of {hard:?}"));
+        }
     }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
 
 #[test]
