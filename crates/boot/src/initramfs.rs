@@ -24,6 +24,12 @@ pub enum Compression {
 /// The levels that zstd has.
 const ZSTD_LEVELS: std::ops::RangeInclusive<u8> = 1..=22;
 
+/// Levels up to this one are for the edit loop: the level's own window, compressed in parts by several threads.
+const EDITING: u8 = 9;
+
+/// How many; the bytes are the same for any number of them, as the parts are.
+const THREADS: u32 = 4;
+
 /// log2 of the zstd window. The kernel (`lib/decompress_unzstd.c`) refuses windows over 2^27 bytes, and allocates
 /// the whole window while it boots: 32 MiB fit into every machine that can hold the image.
 const ZSTD_WINDOW_LOG: u32 = 25;
@@ -100,12 +106,20 @@ pub fn initramfs(tree: &Tree, compression: Compression) -> Result<Vec<u8>, Initr
 }
 
 fn zstd(archive: &[u8], level: u8) -> io::Result<Vec<u8>> {
+    zstd_by(archive, level, THREADS)
+}
+
+fn zstd_by(archive: &[u8], level: u8, threads: u32) -> io::Result<Vec<u8>> {
     if !ZSTD_LEVELS.contains(&level) {
         let text = format!("level {level} is not between 1 and 22");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), i32::from(level))?;
-    encoder.window_log(window_log(archive.len()))?;
+    if level <= EDITING {
+        encoder.multithread(threads)?;
+    } else {
+        encoder.window_log(window_log(archive.len()))?;
+    }
     encoder.set_pledged_src_size(Some(archive.len() as u64))?;
     encoder.include_checksum(true)?;
     encoder.write_all(archive)?;
@@ -181,6 +195,18 @@ mod tests {
             if let Some(unpacked) = tool(&program, &packed) {
                 assert!(unpacked == plain, "{compression}");
             }
+        }
+    }
+
+    #[test]
+    fn any_number_of_threads_gives_the_same_bytes() {
+        // Several parts of words that repeat now and then.
+        let words = (0u32..3_000_000).map(|number| number.wrapping_mul(2_654_435_761) >> 20);
+        let bytes: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+        let one = zstd_by(&bytes, 3, 1).unwrap();
+        assert!(one.len() < bytes.len() / 2);
+        for threads in [2, THREADS, 7] {
+            assert!(zstd_by(&bytes, 3, threads).unwrap() == one, "{threads}");
         }
     }
 
