@@ -4,7 +4,7 @@ set -euo pipefail
 
 build=(gcc libc6-dev make git ca-certificates binutils)
 run=("${build[@]}" qemu-system-x86 qemu-utils ovmf e2fsprogs)
-test=("${run[@]}" cpio dosfstools gdisk genisoimage kmod mtools erofs-utils busybox-static dnsmasq-base efitools fuse3 iproute2 fsverity faketime python3 util-linux docker-registry opensc openssl sbsigntool skopeo softhsm2 swtpm tpm2-tools umoci wireless-regdb xorriso)
+test=("${run[@]}" cpio dosfstools gdisk genisoimage kmod mtools erofs-utils busybox-static dnsmasq-base efitools fuse3 iproute2 fsverity faketime python3 python3-venv util-linux docker-registry opensc openssl sbsigntool skopeo softhsm2 swtpm tpm2-tools umoci wireless-regdb xorriso)
 minimum_rust=92 # 1.92
 
 declare -n wanted="${1:-build}"
@@ -48,4 +48,11 @@ if [ "$1" = test ]; then
     tool cargo-nextest cargo-nextest
     tool cargo-deny cargo-deny
     tool pjdfstest --version 0.2.2 pjdfstest
+fi
+
+# What SPDX and CycloneDX say themselves about bills of materials; without it, two tests say SKIPPED.
+if [ "$1" = test ] && ! [ -x target/python/bin/python ]; then
+    echo "deps: installing spdx-tools and cyclonedx-python-lib into target/python"
+    { python3 -m venv target/python && target/python/bin/pip install --quiet spdx-tools==0.8.5 'cyclonedx-python-lib[json-validation]==11.12.0'; } ||
+        { echo "deps: SKIPPED: PyPI has not both, or cannot be reached"; rm -rf target/python; }
 fi

@@ -8,6 +8,8 @@ use mos_cache::Cache;
 use mos_components::{Built, Toolchain, Workshop, build, fetch};
 use mos_config::{Build, BuildKind, PlannedComponent, Source};
 
+use crate::crates;
+
 /// Marks `dist` as something that can be made again (bford.info/cachedir).
 const CACHE_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n";
 /// The node's programs, and the packages that have them.
@@ -30,6 +32,11 @@ pub(crate) fn run(what: Option<&str>) -> Result<String, String> {
     let folder = Path::new("dist/node");
     for (name, path) in &built.binaries {
         copy(path, &folder.join(name))?;
+    }
+    for (program, package) in PROGRAMS.iter().zip(PACKAGES) {
+        let list = crates::linked(package, &built.target)?;
+        let path = folder.join(format!("{program}.crates.json"));
+        fs::write(&path, list).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     let verb = if built.cached { "nothing changed in" } else { "built" };
     let mos = if with_mos { "; dist/bin/mos is ready" } else { "" };

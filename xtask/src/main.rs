@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod crates;
 mod garage;
 mod layers;
 

@@ -185,6 +185,16 @@ pub(crate) fn tree(builder: &Builder<'_>, plan: Option<&AlpinePlan>, package: &L
     Ok(apk.tree()?)
 }
 
+/// What a package declares its licence to be.
+pub(crate) fn licence(
+    builder: &Builder<'_>,
+    plan: Option<&AlpinePlan>,
+    package: &LockedApk,
+) -> Result<String, BuildError> {
+    let apk = client(builder, settings(plan)?)?.fetch(package, &mut progress(builder))?;
+    Ok(apk.package.license)
+}
+
 /// The root file system: a miniroot, when there is one, with the packages.
 pub(crate) fn install(builder: &Builder<'_>, image: &ImagePlan, packages: &[Apk]) -> Result<Installed, BuildError> {
     let plan = settings(image.alpine.as_ref())?;

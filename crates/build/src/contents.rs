@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use mos_kernel::{Firmware, FirmwareKind, Selection};
+use mos_sbom::Licence;
 use mos_tree::{Kind, Tree};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,9 @@ use crate::package::Package;
 pub struct Contents {
     /// As in the image's report.
     pub build_id: String,
+    /// The whole hash of the inputs, of which the build id is the beginning.
+    #[serde(default)]
+    pub inputs: String,
     /// The kernel's version.
     pub kernel: String,
     /// The packages that something was taken from.
@@ -48,6 +52,11 @@ pub struct PackageRecord {
     pub sha256: String,
     /// What for: `base`, `kernel`, `stub`, `firmware`, `authorities`.
     pub role: String,
+    /// Whose it is: `debian`, `alpine`.
+    pub distribution: String,
+    /// As the package declares it in a form that machines read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<Licence>,
 }
 
 /// A file, link or device.
@@ -201,13 +210,15 @@ impl Contents {
         }
     }
 
-    pub(crate) fn note_package(&mut self, role: &str, package: &Package) {
+    pub(crate) fn note_package(&mut self, role: &str, package: &Package, licence: Option<Licence>) {
         self.packages.push(PackageRecord {
             name: package.name().to_owned(),
             version: package.version().to_owned(),
             architecture: package.architecture().to_owned(),
             sha256: package.sha256().to_owned(),
             role: role.to_owned(),
+            distribution: package.distribution().to_owned(),
+            licence,
         });
     }
 

@@ -22,6 +22,7 @@ use crate::contents::Contents;
 use crate::error::BuildError;
 use crate::inside::{CONFIG_FILE, CONTENTS_FILE};
 use crate::kernel_part::{KernelPart, Sources, json};
+use crate::licences::licence;
 use crate::modules::folder_digest;
 use crate::node_files::NodeFiles;
 use crate::package::Package;
@@ -288,7 +289,8 @@ impl<'p> Recipe<'p> {
     ) -> Result<Root, BuildError> {
         let mut root = Root::new(node, kernel.facts.contents.clone())?;
         for (role, package) in self.packages.all() {
-            root.contents.note_package(role, package);
+            let licence = licence(builder, package, self.plan.image.alpine.as_ref())?;
+            root.contents.note_package(role, package, licence);
         }
         let mut clean_up = CleanUp::new(&self.plan.image.keep, &self.plan.image.remove);
         self.lay_base(builder, &mut root, &mut clean_up, apks)?;
@@ -379,6 +381,7 @@ impl Root {
     fn new(node: &NodeFiles, mut contents: Contents) -> Result<Self, BuildError> {
         let tree = mos_boot::root::base_tree()?;
         contents.build_id.clone_from(&node.build_id);
+        contents.inputs.clone_from(&node.record.inputs);
         contents.note("skeleton of the root", &tree);
         Ok(Self {
             tree,

@@ -40,6 +40,14 @@ impl Package {
         }
     }
 
+    /// Whose it is.
+    pub(crate) fn distribution(&self) -> &'static str {
+        match self {
+            Self::Deb(_) => "debian",
+            Self::Apk(_) => "alpine",
+        }
+    }
+
     /// Of its file.
     pub(crate) fn sha256(&self) -> &str {
         match self {

@@ -4,7 +4,9 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use mos_boot::secure_boot::Identity;
-use mos_build::{Builder, BuiltFlist, BuiltImage, Made, NodePrograms, PackMode, Report, Signers, plan_release};
+use mos_build::{
+    Builder, BuiltFlist, BuiltImage, Document, Made, NodePrograms, PackMode, Report, Signers, plan_release,
+};
 use mos_channel::KeyPair;
 use mos_channel::publish::{Progress, PublishPlan};
 use mos_config::{Lock, Plan, RootSettings};
@@ -104,6 +106,13 @@ impl<'c> Pipeline<'c> {
         let image = self.signed(image)?;
         self.write_lock()?;
         Ok(image)
+    }
+
+    /// The bills of materials and the provenance of an image.
+    pub(crate) fn documents(&self, image: &BuiltImage) -> Result<Vec<Document>> {
+        let reporter = self.reporter("writing the bills of materials");
+        let documents = self.builder(&reporter).documents(&self.plan, image, &node_programs()?);
+        documents.map_err(build_error)
     }
 
     /// The image with the signatures that the environment wants.
@@ -341,11 +350,15 @@ fn node_programs() -> Result<NodePrograms> {
 
 /// Copies an output to where the user wants it, unless the same bytes are there already.
 pub(crate) fn deliver(from: &Path, to: &Path) -> Result<()> {
-    let content = std::fs::read(from).map_err(io(from))?;
+    place(&std::fs::read(from).map_err(io(from))?, to)
+}
+
+/// Puts a file where the user wants it, unless the same bytes are there already.
+pub(crate) fn place(content: &[u8], to: &Path) -> Result<()> {
     if std::fs::read(to).is_ok_and(|old| old == content) {
         return Ok(());
     }
     let folder = to.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(io(folder))?;
-    mos_sys::durable::write(to, &content, 0o644).map_err(io(to))
+    mos_sys::durable::write(to, content, 0o644).map_err(io(to))
 }

@@ -110,6 +110,8 @@ mod tests {
             architecture: "amd64".to_owned(),
             sha256: String::new(),
             role: "base".to_owned(),
+            distribution: "debian".to_owned(),
+            licence: None,
         }
     }
 

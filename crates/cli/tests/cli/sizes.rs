@@ -149,3 +149,55 @@ fn image_over_its_budget_is_no_output_and_what_grew_is_named() {
     assert!(shown.contains("/etc/large"), "{shown}");
     assert!(says(&system, &["build", "--env", "dev"]).contains("[exit 1]"));
 }
+
+#[test]
+fn bills_of_materials_and_provenance_are_beside_the_image_and_the_same_twice() {
+    let system = hello();
+    let documents = || {
+        system.mos(&["image", "build", "--env", "dev"]);
+        let read = |name: &str| fs::read(system.repository().join("dist").join(name)).unwrap();
+        ["sbom.spdx.json", "sbom.cdx.json", "provenance.json", "vmlinuz.efi"].map(read)
+    };
+    let first = documents();
+    fs::remove_dir_all(system.repository().join("dist")).unwrap();
+    assert!(first == documents(), "another run writes other documents");
+    let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+    let [spdx, cyclonedx, provenance] = [json(&first[0]), json(&first[1]), json(&first[2])];
+    let digest: String = <sha2::Sha256 as sha2::Digest>::digest(&first[3])
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(spdx["packages"][0]["checksums"][0]["checksumValue"], digest);
+    assert_eq!(cyclonedx["metadata"]["component"]["hashes"][0]["content"], digest);
+    assert_eq!(provenance["subject"][0]["digest"]["sha256"], digest);
+    let components = cyclonedx["components"].as_array().unwrap();
+    let named = |name: &str| components.iter().find(|component| component["name"] == name).unwrap();
+    let busybox = named("busybox-static");
+    assert!(
+        busybox["purl"]
+            .as_str()
+            .unwrap()
+            .starts_with("pkg:deb/debian/busybox-static@1%3A"),
+        "{busybox}"
+    );
+    assert!(
+        busybox.get("licenses").is_none(),
+        "its copyright file is prose: {busybox}"
+    );
+    let stub = named("systemd-boot-efi")["licenses"][0]["expression"].as_str().unwrap();
+    assert!(stub.contains("LGPL-2.1-or-later"), "{stub}");
+    assert_eq!(busybox["evidence"]["occurrences"][0]["location"], "/bin/busybox");
+    assert_eq!(named("my_init")["type"], "application");
+    let lock = fs::read_to_string(system.repository().join("mos.lock")).unwrap();
+    let inputs = provenance["predicate"]["buildDefinition"]["resolvedDependencies"]
+        .as_array()
+        .unwrap();
+    let debs = inputs
+        .iter()
+        .filter(|input| input["uri"].as_str().is_some_and(|uri| uri.starts_with("pkg:deb/")));
+    let digests: Vec<&str> = debs.map(|input| input["digest"]["sha256"].as_str().unwrap()).collect();
+    assert!(
+        digests.len() >= 3 && digests.iter().all(|digest| lock.contains(digest)),
+        "{digests:?}"
+    );
+}

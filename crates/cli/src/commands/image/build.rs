@@ -105,6 +105,9 @@ fn deliver(
     for name in [CONTENTS_FILE, CONFIG_FILE] {
         pipeline::deliver(&image.contents.with_file_name(name), &folder.join(name))?;
     }
+    for document in pipeline.documents(image)? {
+        pipeline::place(document.text.as_bytes(), &folder.join(document.name))?;
+    }
     Ok(files)
 }
 
