@@ -63,7 +63,9 @@ pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<()> {
 
 fn row(component: &PlannedComponent) -> Row<'_> {
     let (lockable, exact) = match &component.source {
-        Source::Crate { sha256, .. } | Source::Release { sha256, .. } => (true, sha256.clone()),
+        Source::Crate { sha256, .. } | Source::Release { sha256, .. } | Source::Oci { sha256, .. } => {
+            (true, sha256.clone())
+        }
         Source::Git { commit, .. } => (true, commit.clone()),
         Source::Path { .. } | Source::Mos => (false, None),
     };
