@@ -7,9 +7,13 @@
 //! | `header` | the start of an flist, digests as they are and made right | parses |
 //! | `blob_index` | a blob, its digest made right | parses |
 //! | `prefetch_list` | paths, one a line | puts the list into an flist, twice |
+//! | `apk_index` | the text of an index of Alpine | parses it, solves it twice |
+//! | `apk_package` | a package's two archives, plain | installs it, reads the database of what is installed again |
 //! | `rfs` | a database | parses it, writes it, uses all, against a store of wrong bytes |
 //!
 //! A crash becomes a named test of the crate that crashed.
+
+mod alpine;
 
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
@@ -17,6 +21,8 @@ use std::sync::{Arc, LazyLock};
 use mos_flist::{Depth, Flist, Image, PackOptions, Packed};
 use mos_store::{Memory, Read, StoreError};
 use mos_tree::{Inode, Kind, Metadata, Tree};
+
+pub use alpine::{apk_index, apk_package};
 
 /// Files are read from here to there at most: a hostile size takes time, not memory, and libFuzzer counts time as hanging.
 const SLICE: Range<u64> = 3..70_000;
@@ -194,6 +200,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     );
     let rfs = mos_rfs::pack(&tree(), &targets, &mos_rfs::PackOptions::default()).expect("a tree that can be packed");
     seeds.push(("rfs", rfs.rfs.to_bytes()));
+    seeds.extend(alpine::seeds());
     seeds
 }
 
@@ -210,6 +217,8 @@ mod tests {
                 "blob_index" => blob_index(&seed),
                 "prefetch_list" => prefetch_list(&seed),
                 "rfs" => rfs(&seed),
+                "apk_index" => apk_index(&seed),
+                "apk_package" => apk_package(&seed),
                 other => panic!("{other} is no target"),
             }
         }

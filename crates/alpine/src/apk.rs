@@ -140,6 +140,27 @@ impl Apk {
         })
     }
 
+    /// A package of plain archives that nobody vouches for.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    #[cfg(feature = "fuzzing")]
+    pub fn of_plain(control: &[u8], data: &[u8]) -> Result<Self, String> {
+        use std::io::Write as _;
+
+        let (info, scripts) = read_control(control)?;
+        info.package.check()?;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+        let packed = encoder.write_all(data).and_then(|()| encoder.finish());
+        Ok(Self {
+            package: info.package,
+            triggers: info.triggers,
+            scripts,
+            control_sha256: Checksum::sha256(control),
+            data: packed.map_err(|error| error.to_string())?,
+        })
+    }
+
     /// Makes sure that this is the package that an index or a lock means, and takes over what only they say.
     ///
     /// # Errors

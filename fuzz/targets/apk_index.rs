@@ -1,0 +1,4 @@
+//! Feeds `mos_fuzz::apk_index`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| mos_fuzz::apk_index(bytes));
