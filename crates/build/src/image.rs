@@ -398,6 +398,8 @@ impl Root {
 
     /// Lays a part over what is there.
     fn lay(&mut self, name: &str, tree: &Tree) -> Result<(), BuildError> {
+        // `/sbin` may be a link to `/usr/sbin`, and must stay one.
+        let tree = &self.tree.through_links(tree)?;
         self.parts.push(Part {
             name: name.to_owned(),
             files: files(tree),

@@ -374,6 +374,43 @@ impl Tree {
         Ok(())
     }
 
+    /// Another tree as it would be unpacked over this one: where this one has a link to a directory, such as `sbin` for
+    /// `usr/sbin`, what the other one has below that name goes where the link leads.
+    ///
+    /// # Errors
+    /// [`TreeError::NotADirectory`] and others, for links of this tree that lead nowhere.
+    pub fn through_links(&self, upper: &Tree) -> Result<Tree, TreeError> {
+        let root = upper.get("").map(|inode| inode.metadata.clone());
+        let mut tree = Tree::new(root.unwrap_or_else(|| Metadata::root(0o755)));
+        let mut moved: BTreeMap<InodeId, InodeId> = BTreeMap::new();
+        for entry in upper.walk().filter(|entry| !entry.path.is_empty()) {
+            let mut place = self.resolve_parent(&entry.path)?;
+            let mut kind = entry.inode.kind.clone();
+            if let Kind::Directory(entries) = &mut kind {
+                entries.clear();
+                let leads = matches!(self.get(&place).map(|inode| &inode.kind), Some(Kind::Symlink(_)));
+                if leads
+                    && matches!(
+                        self.follow(&place).map(|id| &self.inode(id).kind),
+                        Some(Kind::Directory(_))
+                    )
+                {
+                    place = self.resolve(&place)?;
+                    if tree.find(&place).is_some() {
+                        continue;
+                    }
+                }
+            }
+            if let Some(id) = moved.get(&entry.id) {
+                tree.link(&place, *id)?;
+                continue;
+            }
+            let metadata = entry.inode.metadata.clone();
+            moved.insert(entry.id, tree.insert(&place, Inode { metadata, kind })?);
+        }
+        Ok(tree)
+    }
+
     fn allocate(&mut self, inode: Inode) -> InodeId {
         let id = u32::try_from(self.inodes.len()).expect("a tree of 4 billion files does not fit in memory");
         self.inodes.push(inode);
@@ -443,6 +480,28 @@ mod tests {
 
     fn paths(tree: &Tree) -> Vec<String> {
         tree.walk().map(|entry| lossy(&entry.path)).collect()
+    }
+
+    #[test]
+    fn a_tree_is_laid_through_links_to_directories() {
+        let mut lower = Tree::default();
+        lower.insert_directory("usr/sbin", 0o755).unwrap();
+        lower.insert_symlink("sbin", "usr/sbin").unwrap();
+        lower.insert_symlink("file", "usr/nothing").unwrap();
+        let mut upper = Tree::default();
+        let id = upper.insert_file("sbin/init", 0o755, "i").unwrap();
+        upper.link("usr/sbin/again", id).unwrap();
+        upper.insert_file("file", 0o644, "f").unwrap();
+        let through = lower.through_links(&upper).unwrap();
+        assert_eq!(
+            paths(&through),
+            ["", "file", "usr", "usr/sbin", "usr/sbin/again", "usr/sbin/init"]
+        );
+        assert_eq!(through.find("usr/sbin/again"), through.find("usr/sbin/init"));
+        lower.overlay(&through).unwrap();
+        assert!(matches!(lower.get("sbin").unwrap().kind, Kind::Symlink(_)));
+        assert!(matches!(lower.get("file").unwrap().kind, Kind::File(_)));
+        assert!(Tree::default().through_links(&upper).unwrap() == upper);
     }
 
     #[test]
