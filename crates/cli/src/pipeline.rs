@@ -61,6 +61,11 @@ impl<'c> Pipeline<'c> {
         &self.lock
     }
 
+    /// Takes over what a lock has and this one has not.
+    pub(crate) fn keep_in_lock(&mut self, before: &Lock) {
+        self.lock.adopt(before);
+    }
+
     /// Finds out the exact state of everything, without building.
     pub(crate) fn resolve(&mut self) -> Result<()> {
         self.with_builder("resolving", |builder, plan, lock| {

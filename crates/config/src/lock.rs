@@ -236,6 +236,42 @@ impl Lock {
         });
     }
 
+    /// Takes over what another lock has and this one has not: components, and requests with the packages that answer them.
+    /// Where both have a package of Debian, the version of this one counts.
+    pub fn adopt(&mut self, other: &Self) {
+        let key = |entry: &LockedComponent| {
+            (
+                entry.name.clone(),
+                entry.kind.clone(),
+                entry.source.clone(),
+                entry.reference.clone(),
+            )
+        };
+        let known: BTreeSet<_> = self.components.iter().map(key).collect();
+        let missing = other.components.iter().filter(|entry| !known.contains(&key(entry)));
+        self.components.extend(missing.cloned());
+        for request in &other.requests {
+            if self.request(&request.from, &request.wanted).is_some() {
+                continue;
+            }
+            for name in &request.packages {
+                self.adopt_package(other, request.from.is_empty(), name);
+            }
+            self.requests.insert(request.clone());
+        }
+    }
+
+    fn adopt_package(&mut self, other: &Self, of_debian: bool, name: &str) {
+        if of_debian && !self.packages.iter().any(|package| package.name == name) {
+            self.packages
+                .extend(other.packages.iter().find(|package| package.name == name).cloned());
+        }
+        if !of_debian && !self.apks.iter().any(|package| package.full_name() == name) {
+            self.apks
+                .extend(other.apks.iter().find(|package| package.full_name() == name).cloned());
+        }
+    }
+
     /// Keeps only the requests for which `wanted` holds, and the packages that answer them.
     pub fn retain_requests(&mut self, wanted: impl FnMut(&LockedRequest) -> bool) {
         self.requests.retain(wanted);
@@ -529,6 +565,30 @@ mod tests {
         assert_eq!(left, ["musl-2-r0", "musl-4-r0"], "what nobody asks for is gone");
         lock.retain_requests(|request| request.from != "v3.22");
         assert_eq!((lock.apks().count(), lock.packages().count()), (1, 1));
+    }
+
+    #[test]
+    fn what_others_ask_for_is_taken_over_and_new_versions_count() {
+        let mut old = Lock::default();
+        old.set_component(entry("branch main", 'a'));
+        old.set_component(entry("tag v1", 'b'));
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        old.set_answer(&names(&["bash"]), vec![package("bash", "5"), package("libc6", "2")]);
+        old.set_answer(&names(&["curl"]), vec![package("curl", "8"), package("libc6", "2")]);
+        old.set_answer_apks("v3.22", &names(&["musl"]), vec![apk("musl", "1-r0")]);
+        let mut new = Lock::default();
+        new.set_component(entry("branch main", 'c'));
+        new.set_answer(&names(&["bash"]), vec![package("bash", "5.1"), package("libc6", "2.1")]);
+        new.adopt(&old);
+        assert_eq!(new.component("web", &source("main")).unwrap().digest, "c".repeat(40));
+        assert_eq!(new.components().count(), 2);
+        let versions: Vec<String> = new.packages().map(|it| format!("{} {}", it.name, it.version)).collect();
+        assert_eq!(versions, ["bash 5.1", "curl 8", "libc6 2.1"]);
+        assert_eq!(new.answer(&names(&["curl"])).unwrap().len(), 2);
+        assert_eq!(new.answer_apks("v3.22", &names(&["musl"])).unwrap().len(), 1);
+        let again = new.clone();
+        new.adopt(&old);
+        assert_eq!(new, again);
     }
 
     #[test]

@@ -4,12 +4,13 @@ use mos_config::Lock;
 
 use crate::context::Context;
 use crate::error::{CliError, Result};
-use crate::output;
 use crate::pipeline::Pipeline;
+use crate::{output, ui};
 
 /// Find out the exact state of everything an environment uses, and write mos.lock
 ///
-/// Versions, commits and digests of components and packages. What the lock has already stays; --update asks anew.
+/// Versions, commits and digests of components and packages. What the lock has already stays; --update asks anew, shows what
+/// would change, and writes it after a yes. What only other environments use stays as it is.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LockArgs {
     /// The environment, a file in environments/
@@ -23,16 +24,18 @@ pub(crate) struct LockArgs {
     /// Say what would change, and write nothing
     #[arg(long)]
     dry_run: bool,
+
+    /// Write what --update found without asking
+    #[arg(long)]
+    yes: bool,
 }
 
 pub(crate) fn run(context: &Context, args: &LockArgs) -> Result<()> {
     let before = Lock::read(&context.config()?).map_err(|error| CliError::problem(error.to_string()))?;
     if let Some(name) = args.update.as_deref().filter(|name| !name.is_empty())
-        && !knows(&before, name)
+        && !names(&before).any(|known| known == name)
     {
-        return Err(CliError::not_found(format!(
-            "mos.lock has neither component nor package `{name}`"
-        )));
+        return Err(unknown(&before, name));
     }
     let mut pipeline = Pipeline::open_unlocked(context, &args.env, |lock| {
         if let Some(name) = &args.update {
@@ -40,21 +43,51 @@ pub(crate) fn run(context: &Context, args: &LockArgs) -> Result<()> {
         }
     })?;
     pipeline.resolve()?;
+    if args.update.is_some() && has_other_environments(context)? {
+        pipeline.keep_in_lock(&before);
+    }
     let changes = changes(&before, pipeline.lock());
     changes.iter().try_for_each(output::line)?;
     if changes.is_empty() {
         context.ui.line("The lock is up to date.");
     }
-    if args.dry_run { Ok(()) } else { pipeline.write_lock() }
+    if args.dry_run {
+        return Ok(());
+    }
+    let count = ui::count(changes.len() as u64, "change");
+    let is_preview = args.update.is_some() && !changes.is_empty();
+    if is_preview && !args.yes && !context.ui.confirm(&format!("Write {count} into the lock?")) {
+        context
+            .ui
+            .line(format!("Nothing was written: {count} would be with --yes."));
+        return Ok(());
+    }
+    pipeline.write_lock()
 }
 
-fn knows(lock: &Lock, name: &str) -> bool {
-    lock.components().any(|entry| entry.name == name)
-        || lock.packages().any(|entry| entry.name == name)
-        || lock.apks().any(|entry| entry.name == name)
-        || lock
-            .requests()
-            .any(|request| request.wanted.iter().any(|wanted| wanted == name))
+/// True when the lock may hold what this run knows nothing of.
+fn has_other_environments(context: &Context) -> Result<bool> {
+    let repository = context.load()?.repository;
+    Ok(repository.is_some_and(|repository| repository.environments.len() > 1))
+}
+
+fn unknown(lock: &Lock, name: &str) -> CliError {
+    let error = CliError::not_found(format!("mos.lock has neither component nor package `{name}`"));
+    match mos_toml::nearest(name, names(lock)) {
+        Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+        None => error,
+    }
+}
+
+/// Everything that --update may name.
+fn names(lock: &Lock) -> impl Iterator<Item = &str> {
+    let components = lock.components().map(|entry| entry.name.as_str());
+    let packages = lock.packages().map(|entry| entry.name.as_str());
+    let apks = lock.apks().map(|entry| entry.name.as_str());
+    let wanted = lock
+        .requests()
+        .flat_map(|request| request.wanted.iter().map(String::as_str));
+    components.chain(packages).chain(apks).chain(wanted)
 }
 
 /// Drops what has this name, or all when it is empty. A package goes with every request that it answers.

@@ -1,11 +1,12 @@
 //! `mos lock`.
 
 use std::fs;
+use std::process::Command;
 
 use expect_test::expect;
 
 use crate::hello;
-use crate::support::System;
+use crate::support::{System, cache as shared_cache, run};
 use crate::transcript::transcript;
 
 fn says(system: &System, arguments: &[&str]) -> String {
@@ -88,4 +89,109 @@ fn wanted_package_shows_as_a_change() {
     assert_eq!(lock(), before);
     says(&system, &["lock", "--env", "dev"]);
     assert!(lock().contains("bash-static"), "{}", lock());
+}
+
+#[test]
+fn an_update_is_shown_before_it_is_written() {
+    let system = hello();
+    system.mos(&["lock", "--env", "dev"]);
+    let path = system.repository().join("mos.lock");
+    let newest = fs::read_to_string(&path).unwrap();
+    // As if busybox-static had been locked when it had another version.
+    let line = newest
+        .lines()
+        .skip_while(|line| *line != "name = \"busybox-static\"")
+        .nth(1)
+        .unwrap();
+    let old = newest.replacen(line, "version = \"1:1.0-1\"", 1);
+    fs::write(&path, &old).unwrap();
+    let update = ["lock", "--env", "dev", "--update", "busybox-static"];
+    let shown = transcript(&mut system.command(&update), system.folder());
+    let version = line.trim_start_matches("version = ").trim_matches('"');
+    assert!(
+        shown.contains(&format!("~ package busybox-static 1:1.0-1 -> {version}\n")),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("! Nothing was written: 1 change would be with --yes.\n"),
+        "{shown}"
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), old);
+    let written = transcript(
+        &mut system.command(&[&update[..], &["--yes"]].concat()),
+        system.folder(),
+    );
+    assert!(written.contains("! Wrote "), "{written}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), newest);
+    let unknown = says(&system, &["lock", "--env", "dev", "--update", "busybox-statc"]);
+    assert!(
+        unknown.contains("did you mean `busybox-static`?") && unknown.contains("[exit 4]"),
+        "{unknown}"
+    );
+}
+
+#[test]
+fn what_other_environments_have_locked_survives_an_update() {
+    let system = hello();
+    let dev = fs::read_to_string(system.repository().join("environments/dev.toml")).unwrap();
+    let testing = format!("{dev}[image]\npackages = [\"wireless-regdb\"]\n");
+    system.write("environments/testing.toml", &testing);
+    system.mos(&["lock", "--env", "dev"]);
+    system.mos(&["lock", "--env", "testing"]);
+    let lock = || fs::read_to_string(system.repository().join("mos.lock")).unwrap();
+    let before = lock();
+    assert!(before.contains("wireless-regdb"), "{before}");
+    let updated = says(&system, &["lock", "--env", "dev", "--update", "--yes"]);
+    assert!(updated.contains("The lock is up to date."), "{updated}");
+    assert_eq!(lock(), before);
+}
+
+/// A network namespace of its own has no way out: not even the loopback device is up.
+#[test]
+fn a_build_from_the_lock_and_a_warm_cache_needs_no_network() {
+    let alone = ["--net", "--map-root-user", "cat", "/proc/net/dev"];
+    let works = Command::new("unshare").args(alone).output();
+    let devices = works.ok().filter(|output| output.status.success());
+    let Some(devices) = devices.map(|output| String::from_utf8(output.stdout).unwrap()) else {
+        return eprintln!("SKIPPED: unshare --net does not work here");
+    };
+    assert_eq!(
+        devices.lines().filter(|line| line.contains(':')).count(),
+        1,
+        "{devices}"
+    );
+    let system = hello();
+    let cache = system.folder().join("cache");
+    fs::create_dir_all(shared_cache().join("apt")).unwrap();
+    fs::create_dir(&cache).unwrap();
+    std::os::unix::fs::symlink(shared_cache().join("apt"), cache.join("apt")).unwrap();
+    let image = system.repository().join("dist/vmlinuz.efi");
+    run(system.command(&["build", "--env", "dev"]).env("MOS_CACHE", &cache));
+    let first = fs::read(&image).unwrap();
+    // What was downloaded stays, what was made of it does not; but reading all modules again would only take long.
+    let steps = fs::read_dir(cache.join("steps"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let made: Vec<_> = steps.filter(|step| !step.ends_with("kernel facts")).collect();
+    assert!(made.len() > 2, "{made:?}");
+    for folder in made.into_iter().chain([system.repository().join("dist")]) {
+        fs::remove_dir_all(folder).unwrap();
+    }
+    let mos = system.command(&["build", "--env", "dev"]);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "--map-root-user"])
+        .arg(mos.get_program())
+        .args(mos.get_args());
+    command.current_dir(system.repository());
+    for (name, value) in mos.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let output = run(command.env("MOS_CACHE", &cache));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("boot image: made"), "{said}");
+    assert!(fs::read(&image).unwrap() == first, "the image is another one");
 }
