@@ -29,8 +29,6 @@ const SCRIPTS_SHOWN: usize = 8;
 struct Miniroot {
     tree: Tree,
     database: Database,
-    /// Of the file.
-    digest: Digest,
 }
 
 impl Miniroot {
@@ -51,11 +49,7 @@ impl Miniroot {
                 "it has no package: lib/apk/db/installed is missing or empty".to_owned(),
             ));
         }
-        Ok(Some(Self {
-            digest: Digest::of(&bytes),
-            tree,
-            database,
-        }))
+        Ok(Some(Self { tree, database }))
     }
 
     /// What it wants besides what the image wants.
@@ -128,12 +122,12 @@ fn settings(plan: Option<&AlpinePlan>) -> Result<&AlpinePlan, BuildError> {
 /// The packages of the root file system, by way of the lock.
 pub(crate) fn base(builder: &Builder<'_>, image: &ImagePlan, lock: &mut Lock) -> Result<Vec<LockedApk>, BuildError> {
     let plan = settings(image.alpine.as_ref())?;
-    let miniroot = Miniroot::read(builder, plan)?;
-    let from = match &miniroot {
-        Some(miniroot) => format!("{} miniroot {}", plan.reference(), miniroot.digest),
+    let from = match &plan.miniroot {
+        Some(file) => format!("{} miniroot {}", plan.reference(), file_digest(builder, file.as_ref())?),
         None => plan.reference(),
     };
     answer(builder, lock, &from, &image.packages, || {
+        let miniroot = Miniroot::read(builder, plan)?;
         let database = miniroot.as_ref().map(|miniroot| &miniroot.database);
         let found = client(builder, plan)?.resolve(&image.packages, database, &mut progress(builder))?;
         Ok(found)
@@ -214,14 +208,11 @@ pub(crate) fn install(builder: &Builder<'_>, image: &ImagePlan, packages: &[Apk]
             devices: false,
         },
     )?;
-    scripts_line(&installed)
-        .iter()
-        .for_each(|line| builder.report.line(line));
     Ok(installed)
 }
 
 /// A line about scripts that were not run; nothing when there are none.
-fn scripts_line(installed: &Installed) -> Option<String> {
+pub(crate) fn scripts_line(installed: &Installed) -> Option<String> {
     let scripts = &installed.scripts_not_run;
     let named = scripts.iter().take(SCRIPTS_SHOWN);
     let named: Vec<String> = named.map(|one| format!("{} ({})", one.package, one.kind)).collect();
@@ -265,11 +256,15 @@ pub(crate) fn files(builder: &Builder<'_>, plan: &AlpinePlan) -> Result<Vec<(Str
     let mut paths: Vec<PathBuf> = plan.miniroot.iter().map(PathBuf::from).collect();
     let keys = Keys::read(&builder.repository().join(&plan.keys))?;
     paths.extend(keys.iter().map(|(name, _)| Path::new(&plan.keys).join(name)));
-    let digest = |path: PathBuf| {
-        let bytes = fs::read(builder.repository().join(&path)).map_err(BuildError::at(&path))?;
-        Ok((path.display().to_string(), Digest::of(&bytes)))
-    };
-    paths.into_iter().map(digest).collect()
+    let named = |path: PathBuf| Ok((path.display().to_string(), file_digest(builder, &path)?));
+    paths.into_iter().map(named).collect()
+}
+
+/// Of a file of the config repository.
+fn file_digest(builder: &Builder<'_>, path: &Path) -> Result<Digest, BuildError> {
+    let path = builder.repository().join(path);
+    let bytes = fs::read(&path).map_err(BuildError::at(&path))?;
+    Ok(Digest::of(&bytes))
 }
 
 fn progress<'b>(builder: &'b Builder<'_>) -> impl FnMut(Progress<'_>) + use<'b> {

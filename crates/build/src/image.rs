@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mos_alpine::Apk;
 use mos_boot::uki::{UkiParts, uki};
 use mos_boot::{Compression, initramfs};
 use mos_cache::Inputs;
@@ -14,6 +13,7 @@ use mos_tree::{Content, Kind, Tree, directory};
 
 use crate::access::add_users;
 use crate::alpine;
+use crate::alpine_root::{self, AlpineRoot};
 use crate::authorities::authorities;
 use crate::build_record::BuildRecord;
 use crate::builder::Builder;
@@ -25,7 +25,6 @@ use crate::kernel_part::{KernelPart, Sources, json};
 use crate::licences::licence;
 use crate::modules::folder_digest;
 use crate::node_files::NodeFiles;
-use crate::package::Package;
 use crate::packages::{ImagePackages, image_packages};
 use crate::size::{ImageReport, Part, bytes, files};
 
@@ -187,18 +186,23 @@ impl<'p> Recipe<'p> {
             inputs = inputs.add("password", user.reveal());
         }
         inputs = inputs.add("base", format!("{:?}", image.base));
+        if image.base == Base::Alpine {
+            return Ok(alpine_root::inputs(inputs, image, &self.packages, &self.base_files));
+        }
         for package in base {
             inputs = inputs.add("package", package.sha256());
         }
-        if image.base == Base::Alpine {
-            // What the settings say is written into the root as well.
-            inputs = inputs.add("wanted", image.packages.join("\n"));
-            inputs = inputs.add("alpine", format!("{:?}", image.alpine));
-        }
-        for (path, digest) in &self.base_files {
-            inputs = inputs.add_digest(path, digest);
-        }
         Ok(inputs)
+    }
+
+    /// The root file system of Alpine's packages, when that is the base.
+    fn alpine_root(&self, builder: &Builder<'_>) -> Result<Option<AlpineRoot>, BuildError> {
+        if self.plan.image.base != Base::Alpine {
+            return Ok(None);
+        }
+        let root = AlpineRoot::get(builder, &self.plan.image, &self.packages, &self.base_files)?;
+        root.warning.iter().for_each(|line| builder.report.line(line));
+        Ok(Some(root))
     }
 
     fn sources(&self) -> Sources<'_> {
@@ -210,7 +214,7 @@ impl<'p> Recipe<'p> {
     }
 
     fn make(&self, builder: &Builder<'_>, output: &Path) -> Result<(), BuildError> {
-        let apks = self.apks(builder)?;
+        let base = self.alpine_root(builder)?;
         let kernel = KernelPart::get(builder, &self.plan.image, &self.sources())?;
         let node = NodeFiles {
             built: kernel.facts.built,
@@ -221,7 +225,7 @@ impl<'p> Recipe<'p> {
             },
             ..self.node.clone()
         };
-        let Root { tree, parts, contents } = self.root(builder, &node, &kernel, &apks)?;
+        let Root { tree, parts, contents } = self.root(builder, &node, &kernel, base)?;
         contents
             .missing_firmware_line()
             .iter()
@@ -267,25 +271,12 @@ impl<'p> Recipe<'p> {
         Ok(())
     }
 
-    /// Alpine's packages of the root file system, checked. If any is not what it should be, so may others be that are not
-    /// of the root: all are looked at then, so that all is told.
-    fn apks(&self, builder: &Builder<'_>) -> Result<Vec<Apk>, BuildError> {
-        let fetch = |packages: Vec<&Package>| match Package::apks(packages) {
-            none if none.is_empty() => Ok(Vec::new()),
-            apks => alpine::fetch(builder, &self.plan.image, &apks),
-        };
-        fetch(self.packages.base.iter().collect()).or_else(|error| {
-            fetch(self.packages.all().map(|(_, package)| package).collect())?;
-            Err(error)
-        })
-    }
-
     fn root(
         &self,
         builder: &Builder<'_>,
         node: &NodeFiles,
         kernel: &KernelPart,
-        apks: &[Apk],
+        base: Option<AlpineRoot>,
     ) -> Result<Root, BuildError> {
         let mut root = Root::new(node, kernel.facts.contents.clone())?;
         for (role, package) in self.packages.all() {
@@ -293,7 +284,7 @@ impl<'p> Recipe<'p> {
             root.contents.note_package(role, package, licence);
         }
         let mut clean_up = CleanUp::new(&self.plan.image.keep, &self.plan.image.remove);
-        self.lay_base(builder, &mut root, &mut clean_up, apks)?;
+        self.lay_base(builder, &mut root, &mut clean_up, base)?;
         clean_up.unused().iter().for_each(|line| builder.report.line(line));
         root.lay("kernel modules", &kernel.modules)?;
         if !root.contents.firmware.is_empty() {
@@ -318,7 +309,7 @@ impl<'p> Recipe<'p> {
         builder: &Builder<'_>,
         root: &mut Root,
         clean_up: &mut CleanUp<'_>,
-        apks: &[Apk],
+        alpine: Option<AlpineRoot>,
     ) -> Result<(), BuildError> {
         match self.plan.image.base {
             Base::Debian => {
@@ -328,11 +319,9 @@ impl<'p> Recipe<'p> {
                 }
             }
             Base::Alpine => {
-                let (packages, rest) = alpine::install(builder, &self.plan.image, apks)?.parts()?;
-                for (name, tree) in packages {
-                    root.lay_cleaned(&format!("package {name}"), tree, clean_up)?;
+                for (part, tree) in alpine.map(|root| root.parts).unwrap_or_default() {
+                    root.lay_cleaned(&part, tree, clean_up)?;
                 }
-                root.lay_cleaned("records of apk, and what scripts of packages do", rest, clean_up)?;
             }
             Base::Empty => {}
         }

@@ -140,7 +140,7 @@ fn config(package: &Tree, version: &str) -> Result<Vec<u8>, BuildError> {
     }
 }
 
-fn archive(tree: &Tree) -> Result<Vec<u8>, BuildError> {
+pub(crate) fn archive(tree: &Tree) -> Result<Vec<u8>, BuildError> {
     let mut bytes = Vec::new();
     cpio::write(tree, &mut bytes)?;
     Ok(bytes)

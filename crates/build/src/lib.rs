@@ -12,6 +12,7 @@
 
 mod access;
 mod alpine;
+mod alpine_root;
 mod authorities;
 mod budget;
 mod build_record;
