@@ -32,7 +32,7 @@ pub struct Embedded<'e> {
     pub is_final: bool,
 }
 
-impl Kernel<'_> {
+impl Kernel {
     /// The kernel with an initramfs in it, as firmware starts it: from the cache, or linked now in the folder where the
     /// kernel was compiled, which is compiled again when it is gone.
     ///

@@ -33,11 +33,11 @@ const SHORT: usize = 16;
 
 /// A kernel from source: what goes into it, and where it is made.
 #[derive(Debug)]
-pub struct Kernel<'k> {
+pub struct Kernel {
     source: Source,
-    wanted: &'k KernelSource,
+    wanted: KernelSource,
     needed: Vec<KernelSetting>,
-    pub(crate) shop: &'k Workshop,
+    pub(crate) shop: Workshop,
     architecture: Architecture,
     key: Digest,
 }
@@ -68,7 +68,7 @@ impl BuiltKernel {
     }
 }
 
-impl<'k> Kernel<'k> {
+impl Kernel {
     /// Plans a kernel. `needed` are settings that the image will not start without, and what for, beside those that every
     /// node needs: `("EFI_STUB", "starting under firmware")`. The tools on this machine are asked for their versions, which
     /// are part of its key.
@@ -77,9 +77,9 @@ impl<'k> Kernel<'k> {
     /// [`KbuildError::Tool`] when a tool is missing, [`KbuildError::Architecture`].
     pub fn new(
         source: Source,
-        wanted: &'k KernelSource,
+        wanted: &KernelSource,
         needed: &[(&str, &str)],
-        shop: &'k Workshop,
+        shop: &Workshop,
     ) -> Result<Self, KbuildError> {
         let architecture = Architecture::host()?;
         let base = match &wanted.base {
@@ -96,9 +96,9 @@ impl<'k> Kernel<'k> {
             .key();
         Ok(Self {
             source,
-            wanted,
+            wanted: wanted.clone(),
             needed: verdict::needed(needed),
-            shop,
+            shop: shop.clone(),
             architecture,
             key,
         })
@@ -148,8 +148,8 @@ impl<'k> Kernel<'k> {
     }
 
     fn compile<'w, 'p>(&self, root: &Path, progress: &'w mut Progress<'p>) -> Result<Work<'w, 'p>, KbuildError> {
-        let mut work = Work::unpack(root, &self.source, self.architecture, self.shop, progress)?;
-        let got = work.configure(self.wanted, &self.needed)?;
+        let mut work = Work::unpack(root, &self.source, self.architecture, &self.shop, progress)?;
+        let got = work.configure(&self.wanted, &self.needed)?;
         work.compile(&got)?;
         Ok(work)
     }
@@ -181,7 +181,7 @@ impl<'k> Kernel<'k> {
             .ok()
             .and_then(|text| text.trim().parse().ok());
         if let Some(time) = time {
-            let work = Work::again(&root, time, self.architecture, self.shop, progress)?;
+            let work = Work::again(&root, time, self.architecture, &self.shop, progress)?;
             return Ok((work, lock));
         }
         let linux = root.join("linux");
