@@ -87,6 +87,13 @@ pub fn inspect(bytes: &[u8]) -> Result<Vec<Section>, PeError> {
     Ok(Pe::parse(bytes)?.sections)
 }
 
+/// True for a kernel image by itself: x86's has a setup header (`Documentation/arch/x86/boot.rst`), that of arm64 a magic
+/// number (`Documentation/arch/arm64/booting.rst`).
+pub fn is_kernel(bytes: &[u8]) -> bool {
+    let is_at = |offset: usize, magic: &[u8]| bytes.get(offset..).is_some_and(|rest| rest.starts_with(magic));
+    is_at(0x202, b"HdrS") || is_at(56, b"ARM\x64")
+}
+
 /// The contents of an image by section name, without padding: `.linux` and `.initrd` boot a kernel directly.
 ///
 /// # Errors

@@ -41,6 +41,9 @@ pub enum BuildError {
     /// The kernel package.
     #[error(transparent)]
     Kernel(#[from] mos_kernel::KernelError),
+    /// The kernel from source.
+    #[error(transparent)]
+    Kbuild(#[from] mos_kbuild::KbuildError),
     /// The list of modules.
     #[error(transparent)]
     Modules(#[from] mos_kernel::SelectError),

@@ -25,7 +25,8 @@ use crate::kernel_part::{KernelPart, Sources, json};
 use crate::licences::licence;
 use crate::modules::folder_digest;
 use crate::node_files::NodeFiles;
-use crate::packages::{ImagePackages, image_packages};
+use crate::package::Package;
+use crate::packages::{ImagePackages, STUB_PACKAGE, image_packages};
 use crate::size::{ImageReport, Part, bytes, files};
 
 const STEP: &str = "image";
@@ -168,7 +169,8 @@ impl<'p> Recipe<'p> {
         let mut inputs = self
             .sources()
             .inputs(Inputs::new(STEP, FORMAT), image)
-            .add("stub", stub.sha256())
+            .add("stub", stub.as_ref().map_or("", Package::sha256))
+            .add("final", [u8::from(image.secure_boot.is_some() && stub.is_none())])
             .add("keep", image.keep.join("\n"))
             .add("remove", image.remove.join("\n"))
             .add("command line", &image.command_line)
@@ -232,16 +234,19 @@ impl<'p> Recipe<'p> {
             .for_each(|line| builder.report.line(line));
         builder.report.detail("compressing the initramfs");
         let initrd = initramfs(&tree, self.compression())?;
-        let efi = uki(
-            &self.stub(builder)?,
-            &UkiParts {
-                linux: &kernel.linux,
-                initrd: &initrd,
-                cmdline: &self.plan.image.command_line,
-                osrelease: &node.os_release(),
-                uname: &contents.kernel,
-            },
-        )?;
+        let efi = match (&self.packages.stub, &self.packages.kernel) {
+            (None, Package::Source(source)) => source.embed(builder, &self.plan.image, &initrd)?,
+            (stub, _) => uki(
+                &stub_program(builder, stub.as_ref())?,
+                &UkiParts {
+                    linux: &kernel.linux,
+                    initrd: &initrd,
+                    cmdline: &self.plan.image.command_line,
+                    osrelease: &node.os_release(),
+                    uname: &contents.kernel,
+                },
+            )?,
+        };
         let report = ImageReport {
             build_id: node.build_id,
             built: node.built,
@@ -328,18 +333,6 @@ impl<'p> Recipe<'p> {
         Ok(())
     }
 
-    fn stub(&self, builder: &Builder<'_>) -> Result<Vec<u8>, BuildError> {
-        let tree = self.packages.stub.tree(builder, None)?;
-        let missing = || BuildError::NoStub {
-            package: self.packages.stub.name().to_owned(),
-            path: STUB,
-        };
-        match &tree.get(STUB).ok_or_else(missing)?.kind {
-            Kind::File(content) => content.read().map_err(BuildError::at(Path::new(STUB))),
-            _ => Err(missing()),
-        }
-    }
-
     fn compression(&self) -> Compression {
         match self.plan.image.compression {
             mos_config::Compression::None => Compression::None,
@@ -397,6 +390,19 @@ impl Root {
         self.tree.overlay(tree)?;
         self.contents.note_laid(name, tree);
         Ok(())
+    }
+}
+
+/// The stub in its package.
+fn stub_program(builder: &Builder<'_>, package: Option<&Package>) -> Result<Vec<u8>, BuildError> {
+    let missing = || BuildError::NoStub {
+        package: package.map_or(STUB_PACKAGE, Package::name).to_owned(),
+        path: STUB,
+    };
+    let tree = package.ok_or_else(missing)?.tree(builder, None)?;
+    match &tree.get(STUB).ok_or_else(missing)?.kind {
+        Kind::File(content) => content.read().map_err(BuildError::at(Path::new(STUB))),
+        _ => Err(missing()),
     }
 }
 

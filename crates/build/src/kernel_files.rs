@@ -11,7 +11,7 @@ use mos_tree::{Timestamp, Tree, directory};
 use crate::builder::Builder;
 use crate::error::BuildError;
 use crate::image::digest;
-use crate::packages::kernel_package;
+use crate::packages::image_kernel;
 use crate::runtime::Packed;
 
 const STEP: &str = "kernel files";
@@ -69,8 +69,8 @@ impl Builder<'_> {
     /// All modules of the kernel package that the image is made with.
     fn modules(&self, image: &ImagePlan, lock: &mut Lock) -> Result<Inner, BuildError> {
         let alpine = image.alpine.as_ref();
-        let package = kernel_package(self, &image.kernel_package, alpine, lock)?;
-        let key = key("modules").add("package", package.sha256()).key();
+        let package = image_kernel(self, image, lock)?;
+        let key = key("modules").add("package", package.identity()).key();
         let name = "kernel modules";
         let packed = self.packed(name, &key, &|output| {
             self.report.line(&format!(

@@ -61,7 +61,7 @@ impl Sources<'_> {
     /// All of it, with the settings that decide what is taken, as inputs of a step.
     pub(crate) fn inputs(&self, inputs: Inputs, image: &ImagePlan) -> Inputs {
         let mut inputs = inputs
-            .add("kernel", self.kernel.sha256())
+            .add("kernel", self.kernel.identity())
             .add("modules", image.modules.join("\n"))
             .add("firmware patterns", image.firmware.patterns.join("\n"));
         for package in self.firmware {

@@ -38,6 +38,7 @@ mod runtime;
 mod sign;
 mod size;
 mod sizes;
+mod source_kernel;
 mod treemap;
 
 pub use budget::OverBudget;

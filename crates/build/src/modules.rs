@@ -19,7 +19,7 @@ const FACTS_FILE: &str = "facts";
 
 /// Gives a kernel what was found out about its package before; the first time, all of its modules are read.
 pub(crate) fn remember_facts(builder: &Builder<'_>, package: &Package, kernel: &Kernel<'_>) -> Result<(), BuildError> {
-    let key = Inputs::new(STEP, FORMAT).add("package", package.sha256()).key();
+    let key = Inputs::new(STEP, FORMAT).add("package", package.identity()).key();
     let cached = builder.cache().step(STEP, &key, |output| {
         builder
             .report

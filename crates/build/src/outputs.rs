@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use mos_boot::media::{DiskOptions, Sparse, disk, iso, pxe, qcow2};
-use mos_config::{ImageOutput, ImagePlan};
+use mos_boot::media::{Bootable, DiskOptions, Sparse, disk, iso, pxe, qcow2};
+use mos_config::{ImageOutput, ImagePlan, InitramfsPlace};
 use mos_sys::durable;
 use serde::Serialize;
 
@@ -58,9 +58,13 @@ pub fn write_outputs(
         esp: plan.esp_size.map(|size| u64::from(size) * MEBIBYTE),
         state: plan.state_size.map(|size| u64::from(size) * MEBIBYTE),
     };
+    let bootable = match plan.initramfs {
+        InitramfsPlace::Uki => Bootable::uki(&efi)?,
+        InitramfsPlace::Embedded => Bootable::kernel(&efi, &plan.command_line)?,
+    };
     let wanted = |kind| kinds.contains(&kind);
     let has_disk = wanted(ImageOutput::Raw) || wanted(ImageOutput::Qcow2);
-    let whole = has_disk.then(|| disk(&efi, &options)).transpose()?;
+    let whole = has_disk.then(|| disk(bootable, &options)).transpose()?;
     let mut files = Vec::new();
     let mut add = |kind, name: &Path, bytes| {
         let path = folder.join(name);
@@ -77,9 +81,9 @@ pub fn write_outputs(
             (ImageOutput::Raw, Some(disk)) => add(*kind, RAW_FILE.as_ref(), disk.clone()),
             (ImageOutput::Qcow2, Some(disk)) => add(*kind, QCOW2_FILE.as_ref(), qcow2(disk)),
             (ImageOutput::Raw | ImageOutput::Qcow2, None) => {}
-            (ImageOutput::Iso, _) => add(*kind, ISO_FILE.as_ref(), iso(&efi, options.built)?),
+            (ImageOutput::Iso, _) => add(*kind, ISO_FILE.as_ref(), iso(bootable, options.built)?),
             (ImageOutput::Pxe, _) => {
-                for file in pxe(&efi)? {
+                for file in pxe(bootable)? {
                     add(*kind, &Path::new(PXE_FOLDER).join(file.name), file.bytes.into());
                 }
             }

@@ -8,14 +8,17 @@ use mos_tree::Tree;
 use crate::builder::Builder;
 use crate::error::BuildError;
 use crate::packages::{fetch, tree_of};
+use crate::source_kernel::SourceKernel;
 
 /// A package of one exact version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Package {
     /// Of Debian.
     Deb(LockedPackage),
     /// Of Alpine.
     Apk(LockedApk),
+    /// A kernel that is compiled here.
+    Source(Box<SourceKernel>),
 }
 
 impl Package {
@@ -23,6 +26,7 @@ impl Package {
         match self {
             Self::Deb(package) => &package.name,
             Self::Apk(package) => &package.name,
+            Self::Source(kernel) => &kernel.name,
         }
     }
 
@@ -30,6 +34,7 @@ impl Package {
         match self {
             Self::Deb(package) => &package.version,
             Self::Apk(package) => &package.version,
+            Self::Source(kernel) => &kernel.version,
         }
     }
 
@@ -37,6 +42,7 @@ impl Package {
         match self {
             Self::Deb(package) => &package.architecture,
             Self::Apk(package) => &package.architecture,
+            Self::Source(_) => std::env::consts::ARCH,
         }
     }
 
@@ -45,14 +51,24 @@ impl Package {
         match self {
             Self::Deb(_) => "debian",
             Self::Apk(_) => "alpine",
+            Self::Source(kernel) => kernel.distribution(),
         }
     }
 
-    /// Of its file.
+    /// What decides its files, as an input of steps.
+    pub(crate) fn identity(&self) -> &str {
+        match self {
+            Self::Deb(_) | Self::Apk(_) => self.sha256(),
+            Self::Source(kernel) => &kernel.key,
+        }
+    }
+
+    /// Of its file; of a kernel that is compiled, of its source, and nothing when that is a commit.
     pub(crate) fn sha256(&self) -> &str {
         match self {
             Self::Deb(package) => &package.sha256,
             Self::Apk(package) => &package.sha256,
+            Self::Source(kernel) => &kernel.sha256,
         }
     }
 
@@ -61,6 +77,7 @@ impl Package {
         match self {
             Self::Deb(package) => tree_of(&fetch(builder, package)?),
             Self::Apk(package) => crate::alpine::tree(builder, alpine, package),
+            Self::Source(kernel) => kernel.tree(builder),
         }
     }
 
@@ -68,7 +85,7 @@ impl Package {
     pub(crate) fn apks<'p>(packages: impl IntoIterator<Item = &'p Self>) -> Vec<LockedApk> {
         let apk = |package: &Self| match package {
             Self::Apk(package) => Some(package.clone()),
-            Self::Deb(_) => None,
+            Self::Deb(_) | Self::Source(_) => None,
         };
         packages.into_iter().filter_map(apk).collect()
     }

@@ -1,6 +1,6 @@
 //! Packages: from names to exact versions, by way of the lock, and from those to files in the cache.
 
-use mos_config::{AlpinePlan, Authorities, Base, Distribution, ImagePlan, Lock, Plan};
+use mos_config::{AlpinePlan, Authorities, Base, Distribution, ImagePlan, InitramfsPlace, KernelSource, Lock, Plan};
 use mos_packages::{Deb, LockedPackage, NotFound, PackageError, Progress, deb};
 use mos_tree::Tree;
 
@@ -8,6 +8,7 @@ use crate::alpine;
 use crate::builder::Builder;
 use crate::error::BuildError;
 use crate::package::Package;
+use crate::source_kernel::SourceKernel;
 
 /// The package that brings the UEFI stub.
 pub(crate) const STUB_PACKAGE: &str = "systemd-boot-efi";
@@ -22,8 +23,8 @@ pub(crate) struct ImagePackages {
     pub(crate) base: Vec<Package>,
     /// The kernel.
     pub(crate) kernel: Package,
-    /// The UEFI stub.
-    pub(crate) stub: Package,
+    /// The UEFI stub, unless the kernel is what firmware starts.
+    pub(crate) stub: Option<Package>,
     /// Those that firmware is taken from, in the order in which they count.
     pub(crate) firmware: Vec<Package>,
     /// Certificate authorities, when the environment takes Debian's.
@@ -34,7 +35,8 @@ impl ImagePackages {
     /// Each with what it is for.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &Package)> {
         let base = self.base.iter().map(|package| ("base", package));
-        base.chain([("kernel", &self.kernel), ("stub", &self.stub)])
+        base.chain([("kernel", &self.kernel)])
+            .chain(self.stub.iter().map(|package| ("stub", package)))
             .chain(self.firmware.iter().map(|package| ("firmware", package)))
             .chain(self.authorities.iter().map(|package| ("authorities", package)))
     }
@@ -68,7 +70,7 @@ pub(crate) fn image_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock
     let image = &plan.image;
     let alpine = image.alpine.as_ref();
     let base = base(builder, image, lock);
-    let kernel = kernel_package(builder, &image.kernel_package, alpine, lock);
+    let kernel = image_kernel(builder, image, lock);
     let firmware = image.firmware.packages.iter();
     let firmware: Vec<_> = firmware
         .map(|name| named(builder, name, alpine, lock, How::Single))
@@ -88,7 +90,10 @@ pub(crate) fn image_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock
         authorities,
         base: base?,
         kernel: kernel?,
-        stub: single(answer(builder, lock, &stub, How::Single)?, STUB_PACKAGE)?.into(),
+        stub: match image.initramfs {
+            InitramfsPlace::Uki => Some(single(answer(builder, lock, &stub, How::Single)?, STUB_PACKAGE)?.into()),
+            InitramfsPlace::Embedded => None,
+        },
     })
 }
 
@@ -122,28 +127,38 @@ fn named(
     }
 }
 
-/// The files of the kernel package with this name: `boot/vmlinuz-VERSION` and `lib/modules/VERSION`. Its exact version is
-/// that of the lock, or found out and put into it.
+/// The files of a kernel: `boot/vmlinuz-VERSION` and `lib/modules/VERSION`. It is compiled from `source`, or else that of
+/// the package with this name, whose exact version is that of the lock, or found out and put into it.
 ///
 /// # Errors
-/// [`BuildError::Package`], [`BuildError::Deb`], [`BuildError::Alpine`].
+/// [`BuildError::Package`], [`BuildError::Deb`], [`BuildError::Alpine`], [`BuildError::Kbuild`].
 pub fn kernel_tree(
     builder: &Builder<'_>,
     name: &str,
+    source: Option<&KernelSource>,
     alpine: Option<&AlpinePlan>,
     lock: &mut Lock,
 ) -> Result<Tree, BuildError> {
-    kernel_package(builder, name, alpine, lock)?.tree(builder, alpine)
+    let kernel = match source {
+        Some(source) => Package::Source(SourceKernel::new(builder, source, None, lock)?.into()),
+        None => named(builder, name, alpine, lock, How::Kernel)?,
+    };
+    kernel.tree(builder, alpine)
 }
 
-/// The kernel package with this name, exactly.
-pub(crate) fn kernel_package(
-    builder: &Builder<'_>,
-    name: &str,
-    alpine: Option<&AlpinePlan>,
-    lock: &mut Lock,
-) -> Result<Package, BuildError> {
-    named(builder, name, alpine, lock, How::Kernel)
+/// The kernel of an image, exactly.
+pub(crate) fn image_kernel(builder: &Builder<'_>, image: &ImagePlan, lock: &mut Lock) -> Result<Package, BuildError> {
+    match &image.kernel_source {
+        Some(source) => Ok(Package::Source(
+            SourceKernel::new(builder, source, Some(image), lock)?.into(),
+        )),
+        None => named(builder, &image.kernel_package, image.alpine.as_ref(), lock, How::Kernel),
+    }
+}
+
+/// A Debian package of source, exactly.
+pub(crate) fn source_package(builder: &Builder<'_>, name: &str, lock: &mut Lock) -> Result<LockedPackage, BuildError> {
+    Ok(single(answer(builder, lock, &[name.to_owned()], How::Single)?, name)?)
 }
 
 /// The files of a package.

@@ -242,7 +242,9 @@ pub(crate) fn kernel_tree(context: &Context) -> Result<Tree> {
     let builder = builder.with_alpine_mirror(alpine_mirror());
     let root = RootSettings::of(&repository, None);
     let (package, alpine) = (root.kernel_package(), root.alpine_plan());
-    let tree = mos_build::kernel_tree(&builder, &package, alpine.as_ref(), &mut lock).map_err(build_error)?;
+    let source = repository.kernel_source();
+    let tree = mos_build::kernel_tree(&builder, &package, source.as_ref(), alpine.as_ref(), &mut lock);
+    let tree = tree.map_err(build_error)?;
     let written = lock.write(&folder);
     written.map_err(|error| CliError::problem(error.to_string()))?;
     Ok(tree)

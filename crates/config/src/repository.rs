@@ -8,6 +8,7 @@ use crate::access::AccessGroup;
 use crate::component::Component;
 use crate::environment::Environment;
 use crate::image::ImageLists;
+use crate::kernel::{KernelBase, KernelSource};
 use crate::kernel_config::KernelConfig;
 use crate::lock::{LOCK_FILE, Lock};
 use crate::names::check_name;
@@ -51,6 +52,24 @@ impl Service {
 }
 
 impl Repository {
+    /// The kernel to be compiled in place of that of a package, with all its settings.
+    pub fn kernel_source(&self) -> Option<KernelSource> {
+        let choice = self.project.kernel_source.as_ref()?;
+        let base = &choice.base.value;
+        Some(KernelSource {
+            origin: choice.origin.clone(),
+            base: match self.kernel_config.file(base) {
+                None => KernelBase::Target(base.clone()),
+                Some(settings) => KernelBase::File {
+                    path: base.clone(),
+                    settings: settings.to_vec(),
+                },
+            },
+            localversion: choice.localversion.clone(),
+            settings: self.kernel_config.wanted(),
+        })
+    }
+
     /// The services of the boot image: those that no component installs.
     pub fn image_services(&self) -> impl Iterator<Item = &Service> {
         let installed = |path: &str| {

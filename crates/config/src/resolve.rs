@@ -8,7 +8,6 @@ use crate::check::effective;
 use crate::distribution::RootSettings;
 use crate::environment::{Environment, EnvironmentKind, Selection};
 use crate::image::ImageOutput;
-use crate::kernel::{KernelBase, KernelSource};
 use crate::lock::Lock;
 use crate::plan::{Authorities, FirmwarePlan, ImagePlan, Output, Plan, PlannedComponent, PlannedService, PlannedUser};
 use crate::project::{Compression, InitramfsPlace};
@@ -135,7 +134,7 @@ fn plan_image(repository: &Repository, settings: &Environment, users: Vec<Planne
     let root = RootSettings::of(repository, Some(settings));
     ImagePlan {
         kernel_package: root.kernel_package(),
-        kernel_source: plan_kernel(repository),
+        kernel_source: repository.kernel_source(),
         base: root.base.value,
         alpine: root.alpine_plan(),
         packages: union(&repository.image.packages, &settings.image.packages),
@@ -167,23 +166,6 @@ fn plan_image(repository: &Repository, settings: &Environment, users: Vec<Planne
         esp_size: settings.image.esp_size,
         state_size: settings.image.state_size,
     }
-}
-
-fn plan_kernel(repository: &Repository) -> Option<KernelSource> {
-    let choice = repository.project.kernel_source.as_ref()?;
-    let config = &repository.kernel_config;
-    Some(KernelSource {
-        origin: choice.origin.clone(),
-        base: match config.file(&choice.base.value) {
-            None => KernelBase::Target(choice.base.value.clone()),
-            Some(settings) => KernelBase::File {
-                path: choice.base.value.clone(),
-                settings: settings.to_vec(),
-            },
-        },
-        localversion: choice.localversion.clone(),
-        settings: config.wanted(),
-    })
 }
 
 fn plan_outputs(named: &[ImageOutput]) -> Vec<ImageOutput> {

@@ -146,7 +146,7 @@ fn what_breaks_production_does_not_stop_work_on_dev() {
 
 #[test]
 fn the_other_examples_are_valid_too() {
-    for name in ["alpine", "kernel-files"] {
+    for name in ["alpine", "kernel-files", "minimal"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
         let loaded = load(&folder).unwrap();
         assert!(loaded.problems(None).is_empty(), "{name}: {:?}", loaded.problems(None));

@@ -32,7 +32,7 @@ pub(crate) const KEPT_CONFIG: &str = "config";
 const SHORT: usize = 16;
 
 /// A kernel from source: what goes into it, and where it is made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Kernel {
     source: Source,
     wanted: KernelSource,

@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::fat::{self, Kind, Volume};
 use super::gpt::{self, Partition, SECTOR};
-use super::{BOOT_PROGRAM, MediaError, Sparse, check, ext4, uuid};
+use super::{BOOT_PROGRAM, Bootable, MediaError, Sparse, ext4, uuid};
 
 /// Partitions begin and end on these, as every partitioning tool has it: a multiple of any drive's own blocks.
 const ALIGNMENT: u64 = 1 << 20;
@@ -26,8 +26,8 @@ pub struct DiskOptions {
 ///
 /// # Errors
 /// See [`MediaError`].
-pub fn disk<'a>(efi: &'a [u8], options: &DiskOptions) -> Result<Sparse<'a>, MediaError> {
-    check(efi)?;
+pub fn disk<'a>(image: Bootable<'a>, options: &DiskOptions) -> Result<Sparse<'a>, MediaError> {
+    let efi = image.efi;
     let hash = Sha256::digest(efi);
     let esp_bytes = options
         .esp
@@ -99,7 +99,11 @@ mod tests {
     fn standard_tools_find_table_and_image() {
         let efi = image(3 << 20);
         let directory = tempfile::tempdir().unwrap();
-        let path = written(&directory, "disk.raw", &disk(&efi, &WITH_STATE).unwrap());
+        let path = written(
+            &directory,
+            "disk.raw",
+            &disk(Bootable::uki(&efi).unwrap(), &WITH_STATE).unwrap(),
+        );
         let Some(said) = tool("sgdisk", &["-v", "-p", &path]) else {
             return;
         };
@@ -123,7 +127,11 @@ mod tests {
     fn a_second_image_fits_beside_the_first() {
         let efi = image(40 << 20);
         let directory = tempfile::tempdir().unwrap();
-        let path = written(&directory, "disk.raw", &disk(&efi, &PLAIN).unwrap());
+        let path = written(
+            &directory,
+            "disk.raw",
+            &disk(Bootable::uki(&efi).unwrap(), &PLAIN).unwrap(),
+        );
         let file = directory.path().join("second");
         fs::write(&file, &efi).unwrap();
         let esp = format!("{path}@@1M");
@@ -136,8 +144,14 @@ mod tests {
     #[test]
     fn bytes_repeat_and_follow_the_image() {
         let (one, other) = (image(100), image(101));
-        assert_eq!(disk(&one, &PLAIN).unwrap(), disk(&one, &PLAIN).unwrap());
-        let (one, other) = (disk(&one, &PLAIN).unwrap(), disk(&other, &PLAIN).unwrap());
+        assert_eq!(
+            disk(Bootable::uki(&one).unwrap(), &PLAIN).unwrap(),
+            disk(Bootable::uki(&one).unwrap(), &PLAIN).unwrap()
+        );
+        let (one, other) = (
+            disk(Bootable::uki(&one).unwrap(), &PLAIN).unwrap(),
+            disk(Bootable::uki(&other).unwrap(), &PLAIN).unwrap(),
+        );
         let guid = |disk: &Sparse<'_>| {
             let mut guid = [0; 16];
             disk.read(SECTOR + 56, &mut guid);
@@ -153,7 +167,7 @@ mod tests {
             esp: Some(36 << 20),
             ..PLAIN
         };
-        let error = disk(&efi, &small).unwrap_err().to_string();
+        let error = disk(Bootable::uki(&efi).unwrap(), &small).unwrap_err().to_string();
         assert!(
             error.contains("the EFI system partition") && error.contains("`esp_size`"),
             "{error}"

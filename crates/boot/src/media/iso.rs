@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::disk::volume_id;
 use super::fat::{self, Kind, Volume};
 use super::gpt::{self, Partition, SECTOR, TAIL};
-use super::{BOOT_PROGRAM, MediaError, Sparse, check, uuid};
+use super::{BOOT_PROGRAM, Bootable, MediaError, Sparse, uuid};
 
 /// Bytes of a disc's sector.
 const BLOCK: u64 = 2048;
@@ -38,8 +38,8 @@ const PATHS_LENGTH: u64 = 10;
 ///
 /// # Errors
 /// See [`MediaError`].
-pub fn iso(efi: &[u8], built: i64) -> Result<Sparse<'_>, MediaError> {
-    check(efi)?;
+pub fn iso(image: Bootable<'_>, built: i64) -> Result<Sparse<'_>, MediaError> {
+    let efi = image.efi;
     let time = Timestamp::from_second(built).map_err(|_| MediaError::Time(built))?;
     let time = TimeZone::UTC.to_datetime(time);
     let hash = Sha256::digest(efi);
@@ -223,7 +223,11 @@ mod tests {
         // Both sides of what the boot catalogue can count.
         for bytes in [3 << 20, 40 << 20] {
             let efi = image(bytes);
-            let path = written(&directory, "disc.iso", &iso(&efi, TIME).unwrap());
+            let path = written(
+                &directory,
+                "disc.iso",
+                &iso(Bootable::uki(&efi).unwrap(), TIME).unwrap(),
+            );
             if let Some(said) = tool(
                 "xorriso",
                 &["-indev", &path, "-report_el_torito", "plain", "-find", "/"],
@@ -269,9 +273,9 @@ mod tests {
     #[test]
     fn a_disc_is_little_more_than_its_image() {
         let efi = image(16 << 20);
-        let disc = iso(&efi, TIME).unwrap();
+        let disc = iso(Bootable::uki(&efi).unwrap(), TIME).unwrap();
         let room = disc.length() - efi.len() as u64;
         assert!(room < 800 << 10, "{room} bytes more");
-        assert_eq!(disc, iso(&efi, TIME).unwrap());
+        assert_eq!(disc, iso(Bootable::uki(&efi).unwrap(), TIME).unwrap());
     }
 }

@@ -42,6 +42,9 @@ pub enum MediaError {
         "the boot image has no command line: firmware would start the kernel with none, blind on a serial console; build a unified kernel image with `command_line` set"
     )]
     NoCommandLine,
+    /// What should be a kernel is something else.
+    #[error("the boot image is no kernel for x86-64 or arm64, which alone can have its initramfs in it")]
+    NotAKernel,
     /// A section that is needed is missing.
     #[error("the boot image has no section {0}; network boot takes a unified kernel image apart")]
     NoSection(&'static str),
@@ -76,16 +79,45 @@ pub enum MediaError {
 /// Where firmware looks on a disk without boot entries (UEFI specification 2.10, section 3.5.1.1).
 const BOOT_PROGRAM: [&str; 3] = ["EFI", "BOOT", "BOOTX64.EFI"];
 
-/// Refuses what firmware would start without a command line.
-fn check(efi: &[u8]) -> Result<(), MediaError> {
-    let sections = uki::extract(efi)?;
-    let command_line = sections
-        .get(".cmdline")
-        .is_some_and(|text| !text.trim_ascii().is_empty());
-    if command_line {
-        Ok(())
-    } else {
-        Err(MediaError::NoCommandLine)
+/// A file that firmware starts, with the command line and the initramfs of its kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bootable<'a> {
+    efi: &'a [u8],
+    /// Sections beside a stub; else a kernel with everything in it.
+    is_uki: bool,
+}
+
+impl<'a> Bootable<'a> {
+    /// A unified kernel image.
+    ///
+    /// # Errors
+    /// [`MediaError::NoCommandLine`]: firmware would start the kernel without one.
+    pub fn uki(efi: &'a [u8]) -> Result<Self, MediaError> {
+        let sections = uki::extract(efi)?;
+        let command_line = sections.get(".cmdline").copied().unwrap_or_default();
+        has_words(command_line)?;
+        Ok(Self { efi, is_uki: true })
+    }
+
+    /// A kernel that was compiled with its initramfs and with this command line (`CONFIG_INITRAMFS_SOURCE`,
+    /// `CONFIG_CMDLINE`). Both are compressed in it, so that there is nothing to check them against.
+    ///
+    /// # Errors
+    /// [`MediaError::NoCommandLine`], [`MediaError::NotAKernel`].
+    pub fn kernel(efi: &'a [u8], command_line: &str) -> Result<Self, MediaError> {
+        uki::inspect(efi)?;
+        if !uki::is_kernel(efi) {
+            return Err(MediaError::NotAKernel);
+        }
+        has_words(command_line.as_bytes())?;
+        Ok(Self { efi, is_uki: false })
+    }
+}
+
+fn has_words(command_line: &[u8]) -> Result<(), MediaError> {
+    match command_line.trim_ascii() {
+        [] => Err(MediaError::NoCommandLine),
+        _ => Ok(()),
     }
 }
 
@@ -123,6 +155,13 @@ pub(crate) mod tests {
         uki(&stub(), &parts).unwrap()
     }
 
+    /// A PE file that says it is a kernel.
+    fn kernel() -> Vec<u8> {
+        let mut kernel = stub();
+        kernel[0x202..0x206].copy_from_slice(b"HdrS");
+        kernel
+    }
+
     /// Runs a tool which must be content; `None` when it is missing.
     pub(crate) fn tool(program: &str, arguments: &[&str]) -> Option<String> {
         let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
@@ -154,9 +193,22 @@ pub(crate) mod tests {
 
     #[test]
     fn a_bare_kernel_without_command_line_is_refused() {
-        assert_eq!(check(&stub()), Err(MediaError::NoCommandLine));
-        assert_eq!(check(&image(10)), Ok(()));
-        assert!(matches!(check(b"MZ"), Err(MediaError::Pe(_))));
+        assert_eq!(Bootable::uki(&stub()), Err(MediaError::NoCommandLine));
+        assert!(Bootable::uki(&image(10)).is_ok());
+        assert!(matches!(Bootable::uki(b"MZ"), Err(MediaError::Pe(_))));
+    }
+
+    #[test]
+    fn a_kernel_with_a_command_line_in_it_is_as_good() {
+        let kernel = kernel();
+        assert_eq!(Bootable::kernel(&kernel, " "), Err(MediaError::NoCommandLine));
+        assert_eq!(Bootable::kernel(&image(10), "quiet"), Err(MediaError::NotAKernel));
+        let bootable = Bootable::kernel(&kernel, "console=ttyS0").unwrap();
+        assert!(iso(bootable, TIME).unwrap().length() > kernel.len() as u64);
+        let files = pxe(bootable).unwrap();
+        let names: Vec<&str> = files.iter().map(|file| file.name).collect();
+        assert_eq!(names, ["vmlinuz.efi", "boot.ipxe"]);
+        assert_eq!(&files[1].bytes[..], b"#!ipxe\nkernel vmlinuz.efi\nboot\n");
     }
 
     #[test]

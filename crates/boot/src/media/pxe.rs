@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{MediaError, check};
+use super::{Bootable, MediaError};
 use crate::uki;
 
 /// A file for the server of network boot.
@@ -17,12 +17,18 @@ pub struct NetworkFile<'a> {
 /// What iPXE splits or expands in a line (ipxe.org/scripting).
 const TAKEN_BY_IPXE: [&str; 3] = ["||", "&&", ";"];
 
-/// Takes an image apart: `vmlinuz.efi` as it is, `vmlinuz`, `initramfs.cpio…`, `cmdline`, `boot.ipxe`.
+/// Takes an image apart: `vmlinuz.efi` as it is, `vmlinuz`, `initramfs.cpio…`, `cmdline`, `boot.ipxe`. Of a kernel with
+/// everything in it there are no parts.
 ///
 /// # Errors
 /// See [`MediaError`].
-pub fn pxe(efi: &[u8]) -> Result<Vec<NetworkFile<'_>>, MediaError> {
-    check(efi)?;
+pub fn pxe(image: Bootable<'_>) -> Result<Vec<NetworkFile<'_>>, MediaError> {
+    let efi = image.efi;
+    let file = |name, bytes| NetworkFile { name, bytes };
+    if !image.is_uki {
+        let script = b"#!ipxe\nkernel vmlinuz.efi\nboot\n".as_slice();
+        return Ok(vec![file("vmlinuz.efi", efi.into()), file("boot.ipxe", script.into())]);
+    }
     let sections = uki::extract(efi)?;
     let section = |name| sections.get(name).copied().ok_or(MediaError::NoSection(name));
     let (linux, initrd) = (section(".linux")?, section(".initrd")?);
@@ -30,7 +36,6 @@ pub fn pxe(efi: &[u8]) -> Result<Vec<NetworkFile<'_>>, MediaError> {
     let command_line = command_line.trim_end_matches(['\0', '\n']);
     let initrd_name = initramfs_name(initrd);
     let script = script(command_line, initrd_name)?;
-    let file = |name, bytes| NetworkFile { name, bytes };
     Ok(vec![
         file("vmlinuz.efi", efi.into()),
         file("vmlinuz", linux.into()),
@@ -70,7 +75,7 @@ mod tests {
     #[test]
     fn parts_and_script_fit_together() {
         let efi = image(5000);
-        let files = pxe(&efi).unwrap();
+        let files = pxe(Bootable::uki(&efi).unwrap()).unwrap();
         let content = |name| &files.iter().find(|file| file.name == name).unwrap().bytes;
         assert!(*content("vmlinuz.efi") == efi);
         assert!(*content("vmlinuz") == stub());

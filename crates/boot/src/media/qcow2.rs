@@ -155,6 +155,7 @@ fn big_endian(entries: &[u64]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::Bootable;
     use crate::media::tests::{TIME, image, tool, written};
     use crate::media::{DiskOptions, disk};
 
@@ -177,7 +178,7 @@ mod tests {
             esp: None,
             state: Some(20 << 30),
         };
-        let raw = disk(&efi, &options).unwrap();
+        let raw = disk(Bootable::uki(&efi).unwrap(), &options).unwrap();
         assert!(qcow2(&raw).length() < 12 << 20, "{}", qcow2(&raw).length());
         compare(&raw);
     }

@@ -43,9 +43,16 @@ pub(super) fn describe(context: &Context, args: &RunArgs, system: &System) -> Re
     })
 }
 
-/// Takes kernel, initramfs and command line out of the image.
+/// Takes kernel, initramfs and command line out of the image; a kernel that has them in it is started as it is.
 fn direct(efi: &Path, directory: &Path) -> Result<Boot> {
     let bytes = std::fs::read(efi).map_err(io(efi))?;
+    if mos_boot::uki::is_kernel(&bytes) {
+        return Ok(Boot::Direct {
+            kernel: efi.to_owned(),
+            initrd: None,
+            command_line: std::ffi::OsString::new(),
+        });
+    }
     let sections =
         mos_boot::uki::extract(&bytes).map_err(|error| CliError::problem(format!("{}: {error}", efi.display())))?;
     let section = |name: &str| {
