@@ -14,7 +14,7 @@ PORT   ?= 8080
 FUZZ_SECONDS ?= 60
 MOS    := dist/bin/mos
 
-.PHONY: help run test room build programs check unit deny test-alpine test-garage test-pjdfs fuzz peers-flist peers-image deps-build deps-run deps-test bench clean
+.PHONY: help run test room build programs check unit deny test-alpine test-garage test-long test-pjdfs fuzz peers-flist peers-image deps-build deps-run deps-test bench clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ test-garage: deps-test ## Buckets, against a real Garage server (built from crat
 
 test-alpine: deps-run build ## examples/alpine, from MOS_ALPINE_MIRROR (URL or folder) or MOS_ALPINE_MINIROOT (file)
 	scripts/test-alpine.sh
+
+test-long: deps-test programs ## What takes too long for every day: a kernel compiled from source, booted (examples/minimal)
+	$(CARGO) nextest run --locked -p mos --test node --run-ignored only --no-capture
 
 test-pjdfs: deps-test ## Only this: a writable mount against pjdfstest, a test suite of POSIX file systems
 	$(CARGO) nextest run --locked -p mos-mount --test pjdfstest --no-capture

@@ -94,6 +94,22 @@ pub fn is_kernel(bytes: &[u8]) -> bool {
     is_at(0x202, b"HdrS") || is_at(56, b"ARM\x64")
 }
 
+/// What a kernel image for x86 says that it is, such as `6.12.117-mos (mos@mos) #1 SMP …`: a pointer in its setup header
+/// (`Documentation/arch/x86/boot.rst`, `kernel_version`) leads there.
+pub fn kernel_banner(bytes: &[u8]) -> Option<String> {
+    const POINTER: usize = 0x20e;
+    const BASE: usize = 0x200;
+    const LONGEST: usize = 256;
+    if !bytes.get(0x202..)?.starts_with(b"HdrS") {
+        return None;
+    }
+    let pointer = u16::from_le_bytes(bytes.get(POINTER..POINTER + 2)?.try_into().ok()?);
+    let text = bytes.get(BASE + usize::from(pointer)..)?;
+    let length = text.iter().take(LONGEST).position(|byte| *byte == 0)?;
+    let text = std::str::from_utf8(&text[..length]).ok()?;
+    (pointer != 0 && !text.is_empty()).then(|| text.to_owned())
+}
+
 /// The contents of an image by section name, without padding: `.linux` and `.initrd` boot a kernel directly.
 ///
 /// # Errors
@@ -155,6 +171,21 @@ mod tests {
             image(&[kernel, first, more])
         );
         assert!(add(&added, more.0, more.1).is_err());
+    }
+
+    #[test]
+    fn a_kernel_says_what_it_is() {
+        let mut kernel = stub();
+        kernel.resize(0x1000, 0);
+        assert!(!is_kernel(&kernel) && kernel_banner(&kernel).is_none());
+        kernel[0x202..0x206].copy_from_slice(b"HdrS");
+        assert!(is_kernel(&kernel) && kernel_banner(&kernel).is_none());
+        kernel[0x20e..0x210].copy_from_slice(&0x300_u16.to_le_bytes());
+        kernel[0x500..0x506].copy_from_slice(b"6.12.7");
+        assert_eq!(kernel_banner(&kernel).as_deref(), Some("6.12.7"));
+        kernel[0x20e..0x210].copy_from_slice(&0xffff_u16.to_le_bytes());
+        assert_eq!(kernel_banner(&kernel), None);
+        assert_eq!(kernel_banner(&kernel[..0x20f]), None);
     }
 
     #[test]

@@ -200,6 +200,7 @@ fn items(contents: &Contents, programs: &NodePrograms) -> Result<Vec<Item>, Buil
 fn of_package(contents: &Contents, package: &PackageRecord) -> Item {
     let ecosystem = match package.distribution.as_str() {
         "alpine" => Ecosystem::Alpine,
+        "" => Ecosystem::Generic,
         _ => Ecosystem::Debian,
     };
     let files = match package.role.as_str() {
@@ -215,7 +216,8 @@ fn of_package(contents: &Contents, package: &PackageRecord) -> Item {
         name: package.name.clone(),
         version: package.version.clone(),
         purl: purl(ecosystem, &package.name, &package.version, Some(&package.architecture)),
-        sha256: Some(package.sha256.clone()),
+        // Of a kernel from git there is a commit, and no file that has a digest.
+        sha256: Some(package.sha256.clone()).filter(|sha256| !sha256.is_empty()),
         licence: package.licence.clone(),
         role: package.role.clone(),
         files,

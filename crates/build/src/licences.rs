@@ -27,10 +27,12 @@ pub(crate) fn licence(
     package: &Package,
     alpine: Option<&AlpinePlan>,
 ) -> Result<Option<Licence>, BuildError> {
-    let key = Inputs::new(STEP, FORMAT).add("package", package.sha256()).key();
+    let key = Inputs::new(STEP, FORMAT).add("package", package.identity()).key();
     let cached = builder.cache().step(STEP, &key, |output| {
         let licence = match package {
             Package::Deb(deb) => of_tree(&package.tree(builder, alpine)?, &deb.name)?,
+            // What the kernel's file COPYING says.
+            Package::Source(_) => Some(Licence::of_expression("GPL-2.0-only")),
             Package::Apk(apk) => {
                 let text = crate::alpine::licence(builder, alpine, apk)?;
                 (!text.is_empty()).then(|| Licence::of_expression(&text))

@@ -42,7 +42,7 @@ impl Package {
         match self {
             Self::Deb(package) => &package.architecture,
             Self::Apk(package) => &package.architecture,
-            Self::Source(_) => std::env::consts::ARCH,
+            Self::Source(kernel) => kernel.architecture(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use mos_config::{Compression, ImagePlan, InitramfsPlace, KernelOrigin, KernelSource, Lock};
 use mos_kbuild::{Embedded, Kernel, Source};
+use mos_packages::LockedPackage;
 use mos_tree::Tree;
 
 use crate::builder::Builder;
@@ -23,65 +24,115 @@ pub(crate) struct SourceKernel {
     /// The hash of everything that goes into the kernel.
     pub(crate) key: String,
     kernel: Kernel,
+    origin: Origin,
     /// Where it is compiled is kept: an initramfs will be put in.
     is_kept: bool,
 }
 
+/// Where the source is. It is brought here when the kernel has to be compiled, and not before.
+#[derive(Debug, Clone)]
+enum Origin {
+    Package(LockedPackage),
+    Archive { url: String, sha256: String },
+    Git { url: String, commit: String },
+}
+
+impl Origin {
+    fn new(builder: &Builder<'_>, wanted: &KernelOrigin, lock: &mut Lock) -> Result<Self, BuildError> {
+        Ok(match wanted.clone() {
+            KernelOrigin::Package(name) => Self::Package(source_package(builder, &name, lock)?),
+            KernelOrigin::Archive { url, sha256 } => Self::Archive { url, sha256 },
+            KernelOrigin::Git { url, commit } => Self::Git { url, commit },
+        })
+    }
+
+    /// What says exactly which source it is.
+    fn identity(&self) -> &str {
+        match self {
+            Self::Package(package) => &package.sha256,
+            Self::Archive { sha256, .. } => sha256,
+            Self::Git { commit, .. } => commit,
+        }
+    }
+
+    fn bring(&self, builder: &Builder<'_>) -> Result<Source, BuildError> {
+        let shop = builder.workshop();
+        let mut progress = |line: &str| builder.report.line(line);
+        Ok(match self {
+            Self::Package(package) => Source::Package {
+                deb: fetch(builder, package)?.path,
+                sha256: package.sha256.clone(),
+            },
+            Self::Archive { url, sha256 } => Source::archive(url, sha256, &shop, &mut progress)?,
+            Self::Git { url, commit } => Source::commit(url, commit, &shop, &mut progress)?,
+        })
+    }
+}
+
 impl SourceKernel {
-    /// Finds out which source it is exactly, by way of the lock, and brings it here. `image` says what the kernel will have
-    /// to do; without, only its modules are wanted.
+    /// Finds out which source it is exactly, by way of the lock. `image` says what the kernel will have to do; without, only
+    /// its modules are wanted.
     pub(crate) fn new(
         builder: &Builder<'_>,
         wanted: &KernelSource,
         image: Option<&ImagePlan>,
         lock: &mut Lock,
     ) -> Result<Self, BuildError> {
-        let shop = builder.workshop();
-        let mut progress = |line: &str| builder.report.detail(line);
-        let (source, version, sha256) = match &wanted.origin {
-            KernelOrigin::Package(name) => {
-                let package = source_package(builder, name, lock)?;
-                let deb = fetch(builder, &package)?.path;
-                let sha256 = package.sha256.clone();
-                (Source::Package { deb, sha256 }, package.version, package.sha256)
-            }
-            KernelOrigin::Archive { url, sha256 } => {
-                let source = Source::archive(url, sha256, &shop, &mut progress)?;
-                (source, sha256[..SHORT].to_owned(), sha256.clone())
-            }
-            KernelOrigin::Git { url, commit } => {
-                let source = Source::commit(url, commit, &shop, &mut progress)?;
-                (source, commit[..SHORT].to_owned(), String::new())
-            }
-        };
+        let origin = Origin::new(builder, &wanted.origin, lock)?;
         let needed = image.map(needed).unwrap_or_default();
-        let kernel = Kernel::new(source, wanted, &needed, &shop)?;
+        let kernel = Kernel::new(origin.identity(), wanted, &needed, &builder.workshop())?;
+        let (version, sha256) = match &origin {
+            Origin::Package(package) => (package.version.clone(), package.sha256.clone()),
+            Origin::Archive { sha256, .. } => (short(sha256), sha256.clone()),
+            Origin::Git { commit, .. } => (short(commit), String::new()),
+        };
         Ok(Self {
             name: wanted.origin.name().to_owned(),
             version,
             sha256,
             key: kernel.key().to_string(),
             kernel,
+            origin,
             is_kept: image.is_some_and(|image| image.initramfs == InitramfsPlace::Embedded),
         })
     }
 
+    /// Whose source it is: that of Debian, or of nobody who gives packages.
+    pub(crate) fn distribution(&self) -> &'static str {
+        match self.origin {
+            Origin::Package(_) => "debian",
+            Origin::Archive { .. } | Origin::Git { .. } => "",
+        }
+    }
+
+    /// Of the source package; without one, the processor that the kernel is for.
+    pub(crate) fn architecture(&self) -> &str {
+        match &self.origin {
+            Origin::Package(package) => &package.architecture,
+            Origin::Archive { .. } | Origin::Git { .. } => std::env::consts::ARCH,
+        }
+    }
+
     /// Its files, as those of a kernel package: from the cache, or compiled now.
     pub(crate) fn tree(&self, builder: &Builder<'_>) -> Result<Tree, BuildError> {
+        if let Some(built) = self.kernel.find()? {
+            return Ok(built.tree()?);
+        }
+        let source = self.origin.bring(builder)?;
+        let Self { name, version, .. } = self;
+        builder
+            .report
+            .line(&format!("kernel: compiling {name} {version}: some minutes"));
         let mut progress = |line: &str| tell(builder, line);
         let built = if self.is_kept {
-            self.kernel.build_kept(&mut progress)?
+            self.kernel.build_kept(&source, &mut progress)?
         } else {
-            self.kernel.build(&mut progress)?
+            self.kernel.build(&source, &mut progress)?
         };
-        if !built.cached {
-            let log = built.log.display();
-            let line = format!(
-                "kernel {}: compiled from {} {}; log: {log}",
-                built.release, self.name, self.version
-            );
-            builder.report.line(&line);
-        }
+        let log = built.log.display();
+        builder
+            .report
+            .line(&format!("kernel: made {}; log: {log}", built.release));
         Ok(built.tree()?)
     }
 
@@ -103,10 +154,16 @@ impl SourceKernel {
             // What is signed is not to be changed by who starts it.
             is_final: image.secure_boot.is_some(),
         };
-        Ok(self.kernel.embed(&parts, &mut |line| tell(builder, line))?)
+        let source = self.origin.bring(builder)?;
+        Ok(self.kernel.embed(&source, &parts, &mut |line| tell(builder, line))?)
     }
 }
 
+fn short(digest: &str) -> String {
+    digest.chars().take(SHORT).collect()
+}
+
+/// A warning stays on the screen; what make says does not.
 fn tell(builder: &Builder<'_>, line: &str) {
     if line.starts_with("warning: the kernel's") {
         builder.report.line(line);

@@ -10,6 +10,7 @@ use mos_store::Digest;
 
 use crate::error::KbuildError;
 use crate::kernel::{KEPT_CONFIG, Kernel};
+use crate::source::Source;
 
 /// The step's name in the cache.
 const STEP: &str = "kernel with initramfs";
@@ -38,7 +39,12 @@ impl Kernel {
     ///
     /// # Errors
     /// As [`Kernel::build`].
-    pub fn embed(&self, parts: &Embedded<'_>, progress: &mut Progress<'_>) -> Result<Vec<u8>, KbuildError> {
+    pub fn embed(
+        &self,
+        source: &Source,
+        parts: &Embedded<'_>,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<u8>, KbuildError> {
         let key = Inputs::new(STEP, FORMAT)
             .add_digest("kernel", &self.key())
             .add_digest("initramfs", &Digest::of(parts.initramfs))
@@ -48,14 +54,14 @@ impl Kernel {
             .key();
         let cached = self.shop.cache().step(STEP, &key, |output| {
             let path = output.join(EFI_FILE);
-            fs::write(&path, self.link(parts, progress)?).map_err(KbuildError::at(&path))
+            fs::write(&path, self.link(source, parts, progress)?).map_err(KbuildError::at(&path))
         })?;
         let path = cached.path.join(EFI_FILE);
         fs::read(&path).map_err(KbuildError::at(&path))
     }
 
-    fn link(&self, parts: &Embedded<'_>, progress: &mut Progress<'_>) -> Result<Vec<u8>, KbuildError> {
-        let (mut work, _lock) = self.kept(progress)?;
+    fn link(&self, source: &Source, parts: &Embedded<'_>, progress: &mut Progress<'_>) -> Result<Vec<u8>, KbuildError> {
+        let (mut work, _lock) = self.kept(source, progress)?;
         let name = format!("mos.cpio{}", parts.suffix);
         let path = work.file(&name);
         fs::write(&path, parts.initramfs).map_err(KbuildError::at(&path))?;

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use mos_cache::Inputs;
+use mos_cache::{Cached, Inputs};
 use mos_components::{Progress, Workshop};
 use mos_config::{KernelBase, KernelSetting, KernelSource};
 use mos_store::Digest;
@@ -31,10 +31,9 @@ pub(crate) const KEPT_CONFIG: &str = "config";
 /// As many digits of a key tell builds apart.
 const SHORT: usize = 16;
 
-/// A kernel from source: what goes into it, and where it is made.
+/// A kernel from source: what goes into it, and where it is made. The source itself is asked for only when it is compiled.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    source: Source,
     wanted: KernelSource,
     needed: Vec<KernelSetting>,
     pub(crate) shop: Workshop,
@@ -69,14 +68,14 @@ impl BuiltKernel {
 }
 
 impl Kernel {
-    /// Plans a kernel. `needed` are settings that the image will not start without, and what for, beside those that every
+    /// Plans a kernel. `source` is what decides the source's content, [`Source::identity`]; `needed` are settings that the image will not start without, and what for, beside those that every
     /// node needs: `("EFI_STUB", "starting under firmware")`. The tools on this machine are asked for their versions, which
     /// are part of its key.
     ///
     /// # Errors
     /// [`KbuildError::Tool`] when a tool is missing, [`KbuildError::Architecture`].
     pub fn new(
-        source: Source,
+        source: &str,
         wanted: &KernelSource,
         needed: &[(&str, &str)],
         shop: &Workshop,
@@ -87,7 +86,7 @@ impl Kernel {
             KernelBase::File { settings, .. } => dotconfig::lines(settings),
         };
         let key = Inputs::new(STEP, FORMAT)
-            .add("source", source.identity())
+            .add("source", source)
             .add("architecture", architecture.name)
             .add("base", base)
             .add("settings", dotconfig::lines(&wanted.settings))
@@ -95,7 +94,6 @@ impl Kernel {
             .add("tools", tools()?)
             .key();
         Ok(Self {
-            source,
             wanted: wanted.clone(),
             needed: verdict::needed(needed),
             shop: shop.clone(),
@@ -109,15 +107,24 @@ impl Kernel {
         self.key
     }
 
+    /// The kernel, if it is in the cache.
+    ///
+    /// # Errors
+    /// [`KbuildError::Refused`] when it lacks what this image needs.
+    pub fn find(&self) -> Result<Option<BuiltKernel>, KbuildError> {
+        let cached = self.shop.cache().find(STEP, &self.key);
+        cached.map(|cached| self.built(cached)).transpose()
+    }
+
     /// The kernel, from the cache or compiled now. A failed build leaves nothing behind but its log.
     ///
     /// # Errors
     /// [`KbuildError`]; [`KbuildError::Refused`] names every setting that did not take.
-    pub fn build(&self, progress: &mut Progress<'_>) -> Result<BuiltKernel, KbuildError> {
+    pub fn build(&self, source: &Source, progress: &mut Progress<'_>) -> Result<BuiltKernel, KbuildError> {
         let name = format!("kernel-{}-{}", self.short(), std::process::id());
         let root = self.shop.folder("build").join(name);
         let made = self.step(|output| {
-            let mut work = self.compile(&root, progress)?;
+            let mut work = self.compile(source, &root, progress)?;
             self.pack(&mut work, output)
         });
         // The result is what counts; a leftover goes with `mos clean`.
@@ -126,7 +133,10 @@ impl Kernel {
     }
 
     fn step(&self, produce: impl FnOnce(&Path) -> Result<(), KbuildError>) -> Result<BuiltKernel, KbuildError> {
-        let cached = self.shop.cache().step(STEP, &self.key, produce)?;
+        self.built(self.shop.cache().step(STEP, &self.key, produce)?)
+    }
+
+    fn built(&self, cached: Cached) -> Result<BuiltKernel, KbuildError> {
         let read = |name: &str| {
             let path = cached.path.join(name);
             fs::read_to_string(&path).map_err(KbuildError::at(&path))
@@ -147,8 +157,13 @@ impl Kernel {
         self.key.to_string()[..SHORT].to_owned()
     }
 
-    fn compile<'w, 'p>(&self, root: &Path, progress: &'w mut Progress<'p>) -> Result<Work<'w, 'p>, KbuildError> {
-        let mut work = Work::unpack(root, &self.source, self.architecture, &self.shop, progress)?;
+    fn compile<'w, 'p>(
+        &self,
+        source: &Source,
+        root: &Path,
+        progress: &'w mut Progress<'p>,
+    ) -> Result<Work<'w, 'p>, KbuildError> {
+        let mut work = Work::unpack(root, source, self.architecture, &self.shop, progress)?;
         let got = work.configure(&self.wanted, &self.needed)?;
         work.compile(&got)?;
         Ok(work)
@@ -170,7 +185,11 @@ impl Kernel {
 
     /// The folder in which this kernel was compiled, kept, so that it can be linked again. Whoever else wants it waits
     /// until the returned file is dropped.
-    pub(crate) fn kept<'w, 'p>(&self, progress: &'w mut Progress<'p>) -> Result<(Work<'w, 'p>, File), KbuildError> {
+    pub(crate) fn kept<'w, 'p>(
+        &self,
+        source: &Source,
+        progress: &'w mut Progress<'p>,
+    ) -> Result<(Work<'w, 'p>, File), KbuildError> {
         let root = self.shop.folder("build").join(format!("kernel-{}", self.short()));
         fs::create_dir_all(&root).map_err(KbuildError::at(&root))?;
         let path = root.join("lock");
@@ -188,7 +207,7 @@ impl Kernel {
         if linux.exists() {
             fs::remove_dir_all(&linux).map_err(KbuildError::at(&linux))?;
         }
-        let work = self.compile(&root, progress)?;
+        let work = self.compile(source, &root, progress)?;
         let (from, to) = (work.file(".config"), root.join(KEPT_CONFIG));
         fs::copy(&from, &to).map_err(KbuildError::at(&from))?;
         let time = work.time.to_string();
@@ -200,9 +219,9 @@ impl Kernel {
     ///
     /// # Errors
     /// As [`Kernel::build`].
-    pub fn build_kept(&self, progress: &mut Progress<'_>) -> Result<BuiltKernel, KbuildError> {
+    pub fn build_kept(&self, source: &Source, progress: &mut Progress<'_>) -> Result<BuiltKernel, KbuildError> {
         self.step(|output| {
-            let (mut work, _lock) = self.kept(progress)?;
+            let (mut work, _lock) = self.kept(source, progress)?;
             self.pack(&mut work, output)
         })
     }

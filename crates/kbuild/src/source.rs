@@ -86,7 +86,7 @@ impl Source {
     }
 
     /// What decides its content: a digest or a commit.
-    pub(crate) fn identity(&self) -> &str {
+    pub fn identity(&self) -> &str {
         match self {
             Self::Package { sha256, .. } | Self::Archive { sha256, .. } => sha256,
             Self::Commit { commit, .. } => commit,

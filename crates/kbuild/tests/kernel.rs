@@ -143,9 +143,11 @@ fn an_archive_becomes_the_tree_of_a_package_once() {
     let Some(lab) = Lab::new() else { return };
     let wanted = wanted(&[("NET", "y"), ("HZ", "250")]);
     let shop = lab.shop();
-    let kernel = Kernel::new(lab.archive(), &wanted, &[], &shop).unwrap();
+    let kernel = Kernel::new(lab.archive().identity(), &wanted, &[], &shop).unwrap();
     let mut said = Vec::new();
-    let built = kernel.build(&mut |line| said.push(line.to_owned())).unwrap();
+    let built = kernel
+        .build(&lab.archive(), &mut |line| said.push(line.to_owned()))
+        .unwrap();
     assert_eq!((built.release.as_str(), built.cached), ("6.12.7-lab", false));
     assert!(said.iter().any(|line| line.contains("init/main2.o")), "{said:?}");
     let tree = built.tree().unwrap();
@@ -175,7 +177,7 @@ fn an_archive_becomes_the_tree_of_a_package_once() {
         (0, 0o644, 1_795_240_800)
     );
 
-    assert!(kernel.build(&mut |_| {}).unwrap().cached);
+    assert!(kernel.find().unwrap().unwrap().cached);
     assert_eq!(entries(&lab.path("cache/build")), Vec::<String>::new());
     assert!(fs::read_to_string(&built.log).unwrap().contains("$ make tinyconfig"));
     // Elsewhere, on another date, from an archive that is packed otherwise: the same bytes.
@@ -183,9 +185,9 @@ fn an_archive_becomes_the_tree_of_a_package_once() {
     let sha256 = other.pack("linux.tar", "--sort=name");
     let shop = other.shop();
     let source = Source::archive("linux.tar", &sha256, &shop, &mut |_| {}).unwrap();
-    let again = Kernel::new(source, &wanted, &[], &shop)
+    let again = Kernel::new(source.identity(), &wanted, &[], &shop)
         .unwrap()
-        .build(&mut |_| {})
+        .build(&source, &mut |_| {})
         .unwrap();
     assert_ne!(again.key, built.key);
     assert_eq!(fs::read(again.archive).unwrap(), fs::read(built.archive).unwrap());
@@ -197,13 +199,13 @@ fn settings_that_did_not_take_stop_the_build_before_anything_is_compiled() {
     let shop = lab.shop();
     let wanted = wanted(&[("EROFS", "y"), ("64BIT", "n")]);
     let kernel = Kernel::new(
-        lab.archive(),
+        lab.archive().identity(),
         &wanted,
         &[("EFI_STUB", "starting under firmware")],
         &shop,
     )
     .unwrap();
-    let error = kernel.build(&mut |_| {}).unwrap_err();
+    let error = kernel.build(&lab.archive(), &mut |_| {}).unwrap_err();
     assert_eq!(
         error.to_string(),
         "2 settings are not in the kernel's configuration:\n\
@@ -222,11 +224,17 @@ fn what_one_image_needs_is_asked_of_a_kernel_in_the_cache_too() {
     let shop = lab.shop();
     let wanted = wanted(&[]);
     let source = lab.archive();
-    let kernel = Kernel::new(source.clone(), &wanted, &[], &shop).unwrap();
-    kernel.build(&mut |_| {}).unwrap();
-    let fussy = Kernel::new(source, &wanted, &[("RD_ZSTD", "an initramfs with zstd")], &shop).unwrap();
+    let kernel = Kernel::new(source.identity(), &wanted, &[], &shop).unwrap();
+    kernel.build(&lab.archive(), &mut |_| {}).unwrap();
+    let fussy = Kernel::new(
+        source.identity(),
+        &wanted,
+        &[("RD_ZSTD", "an initramfs with zstd")],
+        &shop,
+    )
+    .unwrap();
     assert_eq!(fussy.key(), kernel.key());
-    let error = fussy.build(&mut |_| {}).unwrap_err().to_string();
+    let error = fussy.build(&source, &mut |_| {}).unwrap_err().to_string();
     assert!(
         error.contains("a node needs it for an initramfs with zstd: CONFIG_RD_ZSTD"),
         "{error}"
@@ -238,8 +246,8 @@ fn a_failure_shows_the_last_lines_and_leaves_nothing_but_the_log() {
     let Some(lab) = Lab::new() else { return };
     let shop = lab.shop();
     let wanted = wanted(&[("FAILS", "y")]);
-    let kernel = Kernel::new(lab.archive(), &wanted, &[], &shop).unwrap();
-    let error = kernel.build(&mut |_| {}).unwrap_err().to_string();
+    let kernel = Kernel::new(lab.archive().identity(), &wanted, &[], &shop).unwrap();
+    let error = kernel.build(&lab.archive(), &mut |_| {}).unwrap_err().to_string();
     assert!(error.starts_with("kernel: `make -j"), "{error}");
     assert!(
         error.contains("init/main.c:7: error: this was to be expected"),
@@ -255,15 +263,15 @@ fn an_initramfs_goes_into_the_kernel_where_it_was_compiled() {
     let Some(lab) = Lab::new() else { return };
     let shop = lab.shop();
     let wanted = wanted(&[]);
-    let kernel = Kernel::new(lab.archive(), &wanted, &[], &shop).unwrap();
-    let built = kernel.build_kept(&mut |_| {}).unwrap();
+    let kernel = Kernel::new(lab.archive().identity(), &wanted, &[], &shop).unwrap();
+    let built = kernel.build_kept(&lab.archive(), &mut |_| {}).unwrap();
     let parts = Embedded {
         initramfs: b"FIRST",
         suffix: "",
         command_line: "console=ttyS0 a=\"b\"",
         is_final: true,
     };
-    let first = kernel.embed(&parts, &mut |_| {}).unwrap();
+    let first = kernel.embed(&lab.archive(), &parts, &mut |_| {}).unwrap();
     assert_eq!(
         String::from_utf8_lossy(&first),
         "6.12.7-lab (mos@mos) #1 Sat Nov 21 06:00:00 UTC 2026\ncmdline \"console=ttyS0 a=\\\"b\\\"\"\nfinal y\nFIRST"
@@ -279,16 +287,16 @@ fn an_initramfs_goes_into_the_kernel_where_it_was_compiled() {
         is_final: false,
         ..parts
     };
-    let second = kernel.embed(&second, &mut |_| {}).unwrap();
+    let second = kernel.embed(&lab.archive(), &second, &mut |_| {}).unwrap();
     assert!(second.ends_with(b"SECOND") && !second.windows(5).any(|bytes| bytes == b"final"));
     // Nothing is linked for what was there before; where it was compiled may be gone.
     fs::remove_dir_all(lab.path("cache/build")).unwrap();
-    assert_eq!(kernel.embed(&parts, &mut |_| {}).unwrap(), first);
+    assert_eq!(kernel.embed(&lab.archive(), &parts, &mut |_| {}).unwrap(), first);
     let third = Embedded {
         initramfs: b"THIRD",
         ..parts
     };
-    let third = kernel.embed(&third, &mut |_| {}).unwrap();
+    let third = kernel.embed(&lab.archive(), &third, &mut |_| {}).unwrap();
     assert!(third.ends_with(b"THIRD"));
     // The kernel by itself is not what was linked last.
     let alone = text(&built.tree().unwrap(), "boot/vmlinuz-6.12.7-lab");
@@ -317,9 +325,9 @@ fn a_commit_and_a_package_are_sources_too() {
     let shop = lab.shop();
     let source = Source::commit("linux-6.12.7", &commit, &shop, &mut |_| {}).unwrap();
     let wanted = wanted(&[]);
-    let built = Kernel::new(source, &wanted, &[], &shop)
+    let built = Kernel::new(source.identity(), &wanted, &[], &shop)
         .unwrap()
-        .build(&mut |_| {})
+        .build(&source, &mut |_| {})
         .unwrap();
     assert_eq!(built.release, "6.12.7-lab");
     let tree = built.tree().unwrap();
@@ -334,9 +342,9 @@ fn a_commit_and_a_package_are_sources_too() {
         deb: deb.clone(),
         sha256: Digest::of(&fs::read(&deb).unwrap()).to_string(),
     };
-    let packaged = Kernel::new(source, &wanted, &[], &shop)
+    let packaged = Kernel::new(source.identity(), &wanted, &[], &shop)
         .unwrap()
-        .build(&mut |_| {})
+        .build(&source, &mut |_| {})
         .unwrap();
     assert_eq!(names(&packaged.tree().unwrap()), names(&tree));
 
@@ -345,9 +353,9 @@ fn a_commit_and_a_package_are_sources_too() {
         deb: deb.clone(),
         sha256: "other".into(),
     };
-    let error = Kernel::new(source, &wanted, &[], &shop)
+    let error = Kernel::new(source.identity(), &wanted, &[], &shop)
         .unwrap()
-        .build(&mut |_| {})
+        .build(&source, &mut |_| {})
         .unwrap_err();
     assert!(matches!(error, KbuildError::NoArchive(path) if path == deb));
 }
@@ -400,9 +408,9 @@ fn what_is_no_kernel_and_what_leads_out_of_its_folder_is_refused() {
     let build = |name: &str| {
         let sha256 = hex::encode(Sha256::digest(fs::read(lab.path(name)).unwrap()));
         let source = Source::archive(name, &sha256, &shop, &mut |_| {}).unwrap();
-        Kernel::new(source, &wanted, &[], &shop)
+        Kernel::new(source.identity(), &wanted, &[], &shop)
             .unwrap()
-            .build(&mut |_| {})
+            .build(&source, &mut |_| {})
             .unwrap_err()
     };
     fs::write(lab.path("plain"), "text").unwrap();

@@ -10,6 +10,7 @@ mod firmware;
 mod https;
 mod kernel_files;
 mod kernel_package;
+mod minimal;
 mod outputs;
 mod reproducible;
 mod secure_boot;

@@ -45,7 +45,8 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     let image = Image {
         bytes: bytes.len() as u64,
         command_line: text(".cmdline"),
-        kernel: text(".uname"),
+        // A kernel with everything in it has no sections that tell.
+        kernel: text(".uname").or_else(|| mos_boot::uki::kernel_banner(&bytes)),
         os_release: text(".osrel"),
         sections: sections
             .iter()

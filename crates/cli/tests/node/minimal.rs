@@ -1,0 +1,67 @@
+//! `examples/minimal`: a kernel that is compiled from Debian's source, and nothing but our own programs.
+
+use std::fs;
+use std::path::Path;
+
+use crate::system::{System, dead_port};
+
+/// What one file for virtual machines may take, in bytes.
+const LARGEST: u64 = 7_000_000;
+
+/// The example as a system of its own, with a channel at a port that nobody else uses.
+fn example() -> System {
+    let system = System::new(&[]);
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/minimal");
+    for file in ["image/packages.list", "image/files/etc/motd"] {
+        fs::remove_file(system.repository().join(file)).unwrap();
+    }
+    for file in [
+        "mos.toml",
+        "image/kernel.config",
+        "image/modules.conf",
+        "environments/dev.toml",
+    ] {
+        let text = fs::read_to_string(example.join(file)).unwrap();
+        system.write(file, &text.replace(":8480", &format!(":{}", dead_port())));
+    }
+    system
+}
+
+/// Boots under firmware until the node is ready; gives what was said, and the size of the file.
+fn boot(system: &System) -> (String, u64) {
+    let output = system.mos(&["run", "--env", "dev", "--reset", "--until", "ready", "--timeout", "300"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let efi = fs::metadata(system.repository().join("dist/vmlinuz.efi")).unwrap();
+    (said, efi.len())
+}
+
+/// First the kernel with everything in it: where it was compiled is kept, so that it is compiled once for both.
+#[test]
+#[ignore = "compiles a kernel, for 13 minutes of a processor: make test-long"]
+fn a_kernel_from_source_boots_around_its_initramfs_and_beside_it() {
+    let system = example();
+    let settings = fs::read_to_string(system.repository().join("mos.toml")).unwrap();
+    let embedded = settings.replace("# initramfs = \"embedded\"", "initramfs = \"embedded\"");
+    assert_ne!(settings, embedded);
+    for (text, name) in [(&embedded, "embedded"), (&settings, "uki")] {
+        system.write("mos.toml", text);
+        let (said, bytes) = boot(&system);
+        for expected in [
+            "BdsDxe: starting",
+            "Linux version 6.12",
+            "-mos (mos@mos)",
+            "] ready",
+            "poweroff",
+        ] {
+            assert!(said.contains(expected), "{name}: `{expected}` is missing:\n{said}");
+        }
+        assert!(!said.contains("unable to open an initial console"), "{name}:\n{said}");
+        assert!(bytes <= LARGEST, "{name}: {bytes} bytes");
+        println!("{name}: {bytes} bytes");
+    }
+    let lock = fs::read_to_string(system.repository().join("mos.lock")).unwrap();
+    assert!(
+        lock.contains("name = \"linux-source-6.12\"") && !lock.contains("linux-image"),
+        "{lock}"
+    );
+}
