@@ -43,7 +43,7 @@ pub enum BuildError {
     Kernel(#[from] mos_kernel::KernelError),
     /// The kernel from source.
     #[error(transparent)]
-    Kbuild(#[from] mos_kbuild::KbuildError),
+    Kbuild(Box<mos_kbuild::KbuildError>),
     /// The list of modules.
     #[error(transparent)]
     Modules(#[from] mos_kernel::SelectError),
@@ -157,6 +157,12 @@ impl BuildError {
     pub(crate) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
+    }
+}
+
+impl From<mos_kbuild::KbuildError> for BuildError {
+    fn from(error: mos_kbuild::KbuildError) -> Self {
+        Self::Kbuild(Box::new(error))
     }
 }
 
