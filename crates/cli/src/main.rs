@@ -8,6 +8,8 @@
 
 mod commands;
 mod context;
+#[cfg(test)]
+mod documented;
 mod error;
 mod output;
 mod pipeline;

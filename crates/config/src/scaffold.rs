@@ -8,14 +8,14 @@ use mos_toml::Problems;
 
 use crate::names::check_name;
 
-/// The files of the example, by path.
-macro_rules! example {
-    ($($path:literal),* $(,)?) => {
-        &[$(($path, include_bytes!(concat!("../../../examples/quickstart/", $path)))),*]
+/// Files of an example, by path.
+macro_rules! files {
+    ($folder:literal: $($path:literal),* $(,)?) => {
+        &[$(($path, include_bytes!(concat!("../../../examples/", $folder, "/", $path)))),*]
     };
 }
 
-const FILES: &[(&str, &[u8])] = example![
+const FILES: &[(&str, &[u8])] = files!["quickstart":
     ".gitignore",
     "README.md",
     "access/developers.toml",
@@ -39,6 +39,23 @@ const FILES: &[(&str, &[u8])] = example![
     "services/state.service.toml",
     "services/web.service.toml",
 ];
+
+/// The services that every image has: their paths in a config repository, and what they say.
+pub const IMAGE_SERVICES: &[(&str, &[u8])] = files!["quickstart":
+    "services/mosnet.service.toml",
+    "services/ready.service.toml",
+    "services/runtime-fetch.service.toml",
+    "services/runtime-watch.service.toml",
+    "services/state.service.toml",
+];
+/// The public keys with which Alpine signs its packages for x86_64: their paths in a config repository, and what they say.
+pub const ALPINE_KEYS: &[(&str, &[u8])] = files!["alpine":
+    "keys/alpine/alpine-devel@lists.alpinelinux.org-4a6a0840.rsa.pub",
+    "keys/alpine/alpine-devel@lists.alpinelinux.org-5243ef4b.rsa.pub",
+    "keys/alpine/alpine-devel@lists.alpinelinux.org-5261cecb.rsa.pub",
+    "keys/alpine/alpine-devel@lists.alpinelinux.org-6165ee59.rsa.pub",
+    "keys/alpine/alpine-devel@lists.alpinelinux.org-61666e3f.rsa.pub",
+];
 /// How `mos.toml` of the example names the project.
 const EXAMPLE_NAME: &str = "name = \"quickstart\"";
 
@@ -49,6 +66,9 @@ pub enum ScaffoldError {
     /// Something is there already.
     #[error("{0}: not empty\n  hint: choose a new directory")]
     NotEmpty(PathBuf),
+    /// A file that would be written.
+    #[error("{0}: there already")]
+    Exists(PathBuf),
     /// The project's name.
     #[error("{0}")]
     Name(String),

@@ -77,3 +77,24 @@ fn option(head: &str, path: &Path) -> std::ffi::OsString {
     option.push(path);
     option
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_place_for_the_state_is_one_from_here() {
+        if tools::program(tools::SWTPM).is_err() {
+            return println!("SKIPPED: swtpm is not installed");
+        }
+        // swtpm itself may be somewhere else when it opens its files, so it is given absolute paths.
+        let folder = tempfile::tempdir_in(".").unwrap();
+        let here = std::env::current_dir().unwrap();
+        let state = folder.path().strip_prefix(&here).unwrap_or(folder.path()).join("tpm");
+        let sockets = tempfile::tempdir().unwrap();
+        let tpm = Tpm::start(&state, sockets.path()).unwrap();
+        assert!(tpm.socket.is_absolute() && tpm.socket.exists());
+        drop(tpm);
+        assert!(state.is_dir());
+    }
+}

@@ -6,6 +6,7 @@ mod completions;
 mod doctor;
 mod flist;
 mod image;
+mod import;
 mod kernels;
 mod keys;
 mod list;
@@ -25,6 +26,7 @@ use crate::error::Result;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     New(new::NewArgs),
+    Import(import::ImportArgs),
     Validate(validate::ValidateArgs),
     List(list::ListArgs),
     Lock(lock::LockArgs),
@@ -52,6 +54,7 @@ pub(crate) enum Command {
 pub(crate) fn run(context: &Context, command: Command) -> Result<()> {
     match command {
         Command::New(args) => new::run(context, &args),
+        Command::Import(args) => import::run(context, &args),
         Command::Validate(args) => validate::run(context, &args),
         Command::List(args) => list::run(context, &args),
         Command::Lock(args) => lock::run(context, &args),

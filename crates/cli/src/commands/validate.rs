@@ -21,8 +21,9 @@ pub(crate) struct ValidateArgs {
     json: bool,
 }
 
+/// A problem as JSON has it.
 #[derive(Serialize)]
-struct Found<'p> {
+pub(crate) struct Found<'p> {
     severity: &'static str,
     file: Option<&'p str>,
     line: Option<usize>,
@@ -62,7 +63,7 @@ pub(crate) fn run(context: &Context, args: &ValidateArgs) -> Result<()> {
     Ok(())
 }
 
-fn found(problem: &mos_toml::Problem) -> Found<'_> {
+pub(crate) fn found(problem: &mos_toml::Problem) -> Found<'_> {
     let position = problem.position.as_ref();
     Found {
         severity: match problem.severity {

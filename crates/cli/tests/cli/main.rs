@@ -17,6 +17,8 @@ mod lock;
 mod packers;
 mod program;
 mod publish;
+mod secrets;
+mod seed;
 mod serve;
 mod signing;
 mod sizes;

@@ -203,6 +203,7 @@ fn manual_has_a_page_for_every_verb() {
         mos-image-upload.1
         mos-image-verify.1
         mos-image.1
+        mos-import.1
         mos-kernels-clean.1
         mos-kernels-index.1
         mos-kernels-list.1
@@ -261,17 +262,36 @@ fn completions_know_the_verbs() {
 #[test]
 fn doctor_names_the_packages_of_missing_tools() {
     let folder = tempfile::tempdir().unwrap();
-    let output = mos(folder.path())
-        .arg("doctor")
-        .env("PATH", folder.path())
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(4));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        said.contains("hint: sudo apt-get install cargo") && said.contains("git gcc apt"),
-        "{said}"
-    );
+    let here = folder.path();
+    let doctor = |arguments: &[&str]| {
+        let output = mos(here).arg("doctor").args(arguments).env("PATH", here).output();
+        let output = output.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, table, said) = doctor(&[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.starts_with("error: not ready: build, debian"), "{said}");
+    assert!(table.contains("cargo") && table.contains("missing"), "{table}");
+    assert!(table.contains("encrypted-keys"), "all features are shown: {table}");
+    if fs::read_to_string("/etc/os-release").is_ok_and(|text| text.contains("ID=debian")) {
+        assert!(said.contains("hint: sudo apt-get install apt cargo gcc git"), "{said}");
+    }
+    // What is chosen is all that is shown, and all that counts.
+    let (code, table, said) = doctor(&["alpine"]);
+    assert_eq!((code, said.as_str()), (Some(0), "Everything is there for: alpine.\n"));
+    assert!(!table.contains("cargo"), "{table}");
+    let (code, json, _) = doctor(&["alpine", "build", "--json"]);
+    assert_eq!(code, Some(1));
+    let reports: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(reports.as_array().unwrap().len(), 2);
+    assert_eq!(reports[0]["ready"], false);
+    assert_eq!(reports[0]["needs"][0]["name"], "cargo");
+    assert!(reports[0]["needs"][0]["found"].is_null());
+    assert_eq!(reports[1]["ready"], true);
+    let (code, _, said) = doctor(&["biuld"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("tip: a similar value exists: 'build'"), "{said}");
 }
 
 #[test]
@@ -303,18 +323,67 @@ fn clean_removes_only_what_mos_made() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     let cache = here.join("cache");
-    fs::create_dir_all(cache.join("steps")).unwrap();
-    fs::create_dir_all(cache.join("photographs")).unwrap();
-    fs::write(cache.join("steps/one"), [0; 2048]).unwrap();
+    for (name, bytes) in [("steps", 2048), ("crates", 4096), ("photographs", 1)] {
+        fs::create_dir_all(cache.join(name)).unwrap();
+        fs::write(cache.join(name).join("one"), vec![0; bytes]).unwrap();
+    }
     let clean = |arguments: &[&str]| transcript(mos(here).env("MOS_CACHE", &cache).arg("clean").args(arguments), here);
     expect![[r#"
+        FOLDER  SIZE  WHAT
+        [HERE]/cache/steps  [SIZE]  outputs of build steps
         ! Would remove [SIZE] from [HERE]/cache.
     "#]]
     .assert_eq(&clean(&["--dry-run"]));
+    expect![[r#"
+        [
+          {
+            "path": "[HERE]/cache/steps",
+            "what": "outputs of build steps",
+            "bytes": 2048
+          },
+          {
+            "path": "[HERE]/cache/crates",
+            "what": "archives of crates",
+            "bytes": 4096
+          }
+        ]
+    "#]]
+    .assert_eq(&clean(&["--dry-run", "--all", "--json", "--quiet"]));
     assert!(cache.join("steps/one").exists());
     expect![[r#"
+        FOLDER  SIZE  WHAT
+        [HERE]/cache/steps  [SIZE]  outputs of build steps
         ! Removed [SIZE] from [HERE]/cache.
     "#]]
     .assert_eq(&clean(&[]));
-    assert!(!cache.join("steps").exists() && cache.join("photographs").exists());
+    assert!(!cache.join("steps").exists() && cache.join("crates/one").exists());
+    clean(&["--all"]);
+    assert!(!cache.join("crates").exists() && cache.join("photographs/one").exists());
+    expect![[r#"
+        ! Removed [SIZE] from [HERE]/cache.
+    "#]]
+    .assert_eq(&clean(&["--all"]));
+}
+
+#[test]
+fn workflows_come_with_a_new_repository_or_to_an_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let new = |arguments: &[&str]| transcript(mos(here).arg("new").args(arguments), here);
+    expect![[r#"
+        ! Wrote 22 files to [HERE]/lab.
+        ! Wrote [HERE]/lab/.github/workflows/mos.yml: its head says what it needs.
+        ! Next: cd lab && mos run --env dev
+    "#]]
+    .assert_eq(&new(&["lab", "--ci", "github"]));
+    run(mos(&here.join("lab")).arg("validate"));
+    expect![[r#"
+        ! Wrote [HERE]/lab/.forgejo/workflows/mos.yml: its head says what it needs.
+    "#]]
+    .assert_eq(&new(&["lab", "--ci", "forgejo"]));
+    expect![[r#"
+        ! error: [HERE]/lab/.forgejo/workflows/mos.yml: there already
+        [exit 5]
+    "#]]
+    .assert_eq(&new(&["lab", "--ci", "forgejo"]));
 }

@@ -1,0 +1,243 @@
+//! What each feature of MOS needs of the host.
+
+use std::path::PathBuf;
+
+use clap::builder::PossibleValue;
+use mos_vm::tools;
+
+use crate::commands::doctor::host::Packages;
+
+/// Something that MOS does with the help of others.
+pub(crate) struct Feature {
+    pub(crate) name: &'static str,
+    /// What it is, and how it is asked for.
+    pub(crate) what: &'static str,
+    pub(crate) needs: &'static [Need],
+}
+
+/// One thing that it needs.
+pub(crate) struct Need {
+    pub(crate) name: &'static str,
+    thing: Thing,
+    pub(crate) packages: Packages,
+    /// What is lost without it; `None` when nothing works without it.
+    pub(crate) optional: Option<&'static str>,
+}
+
+enum Thing {
+    /// A program in the search path, or among the system's.
+    Program,
+    /// A file or device that can be opened, in one of these places.
+    File(&'static [&'static str]),
+    /// Firmware for virtual machines, wherever the distribution keeps it.
+    Firmware,
+    /// The same with Secure Boot.
+    SecureFirmware,
+}
+
+const fn packages(debian: &'static str, arch: &'static str, alpine: &'static str) -> Packages {
+    Packages { debian, arch, alpine }
+}
+
+const fn program(name: &'static str, packages: Packages) -> Need {
+    need(name, Thing::Program, packages)
+}
+
+const fn need(name: &'static str, thing: Thing, packages: Packages) -> Need {
+    Need {
+        name,
+        thing,
+        packages,
+        optional: None,
+    }
+}
+
+impl Need {
+    const fn or(self, lost: &'static str) -> Self {
+        Self {
+            optional: Some(lost),
+            ..self
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn find(&self) -> Option<PathBuf> {
+        match self.thing {
+            Thing::Program => tools::program((self.name, self.packages.debian)).ok(),
+            Thing::File(places) => {
+                let opens = |path: &&&str| std::fs::File::open(path).is_ok();
+                places.iter().find(opens).map(PathBuf::from)
+            }
+            Thing::Firmware => tools::firmware().ok().map(|firmware| firmware.code),
+            Thing::SecureFirmware => tools::secure_firmware().ok().map(|firmware| firmware.code),
+        }
+    }
+}
+
+const CC: Need = program("cc", packages("gcc", "gcc", "gcc"));
+const QEMU: Need = program(
+    tools::QEMU.0,
+    packages(tools::QEMU.1, "qemu-system-x86", "qemu-system-x86_64"),
+);
+const QEMU_IMG: Need = program(tools::QEMU_IMG.0, packages(tools::QEMU_IMG.1, "qemu-img", "qemu-img"));
+const MKFS: Need = program(
+    tools::MKFS_EXT4.0,
+    packages(tools::MKFS_EXT4.1, "e2fsprogs", "e2fsprogs"),
+);
+const KVM: Need = need("/dev/kvm", Thing::File(&["/dev/kvm"]), packages("", "", ""));
+
+/// Every feature, in the order in which a system is made.
+pub(crate) const FEATURES: [Feature; 11] = [
+    Feature {
+        name: "build",
+        what: "components from source: mos build, mos runtime build",
+        needs: &[
+            program("cargo", packages("cargo", "rust", "cargo")),
+            program("rustc", packages("rustc", "rust", "rust")),
+            CC,
+            need(
+                "libc.a",
+                Thing::File(&[
+                    "/usr/lib/x86_64-linux-gnu/libc.a",
+                    "/usr/lib/aarch64-linux-gnu/libc.a",
+                    "/usr/lib/libc.a",
+                ]),
+                packages("libc6-dev", "glibc", "musl-dev"),
+            )
+            .or("static programs need Rust's target with musl"),
+            program("git", packages("git", "git", "git")),
+        ],
+    },
+    Feature {
+        name: "debian",
+        what: "Debian as the base, and its packaged kernels",
+        needs: &[
+            program("apt-get", packages("apt", "", "")),
+            program("apt-cache", packages("apt", "", "")),
+        ],
+    },
+    Feature {
+        name: "alpine",
+        what: "Alpine as the base: nothing, mos reads its repositories itself",
+        needs: &[],
+    },
+    Feature {
+        name: "kernel",
+        what: "a kernel built from source",
+        needs: &[
+            program("make", packages("make", "make", "make")),
+            CC,
+            program("ld", packages("binutils", "binutils", "binutils")),
+            program("flex", packages("flex", "flex", "flex")),
+            program("bison", packages("bison", "bison", "bison")),
+            program("bc", packages("bc", "bc", "bc")),
+            program("perl", packages("perl", "perl", "perl")),
+            need(
+                "libelf.h",
+                Thing::File(&["/usr/include/libelf.h"]),
+                packages("libelf-dev", "libelf", "elfutils-dev"),
+            )
+            .or("no kernel with stack validation (CONFIG_OBJTOOL)"),
+        ],
+    },
+    Feature {
+        name: "run",
+        what: "a node in a virtual machine: mos run",
+        needs: &[
+            QEMU,
+            need("OVMF", Thing::Firmware, packages("ovmf", "edk2-ovmf", "ovmf")),
+            MKFS.or("no state disk is made"),
+            QEMU_IMG.or("no further disks are made"),
+            KVM.or("QEMU runs in software, slowly"),
+        ],
+    },
+    Feature {
+        name: "cloud-hypervisor",
+        what: "the same in another one: mos run --hypervisor ch",
+        needs: &[
+            program("cloud-hypervisor", packages("", "cloud-hypervisor", "cloud-hypervisor")),
+            KVM,
+            QEMU_IMG.or("no further disks are made"),
+            program("ip", packages("iproute2", "iproute2", "iproute2")).or("no bridge: --bridge"),
+        ],
+    },
+    Feature {
+        name: "secure-boot",
+        what: "firmware that checks signatures: mos run --secure-boot",
+        needs: &[
+            QEMU,
+            need(
+                "OVMF with Secure Boot",
+                Thing::SecureFirmware,
+                packages("ovmf", "edk2-ovmf", "ovmf"),
+            ),
+        ],
+    },
+    Feature {
+        name: "tpm",
+        what: "a TPM in software: mos run --tpm",
+        needs: &[
+            QEMU,
+            program(tools::SWTPM.0, packages(tools::SWTPM.1, "swtpm", "swtpm")),
+        ],
+    },
+    Feature {
+        name: "tokens",
+        what: "signing with keys in a token: mos image sign --key pkcs11:…",
+        needs: &[program("pkcs11-tool", packages("opensc", "opensc", "opensc"))],
+    },
+    Feature {
+        name: "encrypted-keys",
+        what: "signing with a key that has a passphrase: mos image sign",
+        needs: &[program("openssl", packages("openssl", "openssl", "openssl"))],
+    },
+    Feature {
+        name: "flist-mount",
+        what: "mounting flists as an ordinary user: mos flist mount",
+        needs: &[
+            need("/dev/fuse", Thing::File(&["/dev/fuse"]), packages("", "", "")),
+            program("fusermount3", packages("fuse3", "fuse3", "fuse3")),
+        ],
+    },
+];
+
+/// The features by name, for the command line.
+pub(crate) fn names() -> Vec<PossibleValue> {
+    let value = |feature: &Feature| PossibleValue::new(feature.name).help(feature.what);
+    FEATURES.iter().map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_the_default_ones_exist() {
+        let names: BTreeSet<&str> = FEATURES.iter().map(|feature| feature.name).collect();
+        assert_eq!(names.len(), FEATURES.len());
+        for name in super::super::DEFAULT {
+            assert!(names.contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn whatever_a_package_can_bring_has_one_on_debian() {
+        for need in FEATURES.iter().flat_map(|feature| feature.needs) {
+            let device = need.name.starts_with("/dev/");
+            // Debian 12 has no cloud-hypervisor.
+            let none = device || need.name == "cloud-hypervisor";
+            assert_eq!(need.packages.debian.is_empty(), none, "{}", need.name);
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_found() {
+        let shell = program("sh", packages("dash", "dash", "busybox"));
+        assert!(shell.find().is_some_and(|path| path.ends_with("sh")));
+        assert_eq!(program("no-such-program", packages("x", "", "")).find(), None);
+        let absent = need("absent", Thing::File(&["/no/such/file"]), packages("", "", ""));
+        assert_eq!(absent.find(), None);
+    }
+}
