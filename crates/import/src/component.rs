@@ -37,6 +37,9 @@ const DESCRIBED: [(&str, Option<&str>); 4] = [
     ("install_corex", None),
 ];
 
+/// What names of archives end in; the programs in them have names of their own.
+const ARCHIVES: [&str; 6] = [".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.zst"];
+
 /// The components of all lines. What cannot be satisfied goes to `problems`, all of it.
 pub(crate) fn components(lines: &[Line], functions: &BTreeMap<String, Recipe>, problems: &Problems) -> Vec<Component> {
     let mut found: Vec<Component> = Vec::new();
@@ -117,11 +120,11 @@ fn component(line: &Line, recipe: &Recipe, problems: &Problems) -> Component {
     let mut sections = Sections::default();
     let from = format!("{name}, which {} of mos_builder made", line.function.value);
     sections.put("", "description", quoted(&from));
+    let programs = programs(line, recipe, problems);
     match line.kind {
         Kind::Git => git(line, recipe, &mut sections),
-        Kind::Release => release(line, &mut sections),
+        Kind::Release => release(line, &programs, &mut sections),
     }
-    let programs = programs(line, recipe, problems);
     sections.put("install", "binaries", list(programs.iter().map(String::as_str)));
     Component {
         name: name.clone(),
@@ -154,12 +157,19 @@ fn git(line: &Line, recipe: &Recipe, sections: &mut Sections) {
     }
 }
 
-fn release(line: &Line, sections: &mut Sections) {
+fn release(line: &Line, programs: &[String], sections: &mut Sections) {
     sections.put("source", "kind", quoted("release"));
     let version = &line.version.value;
     // An environment that names another version then gets its file.
     sections.put("source", "url", quoted(&line.url.value.replace(version, "{version}")));
     sections.put("source", "version", quoted(version));
+    let file = line.url.value.rsplit('/').next().unwrap_or_default();
+    if let [program] = programs
+        && program != file
+        && !ARCHIVES.iter().any(|suffix| file.ends_with(suffix))
+    {
+        sections.put("source", "rename", quoted(program));
+    }
 }
 
 /// The programs by the names that the build gives them.
@@ -243,6 +253,7 @@ mod tests {
             kind = "release"
             url = "https://github.com/threefoldtech/corex/releases/download/{version}/corex-{version}-amd64-linux-static"
             version = "2.1.4"
+            rename = "corex"
 
             [install]
             binaries = ["corex"]

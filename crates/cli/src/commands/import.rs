@@ -54,6 +54,9 @@ pub(crate) fn run(context: &Context, args: &ImportArgs) -> Result<()> {
     let checkout = Checkout::read(&args.checkout).map_err(checkout_error)?;
     let name = args.name.as_deref().unwrap_or(&checkout.name);
     let mut import = mos_import::plan(&checkout, name);
+    if args.partial {
+        import.leave_out();
+    }
     let positions = import
         .problems
         .iter_mut()
