@@ -48,7 +48,13 @@ const LISTS: [&str; 3] = [crate::PACKAGES, crate::MODULES, crate::FIRMWARE];
 /// Files with keys, which stay where they are: mos reads them there.
 const SECRETS: [&str; 2] = ["config/rfs.conf", "config/myfs.conf"];
 /// Files that other steps read, or that say nothing of their own.
-const READ: [&str; 4] = [crate::SOURCES, crate::BUILD, crate::KERNEL, "config/.gitkeep"];
+const READ: [&str; 5] = [
+    crate::SOURCES,
+    crate::BUILD,
+    crate::KERNEL,
+    crate::FUNCTIONS,
+    "config/.gitkeep",
+];
 /// Folders of service files: scripts beside them go where the image had them.
 const SCRIPTS: [(&str, &str); 3] = [
     ("config/my_init/", "image/files/etc/my_init/"),
@@ -264,24 +270,13 @@ impl Import {
     /// Scripts and files that services use; files with keys; and what nothing became of.
     fn others(&mut self, checkout: &Checkout, problems: &Problems) {
         for (path, file) in &checkout.files {
-            let mode = if file.executable { PROGRAM_MODE } else { MODE };
-            let used = self.files.values().any(|planned| planned.from.as_deref() == Some(path));
-            let script = SCRIPTS
-                .iter()
-                .find_map(|(from, to)| Some(format!("{to}{}", path.strip_prefix(from)?)));
-            let key = path
-                .strip_prefix(crate::BUILT_KEYS)
-                .filter(|name| name.ends_with(".pub"));
             if SECRETS.contains(&path.as_str()) {
                 self.copy(path.as_str(), path, file, SECRET_MODE);
                 check_bucket(path, file, problems);
-            } else if let Some(name) = key {
-                self.copy(format!("keys/alpine{name}"), path, file, MODE);
-            } else if path.starts_with(crate::BUILT_KEYS) || path == crate::FUNCTIONS || READ.contains(&path.as_str()) {
-            } else if used || services::is_service(path) || MY_INIT.contains(&path.as_str()) {
-            } else if let Some(target) = script {
+            } else if let Some(target) = place(path) {
+                let mode = if file.executable { PROGRAM_MODE } else { MODE };
                 self.copy(target, path, file, mode);
-            } else {
+            } else if !self.is_read(path) {
                 let problem = Problem::warning(Some(begin(path)), "nothing becomes of this file");
                 problems.push(match path.as_str() {
                     "config/init" => problem.with_hint("my_init is /init, and does what it did"),
@@ -289,6 +284,16 @@ impl Import {
                 });
             }
         }
+    }
+
+    /// True for a file of the checkout of which something became, or that other steps have read.
+    fn is_read(&self, path: &str) -> bool {
+        let used = || self.files.values().any(|planned| planned.from.as_deref() == Some(path));
+        READ.contains(&path)
+            || path.starts_with(crate::BUILT_KEYS)
+            || services::is_service(path)
+            || MY_INIT.contains(&path)
+            || used()
     }
 
     /// Says what mos would say of the repository, of the files of the checkout where it can.
@@ -323,6 +328,19 @@ impl Import {
         let planned = self.files.get(path).filter(|planned| planned.verbatim)?;
         planned.from.clone()
     }
+}
+
+/// Where a key of Alpine, or a file beside services, goes as it is.
+fn place(path: &str) -> Option<String> {
+    if let Some(name) = path.strip_prefix(crate::BUILT_KEYS) {
+        return name.ends_with(".pub").then(|| format!("keys/alpine{name}"));
+    }
+    if services::is_service(path) || MY_INIT.contains(&path) {
+        return None;
+    }
+    SCRIPTS
+        .iter()
+        .find_map(|(from, to)| Some(format!("{to}{}", path.strip_prefix(from)?)))
 }
 
 fn check_bucket(path: &str, file: &File, problems: &Problems) {

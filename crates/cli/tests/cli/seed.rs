@@ -117,7 +117,7 @@ fn seed_001_quick_start() {
         "tag 0.6.1 in myceliumd",
         "openssh-server",
         "linux-source-6.12",
-        "release https://github.com",
+        "release 2.1.4 https://github.com",
     ] {
         assert!(plan.contains(expected), "{expected}\n{plan}");
     }
