@@ -1,6 +1,6 @@
-//! The QEMU command line of a machine. Pure: a value that can be printed and compared.
+//! Command lines, and that of QEMU for a machine. Pure: values that can be printed and compared.
 
-use crate::machine::{Boot, Forward, Machine, Medium};
+use crate::machine::{Boot, Forward, Machine, Medium, Network};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 /// What was found or made on the host for one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resources {
-    /// The QEMU program.
-    pub qemu: PathBuf,
+    /// The hypervisor's program.
+    pub program: PathBuf,
     /// With [`Boot::Firmware`] and [`Boot::Media`].
     pub firmware: Option<FirmwareFiles>,
     /// Where the monitor (QMP) listens.
@@ -19,6 +19,17 @@ pub struct Resources {
     pub tpm: Option<PathBuf>,
     /// The machine's forwards with real host ports.
     pub forwards: Vec<Forward>,
+    /// With [`Network::Bridge`].
+    pub tap: Option<TapDevice>,
+}
+
+/// A TAP interface that is on a bridge of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TapDevice {
+    /// Its name.
+    pub name: String,
+    /// The hardware address of the machine's network card.
+    pub mac: String,
 }
 
 /// What UEFI firmware needs.
@@ -34,18 +45,18 @@ pub struct FirmwareFiles {
 
 /// A program with its arguments. `Display` gives a line for a shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QemuCommand {
+pub struct CommandLine {
     /// The program.
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
 }
 
-impl QemuCommand {
-    /// The command line that runs this machine with these resources.
-    pub fn new(machine: &Machine, resources: &Resources) -> Self {
+impl CommandLine {
+    /// The command line with which QEMU runs this machine with these resources.
+    pub fn qemu(machine: &Machine, resources: &Resources) -> Self {
         let mut command = Self {
-            program: resources.qemu.clone(),
+            program: resources.program.clone(),
             arguments: Vec::new(),
         };
         command.accelerator(machine);
@@ -63,8 +74,10 @@ impl QemuCommand {
         command.option("-mon", "chardev=monitor,mode=control");
         command.disks(machine);
         command.boot(&machine.boot, resources.firmware.as_ref());
-        if machine.network {
-            command.network(&machine.boot, &resources.forwards);
+        match (&machine.network, &resources.tap) {
+            (Network::User, _) => command.user_network(&machine.boot, &resources.forwards),
+            (Network::Bridge(_), Some(tap)) => command.bridged(tap),
+            (Network::Bridge(_), None) | (Network::None, _) => {}
         }
         if let Some(socket) = &resources.tpm {
             command.tpm(socket);
@@ -77,7 +90,7 @@ impl QemuCommand {
         command
     }
 
-    fn option(&mut self, name: &str, value: impl Into<OsString>) {
+    pub(crate) fn option(&mut self, name: &str, value: impl Into<OsString>) {
         self.arguments.extend([name.into(), value.into()]);
     }
 
@@ -169,7 +182,13 @@ impl QemuCommand {
         }
     }
 
-    fn network(&mut self, boot: &Boot, forwards: &[Forward]) {
+    fn bridged(&mut self, tap: &TapDevice) {
+        let TapDevice { name, mac } = tap;
+        self.option("-netdev", format!("tap,id=net0,ifname={name},script=no,downscript=no"));
+        self.option("-device", format!("virtio-net-pci,netdev=net0,romfile=,mac={mac}"));
+    }
+
+    fn user_network(&mut self, boot: &Boot, forwards: &[Forward]) {
         let mut user = OsString::from("user,id=net0");
         for forward in forwards {
             user.push(format!(",hostfwd=tcp:127.0.0.1:{}-:{}", forward.host, forward.guest));
@@ -195,7 +214,7 @@ fn with_path(head: &str, path: &Path) -> OsString {
     OsString::from_vec(bytes)
 }
 
-impl fmt::Display for QemuCommand {
+impl fmt::Display for CommandLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", quoted(self.program.as_ref()))?;
         self.arguments
@@ -221,11 +240,12 @@ mod tests {
 
     fn resources() -> Resources {
         Resources {
-            qemu: "qemu-system-x86_64".into(),
+            program: "qemu-system-x86_64".into(),
             firmware: None,
             monitor: "/run/vm/qmp".into(),
             tpm: None,
             forwards: Vec::new(),
+            tap: None,
         }
     }
 
@@ -242,7 +262,7 @@ mod tests {
             ..resources()
         };
         assert_eq!(
-            QemuCommand::new(&machine, &found).to_string(),
+            CommandLine::qemu(&machine, &found).to_string(),
             "qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -m 1024 -smp 1 -nodefaults -no-reboot \
              -display none -serial stdio -chardev socket,id=monitor,server=on,wait=off,path=/run/vm/qmp \
              -mon chardev=monitor,mode=control -kernel vmlinuz -initrd 'my initrd' -append 'console=ttyS0 quiet' \
@@ -257,7 +277,7 @@ mod tests {
             image: "vmlinuz.efi".into(),
         });
         machine.accelerator = Accelerator::Kvm;
-        machine.network = false;
+        machine.network = Network::None;
         machine.devices = vec!["i82551,romfile=".into()];
         machine.disks = vec![
             Disk {
@@ -279,7 +299,7 @@ mod tests {
             ..resources()
         };
         assert_eq!(
-            QemuCommand::new(&machine, &found).to_string(),
+            CommandLine::qemu(&machine, &found).to_string(),
             "qemu-system-x86_64 -machine q35 -accel kvm -cpu host -m 1024 -smp 1 -nodefaults -no-reboot \
              -display none -serial stdio -chardev socket,id=monitor,server=on,wait=off,path=/run/vm/qmp \
              -mon chardev=monitor,mode=control \
@@ -325,7 +345,7 @@ mod tests {
             ),
         ] {
             let machine = Machine::new(Boot::Media(medium));
-            let command = QemuCommand::new(&machine, &resources()).to_string();
+            let command = CommandLine::qemu(&machine, &resources()).to_string();
             assert!(command.contains(expected), "{command}");
         }
     }
@@ -340,7 +360,7 @@ mod tests {
             tpm: Some("/run/vm/tpm".into()),
             ..resources()
         };
-        let line = QemuCommand::new(&machine, &found).to_string();
+        let line = CommandLine::qemu(&machine, &found).to_string();
         for expected in [
             "-machine q35,smm=on -global driver=cfi.pflash01,property=secure,value=on -accel",
             "-chardev socket,id=tpm,path=/run/vm/tpm -tpmdev emulator,id=tpm0,chardev=tpm -device tpm-crb,tpmdev=tpm0",
@@ -353,5 +373,31 @@ mod tests {
     fn quotes_for_a_shell() {
         assert_eq!(quoted(OsStr::new("it's")), r"'it'\''s'");
         assert_eq!(quoted(OsStr::new("")), "''");
+    }
+
+    #[test]
+    fn a_bridge_is_reached_through_a_tap_interface() {
+        let mut machine = Machine::new(Boot::Direct {
+            kernel: "vmlinuz".into(),
+            initrd: None,
+            command_line: "quiet".into(),
+        });
+        machine.network = Network::Bridge("mosbr".into());
+        let found = Resources {
+            tap: Some(TapDevice {
+                name: "mos7t0".into(),
+                mac: "52:54:00:00:00:07".into(),
+            }),
+            ..resources()
+        };
+        let line = CommandLine::qemu(&machine, &found).to_string();
+        assert!(
+            line.contains(
+                " -netdev tap,id=net0,ifname=mos7t0,script=no,downscript=no \
+                 -device virtio-net-pci,netdev=net0,romfile=,mac=52:54:00:00:00:07 "
+            ),
+            "{line}"
+        );
+        assert!(!line.contains("user,"), "{line}");
     }
 }

@@ -147,10 +147,15 @@ impl Console {
         Some((line.clone(), self.dropped + index + 1))
     }
 
+    /// How many lines were finished since the start of the machine.
+    pub fn finished(&self) -> usize {
+        self.dropped + self.lines.len()
+    }
+
     /// The unfinished line, if it is number `from` or later and contains the pattern: a prompt, or a line that is
     /// still being written.
     pub fn find_unfinished(&self, pattern: &str, from: usize) -> Option<(Line, usize)> {
-        let next = self.dropped + self.lines.len();
+        let next = self.finished();
         let partial = self.partial.as_ref().filter(|_| from <= next)?.line();
         partial.text.contains(pattern).then_some((partial, next + 1))
     }

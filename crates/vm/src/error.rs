@@ -17,6 +17,39 @@ pub enum VmError {
         /// What brings it.
         package: &'static str,
     },
+    /// A program of the host that its distribution may not have is missing.
+    #[error("{what} is missing; it is to be had from {from}")]
+    NotPackaged {
+        /// The program or file.
+        what: &'static str,
+        /// Where to get it.
+        from: &'static str,
+    },
+    /// What this hypervisor cannot do.
+    #[error("{hypervisor} cannot {what}")]
+    Unsupported {
+        /// The hypervisor.
+        hypervisor: &'static str,
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// A bridge of the host that is not there.
+    #[error(
+        "there is no bridge {bridge}; make one with an address for this host: \
+         ip link add {bridge} type bridge && ip addr add 192.168.42.1/24 dev {bridge} && ip link set {bridge} up"
+    )]
+    NoBridge {
+        /// Its name.
+        bridge: String,
+    },
+    /// An interface on a bridge could not be made.
+    #[error("no interface on the bridge {bridge}: {reason}")]
+    Tap {
+        /// The bridge.
+        bridge: String,
+        /// What `ip` said.
+        reason: String,
+    },
     /// A file of ours or the caller's.
     #[error("{}: {source}", path.display())]
     Io {
@@ -67,6 +100,14 @@ pub enum VmError {
         /// The last lines of the console.
         console: String,
     },
+    /// The console said what it must never say.
+    #[error("the console says `{line}`, which it must not\n{console}")]
+    Unwanted {
+        /// The line.
+        line: String,
+        /// The last lines of the console.
+        console: String,
+    },
     /// The machine ended before a line came.
     #[error("the machine ended ({status}) before `{pattern}` appeared on the console\n{console}")]
     Ended {
@@ -85,9 +126,11 @@ pub enum VmError {
         /// The last lines of the console.
         console: String,
     },
-    /// The monitor.
-    #[error("QEMU's monitor did not {what}: {reason}")]
+    /// The hypervisor's own interface.
+    #[error("{hypervisor} did not {what}: {reason}")]
     Monitor {
+        /// Whose.
+        hypervisor: &'static str,
         /// What it was asked to do.
         what: &'static str,
         /// Why not.

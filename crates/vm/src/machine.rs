@@ -7,6 +7,16 @@ use std::path::PathBuf;
 /// Memory that a node with a packaged kernel and a full initramfs is comfortable with, in MiB.
 pub const DEFAULT_MEMORY: u32 = 1024;
 
+/// What runs the machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Hypervisor {
+    /// QEMU: everything here, with or without KVM.
+    #[default]
+    Qemu,
+    /// Cloud Hypervisor: needs KVM; no user network, no Secure Boot.
+    CloudHypervisor,
+}
+
 /// How the machine boots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Boot {
@@ -37,7 +47,8 @@ pub enum Medium {
     Disc(PathBuf),
     /// The same image, or a raw disk, on a USB stick, read-only.
     Stick(PathBuf),
-    /// The network: QEMU serves a folder by TFTP, and DHCP names the file in it. The machine needs `network`.
+    /// The network: QEMU serves a folder by TFTP, and DHCP names the file in it. The machine needs
+    /// [`Network::User`].
     Network {
         /// The folder.
         folder: PathBuf,
@@ -83,9 +94,23 @@ pub struct Forward {
     pub guest: u16,
 }
 
+/// What the machine's network card is connected to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Network {
+    /// There is none.
+    None,
+    /// QEMU's user network: the host is 10.0.2.2, DHCP gives 10.0.2.15.
+    #[default]
+    User,
+    /// This bridge of the host, through a TAP interface that lives as long as the machine.
+    Bridge(String),
+}
+
 /// A virtual machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
+    /// What runs it.
+    pub hypervisor: Hypervisor,
     /// How it boots.
     pub boot: Boot,
     /// Memory in MiB.
@@ -94,9 +119,9 @@ pub struct Machine {
     pub processors: u32,
     /// Disks in order: `vda`, `vdb` ... with [`Boot::Direct`]; the firmware's boot medium comes after them.
     pub disks: Vec<Disk>,
-    /// A network card on QEMU's user network (the host is 10.0.2.2, DHCP gives 10.0.2.15).
-    pub network: bool,
-    /// Ports that lead into the guest; they need `network`.
+    /// Its network card.
+    pub network: Network,
+    /// Ports that lead into the guest; they need [`Network::User`].
     pub forwards: Vec<Forward>,
     /// Further devices, each as QEMU's `-device` takes it.
     pub devices: Vec<String>,
@@ -112,11 +137,12 @@ impl Machine {
     /// A machine with one processor, 1 GiB of memory, a network, no disk, in software.
     pub fn new(boot: Boot) -> Self {
         Self {
+            hypervisor: Hypervisor::Qemu,
             boot,
             memory: DEFAULT_MEMORY,
             processors: 1,
             disks: Vec::new(),
-            network: true,
+            network: Network::User,
             forwards: Vec::new(),
             devices: Vec::new(),
             accelerator: Accelerator::Tcg,

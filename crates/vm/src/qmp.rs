@@ -19,7 +19,11 @@ const MOST_EVENTS: usize = 1000;
 /// # Errors
 /// When the monitor cannot be reached, does not answer, or says no.
 pub fn execute(socket: &Path, what: &'static str, command: &Value) -> Result<(), VmError> {
-    let failed = |reason: String| VmError::Monitor { what, reason };
+    let failed = |reason: String| VmError::Monitor {
+        hypervisor: "QEMU's monitor",
+        what,
+        reason,
+    };
     let talk = || -> io::Result<Result<(), String>> {
         let mut stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(LIMIT))?;

@@ -6,6 +6,14 @@ use std::path::{Path, PathBuf};
 
 /// The emulator.
 pub const QEMU: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
+/// The other hypervisor; Debian has no package of it.
+pub const CLOUD_HYPERVISOR: &str = "cloud-hypervisor";
+/// Where its programs and firmware are.
+const CLOUD_RELEASES: &str = "https://github.com/cloud-hypervisor (releases of cloud-hypervisor and edk2)";
+/// Shows and changes network interfaces.
+pub const IP: (&str, &str) = ("ip", "iproute2");
+/// Does what only root may.
+pub const SUDO: (&str, &str) = ("sudo", "sudo");
 /// Makes qcow2 files.
 pub const QEMU_IMG: (&str, &str) = ("qemu-img", "qemu-utils");
 /// Makes ext4 file systems.
@@ -58,17 +66,53 @@ const SECURE_FIRMWARE: [(&str, &str); 4] = [
     ("/usr/share/OVMF/OVMF_CODE.secboot.fd", "/usr/share/OVMF/OVMF_VARS.fd"), // older Debian
 ];
 
+/// Where UEFI firmware for Cloud Hypervisor is looked for: EDK2's, then the small one in Rust.
+const CLOUD_FIRMWARE: [&str; 4] = [
+    "/usr/share/cloud-hypervisor/CLOUDHV.fd",
+    "/usr/local/share/cloud-hypervisor/CLOUDHV.fd",
+    "/usr/share/cloud-hypervisor/hypervisor-fw",
+    "/usr/local/share/cloud-hypervisor/hypervisor-fw",
+];
+
+/// The path of Cloud Hypervisor's program.
+///
+/// # Errors
+/// When it is in none of the usual directories.
+pub fn cloud_hypervisor() -> Result<PathBuf, VmError> {
+    find(directories(), CLOUD_HYPERVISOR).ok_or(VmError::NotPackaged {
+        what: "the program cloud-hypervisor",
+        from: CLOUD_RELEASES,
+    })
+}
+
+/// UEFI firmware for Cloud Hypervisor.
+///
+/// # Errors
+/// When there is none in a place known here.
+pub fn cloud_firmware() -> Result<PathBuf, VmError> {
+    let mut places = CLOUD_FIRMWARE.iter().map(PathBuf::from);
+    places.find(|path| path.is_file()).ok_or(VmError::NotPackaged {
+        what: "/usr/local/share/cloud-hypervisor/CLOUDHV.fd, UEFI firmware for cloud-hypervisor,",
+        from: CLOUD_RELEASES,
+    })
+}
+
 /// The path of a program, given with its package.
 ///
 /// # Errors
 /// When it is in none of the usual directories.
 pub fn program((name, package): (&str, &'static str)) -> Result<PathBuf, VmError> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let directories = env::split_paths(&path).chain(SYSTEM_DIRECTORIES.map(PathBuf::from));
-    find(directories, name).ok_or_else(|| VmError::Missing {
+    find(directories(), name).ok_or_else(|| VmError::Missing {
         what: format!("the program {name}"),
         package,
     })
+}
+
+/// Where programs are looked for.
+fn directories() -> impl Iterator<Item = PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let named: Vec<PathBuf> = env::split_paths(&path).collect();
+    named.into_iter().chain(SYSTEM_DIRECTORIES.map(PathBuf::from))
 }
 
 /// UEFI firmware.

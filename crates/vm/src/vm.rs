@@ -1,17 +1,17 @@
-//! A running machine: the thin part that does what [`Machine`] and [`QemuCommand`] describe.
+//! A running machine: the thin part that does what a [`Machine`] describes.
 
-use crate::command::{FirmwareFiles, QemuCommand, Resources};
+use crate::command::CommandLine;
 use crate::console::{Console, Line};
 use crate::error::VmError;
-use crate::machine::{Boot, Forward, Machine};
+use crate::launch::{self, Control, Keys, Process};
+use crate::machine::{Forward, Machine};
+use crate::tap::Tap;
 use crate::tpm::Tpm;
-use crate::{qmp, tools};
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,8 +19,6 @@ use tempfile::TempDir;
 
 /// How often a machine is asked whether it has ended.
 const POLL: Duration = Duration::from_millis(20);
-/// Where firmware looks for what to boot from a disk without boot entries (UEFI specification, 3.5.1.1).
-const BOOT_PROGRAM: &str = "EFI/BOOT/BOOTX64.EFI";
 
 /// Where the console goes beside the memory of [`Vm`].
 #[derive(Default)]
@@ -45,17 +43,24 @@ impl fmt::Debug for Output {
 /// A machine that was started. Dropping it cuts the power.
 #[derive(Debug)]
 pub struct Vm {
-    child: Child,
-    command: QemuCommand,
+    process: Process,
+    command: CommandLine,
     forwards: Vec<Forward>,
-    monitor: PathBuf,
+    control: Control,
+    /// Where what is typed goes; `None` when that is the user's terminal itself.
+    keys: Option<Box<dyn Keys>>,
     shared: Arc<Shared>,
     reader: Option<JoinHandle<()>>,
     /// Lines before this one were already waited for.
     searched: usize,
-    /// Ends after QEMU, which is dropped before it.
+    /// What the console must never say.
+    never: Vec<String>,
+    /// Lines before this one said none of it.
+    watched: usize,
+    /// These end after the hypervisor, which is dropped before them.
     _tpm: Option<Tpm>,
-    /// Holds the monitor's socket, the firmware's variables, the boot disk, and what QEMU says.
+    _tap: Option<Tap>,
+    /// Holds the monitor's socket, the firmware's variables, the boot disk, and what the hypervisor says.
     directory: TempDir,
 }
 
@@ -68,7 +73,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     console: Console,
-    /// QEMU closed the console: nothing more will come.
+    /// The hypervisor closed the console: nothing more will come.
     closed: bool,
 }
 
@@ -85,66 +90,47 @@ const QUIET: Duration = Duration::from_millis(100);
 impl Vm {
     /// Starts a machine.
     ///
-    /// QEMU is killed when the thread that calls this ends, however it ends.
+    /// The hypervisor is killed when the thread that calls this ends, however it ends.
     ///
     /// # Errors
-    /// When QEMU or the firmware is missing, a file cannot be read, a port is taken, or QEMU does not start.
+    /// When the hypervisor or its firmware is missing, a file cannot be read, a port is taken, there is no such bridge, or the
+    /// hypervisor does not start or cannot do what the machine asks for.
     pub fn start(machine: &Machine, output: Output) -> Result<Self, VmError> {
         let directory = tempfile::Builder::new()
             .prefix("mos-vm-")
             .tempdir()
             .map_err(VmError::io(std::env::temp_dir()))?;
-        let tpm = machine
-            .tpm
-            .as_ref()
-            .map(|state| Tpm::start(state, directory.path()))
-            .transpose()?;
-        let mut resources = prepare(machine, directory.path())?;
-        resources.tpm = tpm.as_ref().map(|tpm| tpm.socket.clone());
-        let command = QemuCommand::new(machine, &resources);
         let log = output
             .log
             .map(|path| File::create(&path).map_err(VmError::io(path)))
             .transpose()?;
-        let stderr = stderr_path(directory.path());
-        let mut process = Command::new(&command.program);
-        process
-            .args(&command.arguments)
-            .stdin(if output.interactive {
-                Stdio::inherit()
-            } else {
-                Stdio::null()
-            })
-            .stdout(Stdio::piped())
-            .stderr(File::create(&stderr).map_err(VmError::io(stderr))?);
         let begin = Instant::now();
-        let mut child = mos_sys::child::die_with_parent(&mut process)
-            .spawn()
-            .map_err(|source| VmError::Start {
-                program: command.program.display().to_string(),
-                source,
-            })?;
+        let launched = launch::launch(machine, output.interactive, directory.path())?;
         let shared = Arc::new(Shared::default());
-        let reader = child.stdout.take().map(|stdout| {
-            let sinks = Sinks { echo: output.echo, log };
-            let shared = Arc::clone(&shared);
-            std::thread::spawn(move || read_console(stdout, sinks, &shared, begin))
+        let sinks = Sinks { echo: output.echo, log };
+        let reader = std::thread::spawn({
+            let (shared, console) = (Arc::clone(&shared), launched.console);
+            move || read_console(console, sinks, &shared, begin)
         });
         Ok(Self {
-            child,
-            command,
-            forwards: resources.forwards,
-            monitor: resources.monitor,
+            process: launched.process,
+            command: launched.command,
+            forwards: launched.forwards,
+            control: launched.control,
+            keys: launched.keys,
             shared,
-            reader,
+            reader: Some(reader),
             searched: 0,
-            _tpm: tpm,
+            never: Vec::new(),
+            watched: 0,
+            _tpm: launched.tpm,
+            _tap: launched.tap,
             directory,
         })
     }
 
     /// The command line that runs.
-    pub fn command(&self) -> &QemuCommand {
+    pub fn command(&self) -> &CommandLine {
         &self.command
     }
 
@@ -153,9 +139,25 @@ impl Vm {
         &self.forwards
     }
 
-    /// QEMU's process id.
+    /// The hypervisor's process id.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.process.id()
+    }
+
+    /// Types on the console.
+    ///
+    /// # Errors
+    /// When the machine has ended, or the console is connected to the user's terminal.
+    pub fn send(&mut self, text: &str) -> Result<(), VmError> {
+        let typed = match &mut self.keys {
+            Some(keys) => keys.write_all(text.as_bytes()).and_then(|()| keys.flush()),
+            None => Err(io::Error::other("the console belongs to the terminal")),
+        };
+        typed.map_err(|error| VmError::Monitor {
+            hypervisor: "the console",
+            what: "take what was typed",
+            reason: error.to_string(),
+        })
     }
 
     /// The console so far, an unfinished line last.
@@ -163,16 +165,45 @@ impl Vm {
         self.shared.lock().console.lines()
     }
 
+    /// From now on, whoever waits fails when the console says one of these.
+    pub fn fail_on(&mut self, never: Vec<String>) {
+        self.never = never;
+    }
+
+    /// Looks whether the console said what it must never say.
+    ///
+    /// # Errors
+    /// [`VmError::Unwanted`].
+    pub fn check_console(&mut self) -> Result<(), VmError> {
+        let shared = Arc::clone(&self.shared);
+        let state = shared.lock();
+        self.check_state(&state)
+    }
+
+    fn check_state(&mut self, state: &State) -> Result<(), VmError> {
+        let mut found = self.never.iter().map(|it| state.console.find(it, self.watched));
+        if let Some((line, _)) = found.find_map(|found| found) {
+            return Err(VmError::Unwanted {
+                line: line.text,
+                console: state.console.tail(),
+            });
+        }
+        self.watched = state.console.finished();
+        Ok(())
+    }
+
     /// Waits for a line that contains the pattern. The next call looks only at the lines after it. A line without an
     /// end counts once nothing has come for a moment: it is a prompt then, and not half of what will be said.
     ///
     /// # Errors
-    /// When it does not come in time, or the machine ends first. The error shows the last lines of the console.
+    /// When it does not come in time, or the machine ends first, or the console says what it must not. The error shows the
+    /// last lines of the console.
     pub fn wait_for(&mut self, pattern: &str, limit: Duration) -> Result<Line, VmError> {
         let end = Instant::now() + limit;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         loop {
+            self.check_state(&state)?;
             if let Some((line, next)) = state.console.find(pattern, self.searched) {
                 self.searched = next;
                 return Ok(line);
@@ -217,10 +248,9 @@ impl Vm {
     /// The console's last lines, and what QEMU itself said.
     fn last_words(&self) -> String {
         let mut text = self.shared.lock().console.tail();
-        let said = fs::read(stderr_path(self.directory.path())).unwrap_or_default();
+        let said = launch::said(self.directory.path());
         if !said.is_empty() {
-            text.push_str("\nQEMU said: ");
-            text.push_str(String::from_utf8_lossy(&said).trim_end());
+            text.push_str(&format!("\n{} said: {said}", self.control.hypervisor()));
         }
         text
     }
@@ -230,31 +260,31 @@ impl Vm {
     /// # Errors
     /// When the monitor does not answer.
     pub fn powerdown(&self) -> Result<(), VmError> {
-        qmp::execute(&self.monitor, "press the power button", &qmp::power_button())
+        self.control.power_button()
     }
 
-    /// Presses Ctrl, Alt and Delete, which asks the guest to restart; with that, QEMU ends.
+    /// Presses Ctrl, Alt and Delete, which asks the guest to restart; with that, it ends.
     ///
     /// # Errors
-    /// When the monitor does not answer.
+    /// When the monitor does not answer; Cloud Hypervisor has no such keys.
     pub fn ctrl_alt_del(&self) -> Result<(), VmError> {
-        qmp::execute(&self.monitor, "press Ctrl-Alt-Delete", &qmp::ctrl_alt_delete())
+        self.control.ctrl_alt_delete()
     }
 
-    /// Ends QEMU in good order, without asking the guest.
+    /// Ends the hypervisor in good order, without asking the guest.
     ///
     /// # Errors
     /// When the monitor does not answer.
     pub fn quit(&self) -> Result<(), VmError> {
-        qmp::execute(&self.monitor, "quit", &qmp::quit())
+        self.control.quit()
     }
 
-    /// Cuts the power: QEMU is killed, and with it all that the guest had not flushed to its disks.
+    /// Cuts the power: the hypervisor is killed, and with it all that the guest had not flushed to its disks.
     ///
     /// # Errors
     /// Whatever the system says.
     pub fn kill(&mut self) -> Result<ExitStatus, VmError> {
-        let killed = self.child.kill().and_then(|()| self.child.wait());
+        let killed = self.process.kill();
         self.finish_reading();
         killed.map_err(VmError::io(&self.command.program))
     }
@@ -266,11 +296,13 @@ impl Vm {
     pub fn wait_exit(&mut self, limit: Duration) -> Result<ExitStatus, VmError> {
         let end = Instant::now() + limit;
         loop {
-            let status = self.child.try_wait().map_err(VmError::io(&self.command.program))?;
+            let status = self.process.try_wait().map_err(VmError::io(&self.command.program))?;
             if let Some(status) = status {
                 self.finish_reading();
+                self.check_console()?;
                 return Ok(status);
             }
+            self.check_console()?;
             if Instant::now() >= end {
                 return Err(VmError::StillRuns {
                     limit,
@@ -281,7 +313,7 @@ impl Vm {
         }
     }
 
-    /// Reads what QEMU wrote before it ended.
+    /// Reads what the hypervisor wrote before it ended.
     fn finish_reading(&mut self) {
         if let Some(reader) = self.reader.take() {
             // A reader that panicked has told so itself.
@@ -294,78 +326,6 @@ impl Drop for Vm {
     fn drop(&mut self) {
         // An error means that it has already ended.
         let _ = self.kill();
-    }
-}
-
-fn stderr_path(directory: &Path) -> PathBuf {
-    directory.join("qemu.stderr")
-}
-
-/// Finds programs and firmware, opens ports, and lays out the machine's directory.
-fn prepare(machine: &Machine, directory: &Path) -> Result<Resources, VmError> {
-    let firmware = match &machine.boot {
-        Boot::Firmware { image } => Some(prepare_firmware(Some(image), machine, directory)?),
-        Boot::Media(_) => Some(prepare_firmware(None, machine, directory)?),
-        Boot::Direct { .. } => None,
-    };
-    Ok(Resources {
-        qemu: tools::program(tools::QEMU)?,
-        firmware,
-        monitor: directory.join("monitor"),
-        tpm: None,
-        forwards: machine
-            .forwards
-            .iter()
-            .copied()
-            .map(choose_port)
-            .collect::<Result<_, _>>()?,
-    })
-}
-
-fn prepare_firmware(image: Option<&PathBuf>, machine: &Machine, directory: &Path) -> Result<FirmwareFiles, VmError> {
-    let enrolled = machine.secure_boot.as_ref();
-    let found = match enrolled {
-        Some(_) => tools::secure_firmware()?,
-        None => tools::firmware()?,
-    };
-    let (template, variables) = (
-        enrolled.unwrap_or(&found.variables),
-        directory.join("firmware-variables"),
-    );
-    fs::copy(template, &variables).map_err(VmError::io(template))?;
-    Ok(FirmwareFiles {
-        code: found.code,
-        variables,
-        boot_disk: image.map(|image| prepare_boot_disk(image, directory)).transpose()?,
-    })
-}
-
-/// A folder that the machine sees as a FAT disk, with the image where firmware looks.
-fn prepare_boot_disk(image: &Path, directory: &Path) -> Result<PathBuf, VmError> {
-    if directory.as_os_str().as_encoded_bytes().contains(&b':') {
-        return Err(VmError::Colon {
-            path: directory.to_owned(),
-        });
-    }
-    let boot_disk = directory.join("boot");
-    let program = boot_disk.join(BOOT_PROGRAM);
-    fs::create_dir_all(program.parent().unwrap_or(&boot_disk)).map_err(VmError::io(&boot_disk))?;
-    fs::copy(image, &program).map_err(VmError::io(image))?;
-    Ok(boot_disk)
-}
-
-/// Finds a free port for 0, and checks that the others are free: QEMU's own message is less clear.
-fn choose_port(forward: Forward) -> Result<Forward, VmError> {
-    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, forward.host)).and_then(|listener| listener.local_addr());
-    match bound {
-        Ok(address) => Ok(Forward {
-            host: address.port(),
-            ..forward
-        }),
-        Err(source) => Err(VmError::Port {
-            port: forward.host,
-            source,
-        }),
     }
 }
 
@@ -408,22 +368,4 @@ fn read_console(mut stdout: impl Read, mut sinks: Sinks, shared: &Shared, begin:
     }
     shared.lock().closed = true;
     shared.changed.notify_all();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_free_port_is_chosen_and_a_taken_one_refused() {
-        let chosen = choose_port(Forward { host: 0, guest: 80 }).unwrap();
-        assert!(chosen.host > 0);
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = taken.local_addr().unwrap().port();
-        let error = choose_port(Forward { host: port, guest: 80 }).unwrap_err().to_string();
-        assert!(
-            error.starts_with(&format!("port {port} of 127.0.0.1 cannot be forwarded: ")),
-            "{error}"
-        );
-    }
 }

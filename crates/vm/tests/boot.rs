@@ -29,7 +29,7 @@ const INIT: &str = "#!/busybox sh
 /busybox mount -t proc proc /proc
 /busybox mount -t sysfs sys /sys
 /busybox echo \"register: $(/busybox cat /sys/class/tpm/tpm0/pcr-sha256/11 2>/dev/null)\"
-case \"$(/busybox cat /proc/cmdline)\" in *linger*) /busybox sleep 600 ;; esac
+case \"$(/busybox cat /proc/cmdline)\" in *listen*) echo 'say something'; read line; echo \"heard $line\" ;; *linger*) /busybox sleep 600 ;; esac
 /busybox poweroff -f
 ";
 
@@ -179,6 +179,27 @@ fn a_dropped_machine_is_gone() {
 }
 
 #[test]
+fn what_is_typed_is_heard_and_what_must_not_be_said_is_noticed() {
+    let parts = match parts() {
+        Ok(parts) => parts,
+        Err(reason) => return eprintln!("SKIPPED: {reason}"),
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let mut machine = direct(&parts, directory.path(), "console=ttyS0 quiet panic=-1 listen");
+    machine.processors = 2;
+    let mut vm = Vm::start(&machine, Output::default()).unwrap();
+    vm.fail_on(vec!["heard nonsense".into()]);
+    vm.wait_for("say something", PATIENCE).unwrap();
+    vm.check_console().unwrap();
+    vm.send("nonsense\n").unwrap();
+    let error = vm.wait_exit(PATIENCE).unwrap_err();
+    let VmError::Unwanted { line, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(line, "heard nonsense");
+}
+
+#[test]
 fn qemus_own_complaint_is_shown() {
     if let Err(error) = tools::program(tools::QEMU) {
         return eprintln!("SKIPPED: {error}");
@@ -188,7 +209,7 @@ fn qemus_own_complaint_is_shown() {
         initrd: None,
         command_line: "quiet".into(),
     });
-    machine.network = false;
+    machine.network = mos_vm::Network::None;
     let mut vm = Vm::start(&machine, Output::default()).unwrap();
     let error = vm.wait_for("anything", PATIENCE).unwrap_err().to_string();
     assert!(
@@ -262,7 +283,7 @@ impl Secure {
         let path = self.directory.path().join("image.efi");
         fs::write(&path, image).unwrap();
         let mut machine = Machine::new(Boot::Firmware { image: path });
-        machine.network = false;
+        machine.network = mos_vm::Network::None;
         machine.secure_boot = Some(self.variables.clone());
         machine.tpm = tpm.then(|| self.directory.path().join("tpm"));
         Vm::start(&machine, Output::default()).unwrap()

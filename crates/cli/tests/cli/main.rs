@@ -8,6 +8,7 @@
 mod alpine;
 mod build;
 mod channel;
+mod cloud;
 mod config;
 mod flist;
 mod images;

@@ -1,9 +1,6 @@
 //! What an operator sees of a node: `mosctl` inside it, and the shell on its console.
 
-use std::io::{Read as _, Write as _};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -115,64 +112,15 @@ fn mosctl_inside_the_node_says_what_is() {
     assert_eq!(ask("logs reporter").1, 0);
 }
 
-/// A QEMU whose serial line is typed on.
-struct Terminal {
-    child: Child,
-    said: Arc<Mutex<String>>,
-}
-
-impl Terminal {
-    fn new(program: &std::path::Path, arguments: &[std::ffi::OsString]) -> Self {
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let said = Arc::new(Mutex::new(String::new()));
-        let (mut output, into) = (child.stdout.take().unwrap(), Arc::clone(&said));
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = output.read(&mut buffer) {
-                into.lock()
-                    .unwrap()
-                    .push_str(&String::from_utf8_lossy(&buffer[..count]));
-            }
-        });
-        Self { child, said }
-    }
-
-    fn type_in(&mut self, text: &str) {
-        let input = self.child.stdin.as_mut().unwrap();
-        input.write_all(text.as_bytes()).and_then(|()| input.flush()).unwrap();
-    }
-
-    fn wait_for(&self, text: &str) {
-        let end = Instant::now() + BOOT;
-        while !self.said.lock().unwrap().contains(text) {
-            assert!(Instant::now() < end, "no `{text}` in:\n{}", self.said.lock().unwrap());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Boots with this kernel command line, and a keyboard at the serial line.
-fn terminal(system: &System, command_line: &str, port: u16) -> (mos_vm::Vm, Terminal) {
+/// Boots with this kernel command line.
+fn boot_saying(system: &System, command_line: &str, port: u16) -> mos_vm::Vm {
     let path = system.repository().join("environments/dev.toml");
     let environment = std::fs::read_to_string(path).unwrap();
     system.write(
         "environments/dev.toml",
         &format!("{environment}[image]\ncommand_line = \"{command_line}\"\n"),
     );
-    // The machine's files stay until it is dropped, so it can be started again with another standard input.
-    let mut vm = system.boot(port, Vec::new());
-    vm.kill().unwrap();
-    let terminal = Terminal::new(&vm.command().program, &vm.command().arguments);
-    (vm, terminal)
+    system.boot(port, Vec::new())
 }
 
 #[test]
@@ -180,31 +128,23 @@ fn debug_on_the_kernel_command_line_gives_a_root_shell_on_the_console() {
     let system = System::new(&[REPORTER]);
     system.publish();
     let server = system.serve();
-    let (_files, mut terminal) = terminal(&system, "console=ttyS0 quiet my_init.debug", server.address().port());
-    terminal.wait_for("REPORTED");
-    terminal.type_in("\necho I-AM-$(id -u)-ON-$((40 + 2))\n");
-    terminal.wait_for("I-AM-0-ON-42");
+    let mut vm = boot_saying(&system, "console=ttyS0 quiet my_init.debug", server.address().port());
+    wait_all(&vm, &["REPORTED"]);
+    vm.send("\necho I-AM-$(id -u)-ON-$((40 + 2))\n").unwrap();
+    wait_all(&vm, &["I-AM-0-ON-42"]);
     // Job control works: Ctrl-C ends what runs in front, and not the shell.
-    terminal.type_in("sleep 100000\n");
+    vm.send("sleep 100000\n").unwrap();
     std::thread::sleep(Duration::from_secs(1));
-    terminal.type_in("\x03");
-    terminal.type_in("echo BACK-$((1 + 1))\n");
-    terminal.wait_for("BACK-2");
-    terminal.type_in("exit\n");
+    vm.send("\x03").unwrap();
+    vm.send("echo BACK-$((1 + 1))\n").unwrap();
+    wait_all(&vm, &["BACK-2"]);
+    vm.send("exit\n").unwrap();
     std::thread::sleep(Duration::from_secs(6));
-    terminal.type_in("\necho AGAIN-$((1 + 2))\n");
-    terminal.wait_for("AGAIN-3");
-    terminal.type_in("/sbin/mosctl poweroff\n");
-    terminal.wait_for("poweroff: stopping services");
-    let end = Instant::now() + BOOT;
-    while terminal.child.try_wait().unwrap().is_none() {
-        assert!(
-            Instant::now() < end,
-            "does not go down:\n{}",
-            terminal.said.lock().unwrap()
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    vm.send("\necho AGAIN-$((1 + 2))\n").unwrap();
+    wait_all(&vm, &["AGAIN-3"]);
+    vm.send("/sbin/mosctl poweroff\n").unwrap();
+    wait_all(&vm, &["poweroff: stopping services"]);
+    vm.wait_exit(BOOT).unwrap();
 }
 
 #[test]
@@ -212,10 +152,10 @@ fn without_debug_nobody_listens_on_the_console() {
     let system = System::new(&[REPORTER]);
     system.publish();
     let server = system.serve();
-    let (_files, mut terminal) = terminal(&system, "console=ttyS0 quiet", server.address().port());
-    terminal.wait_for("REPORTED");
-    terminal.type_in("\necho I-AM-$((40 + 2))\n");
+    let mut vm = boot_saying(&system, "console=ttyS0 quiet", server.address().port());
+    wait_all(&vm, &["REPORTED"]);
+    vm.send("\necho I-AM-$((40 + 2))\n").unwrap();
     std::thread::sleep(Duration::from_secs(5));
-    let said = terminal.said.lock().unwrap();
+    let said = console(&vm);
     assert!(!said.contains("I-AM-42"), "{said}");
 }

@@ -13,6 +13,7 @@ mod kernel_package;
 mod minimal;
 mod outputs;
 mod reproducible;
+mod run;
 mod secure_boot;
 mod services;
 #[path = "../support/mod.rs"]

@@ -2,37 +2,33 @@
 
 use std::path::{Path, PathBuf};
 
-use mos_vm::{Boot, Disk, DiskFormat, Machine, accel, disk};
+use mos_vm::{Accelerator, Boot, Disk, DiskFormat, Forward, Machine, Network, accel, disk};
 
+use super::image::Image;
 use super::system::System;
-use super::{RunArgs, secure_boot, vm_error};
+use super::{HypervisorArg, RunArgs, secure_boot, vm_error};
 use crate::context::Context;
 use crate::error::{CliError, Result, io};
 
 /// A machine, and the files that live as long as it runs.
 pub(super) struct Described {
     pub(super) machine: Machine,
-    _directory: Option<tempfile::TempDir>,
+    _directory: tempfile::TempDir,
 }
 
-pub(super) fn describe(context: &Context, args: &RunArgs, system: &System) -> Result<Described> {
-    let temporary = || tempfile::tempdir().map_err(io(&std::env::temp_dir()));
-    let directory = (args.direct || args.secure_boot).then(temporary).transpose()?;
-    let boot = match &directory {
-        Some(directory) if args.direct => direct(&system.efi, directory.path())?,
-        _ => Boot::Firmware {
-            image: system.efi.clone(),
-        },
-    };
-    let verdict = accel::probe().map_err(vm_error)?;
-    context.ui.line(format!("Booting {}, {verdict}.", system.efi.display()));
-    let mut machine = Machine::new(boot);
+pub(super) fn describe(context: &Context, args: &RunArgs, system: &System, pages: &[u16]) -> Result<Described> {
+    let directory = tempfile::tempdir().map_err(io(&std::env::temp_dir()))?;
+    let mut machine = Machine::new(boot(args, &system.image, directory.path())?);
+    machine.hypervisor = args.hypervisor.into();
+    machine.accelerator = accelerator(context, args, &system.image)?;
     machine.memory = args.memory;
+    machine.processors = args.cpus;
     machine.disks = disks(args)?;
-    machine.forwards = args.forward.clone();
-    machine.accelerator = verdict.accelerator;
-    if let Some(directory) = directory.as_ref().filter(|_| args.secure_boot) {
-        machine.secure_boot = Some(secure_boot::variables(context, &system.efi, directory.path())?);
+    machine.network = network(context, args);
+    machine.forwards = forwards(args, pages)?;
+    if args.secure_boot {
+        let variables = secure_boot::variables(context, &system.image, directory.path())?;
+        machine.secure_boot = Some(variables);
     }
     if args.tpm {
         machine.tpm = Some(secure_boot::tpm(&args.output_dir, args.reset)?);
@@ -41,6 +37,59 @@ pub(super) fn describe(context: &Context, args: &RunArgs, system: &System) -> Re
         machine,
         _directory: directory,
     })
+}
+
+fn boot(args: &RunArgs, image: &Image, directory: &Path) -> Result<Boot> {
+    match image {
+        // Firmware for Cloud Hypervisor boots disks, and no file of this host.
+        Image::Efi(efi) if args.direct || args.hypervisor == HypervisorArg::Ch => direct(efi, directory),
+        Image::Efi(efi) => Ok(Boot::Firmware { image: efi.clone() }),
+        Image::Medium(medium) if !args.direct => Ok(Boot::Media(medium.clone())),
+        Image::Medium(_) => Err(CliError::usage(format!(
+            "--direct takes kernel and initramfs out of an EFI file, and {} is a disk",
+            image.path().display()
+        ))),
+    }
+}
+
+/// Says what runs the guest, and finds out with which accelerator.
+fn accelerator(context: &Context, args: &RunArgs, image: &Image) -> Result<Accelerator> {
+    let image = image.path().display();
+    if args.hypervisor == HypervisorArg::Ch {
+        context
+            .ui
+            .line(format!("Booting {image}, running with Cloud Hypervisor."));
+        return Ok(Accelerator::Kvm);
+    }
+    let verdict = accel::probe().map_err(vm_error)?;
+    context.ui.line(format!("Booting {image}, {verdict}."));
+    Ok(verdict.accelerator)
+}
+
+fn network(context: &Context, args: &RunArgs) -> Network {
+    match (&args.bridge, args.hypervisor) {
+        (Some(bridge), _) => Network::Bridge(bridge.clone()),
+        (None, HypervisorArg::Qemu) => Network::User,
+        (None, HypervisorArg::Ch) => {
+            let text = "The node has no network: Cloud Hypervisor has none of its own. --bridge NAME gives it one.";
+            context.ui.line(text);
+            Network::None
+        }
+    }
+}
+
+/// The ports that were asked for, and those that pages are fetched from.
+fn forwards(args: &RunArgs, pages: &[u16]) -> Result<Vec<Forward>> {
+    let mut forwards = args.forward.clone();
+    let is_forwarded = |port: &u16| args.forward.iter().any(|forward| forward.guest == *port);
+    let missing = pages.iter().filter(|port| !is_forwarded(port));
+    forwards.extend(missing.map(|guest| Forward { host: 0, guest: *guest }));
+    let has_none = args.bridge.is_some() || args.hypervisor == HypervisorArg::Ch;
+    match has_none && !forwards.is_empty() {
+        true => Err(CliError::usage("ports are forwarded by QEMU's own network only")
+            .with_hint("leave out --bridge and --hypervisor ch, or reach the node by its address")),
+        false => Ok(forwards),
+    }
 }
 
 /// Takes kernel, initramfs and command line out of the image; a kernel that has them in it is started as it is.

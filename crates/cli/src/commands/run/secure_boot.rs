@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use mos_boot::secure_boot::{self, Certificate, Enrolment, Guid, SecureBootError};
 use mos_vm::tools;
 
+use super::image::Image;
 use super::vm_error;
 use crate::commands::keys::secure_boot::FOLDER;
 use crate::context::Context;
@@ -13,12 +14,14 @@ use crate::error::{CliError, Kind, Result, io};
 
 /// Writes the firmware's variables, with the keys of the config repository enrolled, into a directory; tells when the
 /// firmware will refuse the image.
-pub(super) fn variables(context: &Context, image: &Path, directory: &Path) -> Result<PathBuf> {
+pub(super) fn variables(context: &Context, image: &Image, directory: &Path) -> Result<PathBuf> {
     let folder = context.config()?.join(FOLDER);
     let project = context.project()?;
     let read = |name: &str| Certificate::read(&folder.join(format!("{name}.crt"))).map_err(no_keys);
     let (platform, exchange, database) = (read("PK")?, read("KEK")?, read("db")?);
-    if !is_accepted(image, &database)? {
+    if let Image::Efi(image) = image
+        && !is_accepted(image, &database)?
+    {
         context.ui.line(format!(
             "{} is not signed by `{}`: the firmware will refuse it. Set `secure_boot = \"{FOLDER}/db\"` in [image].",
             image.display(),

@@ -1,13 +1,14 @@
 //! What is booted: an image that is there, or an environment with everything made that is missing.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mos_build::{BuiltFlist, BuiltImage, PackMode};
 use mos_config::EnvironmentKind;
 use mos_serve::Server;
 
 use super::RunArgs;
+use super::image::Image;
 use crate::commands::{image, keys, runtime, serve};
 use crate::context::Context;
 use crate::error::{Result, io};
@@ -19,7 +20,7 @@ const HOST_SEEN_BY_GUEST: &str = "http://10.0.2.2";
 
 /// An image, and what was made for it.
 pub(super) struct System {
-    pub(super) efi: PathBuf,
+    pub(super) image: Image,
     built: Option<(BuiltImage, Vec<BuiltFlist>)>,
     /// Serves the channel as long as it lives.
     _server: Option<Server>,
@@ -29,7 +30,7 @@ pub(super) fn prepare(context: &Context, args: &RunArgs) -> Result<System> {
     match (&args.env, &args.image) {
         (Some(environment), _) => build(context, environment, &args.output_dir),
         (None, Some(image)) => Ok(System {
-            efi: image.clone(),
+            image: Image::of(image)?,
             built: None,
             _server: None,
         }),
@@ -58,7 +59,7 @@ fn build(context: &Context, environment: &str, output: &Path) -> Result<System> 
     }
     let server = serve_to_guest(context, &pipeline.plan.channel, &channel)?;
     Ok(System {
-        efi,
+        image: Image::Efi(efi),
         built: Some((image, flists)),
         _server: server,
     })
@@ -105,7 +106,7 @@ impl System {
         output::line(ui::table(&["FLIST", "VERSION", "CONTENT", "STORED"], &rows))?;
         context.ui.line(format!(
             "\n{} boots on any x86-64 machine with UEFI.",
-            self.efi.display()
+            self.image.path().display()
         ));
         Ok(())
     }
