@@ -27,6 +27,9 @@ const LARGEST: u64 = 4 << 30;
 /// What an EFI program begins with (Microsoft PE/COFF specification, section 2).
 const EFI_MAGIC: &[u8] = b"MZ";
 
+/// What an initramfs by itself is called among the outputs.
+const INITRAMFS_FILES: [&str; 3] = ["initramfs.cpio.zst", "initramfs.cpio.xz", "initramfs.cpio"];
+
 /// A boot image.
 #[derive(Debug)]
 pub struct Inside {
@@ -68,8 +71,10 @@ pub enum InsideError {
         /// What is wrong.
         source: PeError,
     },
-    /// An EFI program without a section `.initrd`.
-    #[error("{path}: an EFI program without an initramfs of its own (no section .initrd); name a unified kernel image")]
+    /// An EFI program without a section `.initrd`, and no initramfs beside it.
+    #[error(
+        "{path}: an EFI program without a section .initrd, and no initramfs.cpio, .zst or .xz is beside it; name a unified kernel image"
+    )]
     NoInitramfs {
         /// Where.
         path: PathBuf,
@@ -107,7 +112,7 @@ impl Inside {
     /// # Errors
     /// [`InsideError`].
     pub fn read_with(path: &Path, records: &Path) -> Result<Self, InsideError> {
-        let mut inside = Self::of_bytes(path, &std::fs::read(path).map_err(at(path))?)?;
+        let mut inside = Self::of_bytes(path, &std::fs::read(path).map_err(at(path))?, records)?;
         let contents = records.join(CONTENTS_FILE);
         if let Some(text) = read_if_there(&contents)?
             && let Ok(found) = serde_json::from_slice::<Contents>(&text)
@@ -120,7 +125,7 @@ impl Inside {
         Ok(inside)
     }
 
-    fn of_bytes(path: &Path, bytes: &[u8]) -> Result<Self, InsideError> {
+    fn of_bytes(path: &Path, bytes: &[u8], records: &Path) -> Result<Self, InsideError> {
         let owned = || path.to_owned();
         let mut sections = BTreeMap::new();
         if bytes.starts_with(EFI_MAGIC) {
@@ -129,10 +134,14 @@ impl Inside {
         }
         // What cannot be read as a signature is none; `mos image verify` says more.
         let signatures = secure_boot::signatures(bytes).unwrap_or_default();
+        let beside;
         let stored: &[u8] = match sections.get(".initrd") {
             Some(section) => section,
             None if sections.is_empty() => bytes,
-            None => return Err(InsideError::NoInitramfs { path: owned() }),
+            None => {
+                beside = initramfs_beside(records)?.ok_or_else(|| InsideError::NoInitramfs { path: owned() })?;
+                &beside
+            }
         };
         let archive = Compression::of_content(stored).decompress(stored, LARGEST);
         let archive = archive.map_err(|source| InsideError::Compressed { path: owned(), source })?;
@@ -178,6 +187,16 @@ impl Inside {
         let line = text.lines().find_map(|line| line.strip_prefix("BUILD_ID="))?;
         Some(line.trim_matches('"').to_owned())
     }
+}
+
+/// The initramfs that a kernel was made around: in it there is no finding it, but the build leaves it beside the image.
+fn initramfs_beside(folder: &Path) -> Result<Option<Vec<u8>>, InsideError> {
+    for name in INITRAMFS_FILES {
+        if let Some(bytes) = read_if_there(&folder.join(name))? {
+            return Ok(Some(bytes));
+        }
+    }
+    Ok(None)
 }
 
 /// The content of a file that may be missing.
@@ -243,6 +262,33 @@ pub(crate) mod tests {
         image(other.path(), "ba9876543210", &[]);
         let inside = Inside::read_with(&path, other.path()).unwrap();
         assert!(inside.contents.is_none(), "the record of another image is not believed");
+    }
+
+    #[test]
+    fn a_kernel_around_its_initramfs_is_read_with_the_one_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        image(folder.path(), "0123456789ab", &[("bin/x", "program", "package x")]);
+        let path = folder.path().join("vmlinuz.efi");
+        let stub = [
+            b"MZ".as_slice(),
+            &[0; 0x3a],
+            &[0x40, 0, 0, 0],
+            b"PE\0\0",
+            &[0x64, 0x86, 1, 0],
+            &[0; 12],
+            &[0xf0, 0, 0, 0],
+        ];
+        let mut optional = [[0x0b, 0x02].as_slice(), &[0; 0xee]].concat();
+        // The alignments of sections in memory and in the file.
+        (optional[33], optional[37]) = (0x10, 0x02);
+        let section = [b".text\0\0\0".as_slice(), &[0; 32]].concat();
+        std::fs::write(&path, [stub.concat(), optional, section].concat()).unwrap();
+        let inside = Inside::read(&path).unwrap();
+        assert!(inside.root.get("bin/x").is_some() && inside.contents.is_some());
+        assert!(inside.sections.contains_key(".text") && inside.bytes > 0);
+        std::fs::remove_file(folder.path().join("initramfs.cpio.zst")).unwrap();
+        let error = Inside::read(&path).unwrap_err();
+        assert!(matches!(error, InsideError::NoInitramfs { .. }), "{error}");
     }
 
     #[test]

@@ -80,7 +80,11 @@ impl Sizes {
                 .get(name)
                 .map_or(0, |content: &Vec<u8>| content.len() as u64)
         };
-        let kernel = section(".linux");
+        let kernel = match section(".linux") {
+            // The kernel is around its initramfs, and nothing else is there.
+            0 if !image.sections.is_empty() => image.bytes.saturating_sub(image.initramfs_bytes),
+            kernel => kernel,
+        };
         let parts = gather(files.iter().map(|file| (file.part.clone(), file)));
         let directories = gather(
             files
