@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mos_boot::{Compression, initramfs, uki};
-use mos_tree::cpio;
+use mos_tree::{Tree, cpio};
 
 use super::stage::{Stage, System};
 use super::{goal, row};
@@ -23,8 +23,13 @@ const LOG: &str = "log: ";
 /// When the kernel began and ended unpacking, and when it was done (`init/initramfs.c`, `init/main.c`).
 const UNPACKING: &str = "Trying to unpack rootfs image as initramfs";
 const UNPACKED: &str = "Freeing initrd memory";
-/// The first word of my_init on the console, with the time.
+/// The first word of my_init on the console, with the time: with this argument, that it starts a service.
 const MY_INIT: &str = "my_init: [";
+const COMMAND_LINE: &str = "console=ttyS0 quiet my_init.debug";
+/// The same of a shell in its place.
+const SHELL: &str = "shell: [";
+const SHELL_INIT: &str =
+    "#!/bin/sh\nmount -t proc none /proc\nread -r up rest </proc/uptime\necho \"shell: [$up]\"\nexec sleep 9999\n";
 
 pub(super) fn rows(stage: &Stage) -> Result<Vec<Row>, String> {
     let mut rows = unpacking(stage)?;
@@ -36,16 +41,11 @@ pub(super) fn rows(stage: &Stage) -> Result<Vec<Row>, String> {
 fn unpacking(stage: &Stage) -> Result<Vec<Row>, String> {
     stage.own(&["image-closure", "root", "facts"])?;
     stage.own(&["image-make", "root", "facts", "plain.zst", "1"])?;
-    let plain = fs::read(stage.folder().join("plain.zst")).map_err(|error| error.to_string())?;
-    let plain = zstd::decode_all(plain.as_slice()).map_err(|error| error.to_string())?;
-    let mut tree = cpio::read(&plain).map_err(|error| error.to_string())?;
+    let mut tree = unpacked(&stage.folder().join("plain.zst"))?;
     let script = format!(
         "#!/bin/sh\nmount -t proc none /proc\nmount -t devtmpfs none /dev\ndmesg | sed 's/^/{LOG}/'\necho {LOG}end\nexec sleep 9999\n"
     );
-    let failed = tree.remove("init").is_err() || tree.insert_file("init", 0o755, script.as_str()).is_err();
-    if failed {
-        return Err("the initramfs has no init".to_owned());
-    }
+    set_init(&mut tree, &script)?;
     let kernel = stage.root().join(format!("boot/vmlinuz-{}", stage.version));
     let mut times = Vec::new();
     for compression in [Compression::Xz, Compression::Zstd(22)] {
@@ -79,19 +79,23 @@ fn hand_over(stage: &Stage) -> Result<Vec<Row>, String> {
         Ok(path)
     };
     let (packaged, initrd) = (put(".linux")?, put(".initrd")?);
-    let until = |machine: &str, kernel: &Path| -> Result<f64, String> {
-        let lines = Qemu::start(machine, kernel, &initrd, "console=ttyS0 quiet")?.until(MY_INIT)?;
-        lines
-            .last()
-            .and_then(|line| stamp(line))
-            .ok_or("my_init's line has no time".to_owned())
+    let first = |machine: &str, kernel: &Path, initrd: &Path, text: &str| -> Result<f64, String> {
+        let lines = Qemu::start(machine, kernel, initrd, COMMAND_LINE)?.until(text)?;
+        let line = lines.last().and_then(|line| stamp(line));
+        line.ok_or(format!("the line with `{text}` has no time"))
     };
-    let cloud = until("q35", &packaged)?;
-    let mut rows = vec![goal(
-        "Debian's cloud kernel to my_init, virtual / to a shell 1.92 s",
-        1920.0,
-        cloud,
+    let until = |machine: &str, kernel: &Path| first(machine, kernel, &initrd, MY_INIT);
+    let mut tree = unpacked(&initrd)?;
+    set_init(&mut tree, SHELL_INIT)?;
+    let shell = stage.folder().join("shell");
+    let content = initramfs(&tree, Compression::Zstd(22)).map_err(|error| error.to_string())?;
+    fs::write(&shell, content).map_err(|error| error.to_string())?;
+    let shell = first("q35", &packaged, &shell, SHELL)?;
+    let mut rows = vec![row(
+        "Debian's cloud kernel to my_init's first service / to a shell",
+        (shell, until("q35", &packaged)?),
         "ms",
+        1.25,
     )];
     match std::env::var_os("MOS_BENCH_KERNEL").map(PathBuf::from) {
         None => println!("built kernel to my_init: left out: MOS_BENCH_KERNEL names none"),
@@ -111,6 +115,19 @@ fn hand_over(stage: &Stage) -> Result<Vec<Row>, String> {
         ]),
     }
     Ok(rows)
+}
+
+fn unpacked(path: &Path) -> Result<Tree, String> {
+    let packed = fs::read(path).map_err(|error| error.to_string())?;
+    let plain = zstd::decode_all(packed.as_slice()).map_err(|error| error.to_string())?;
+    cpio::read(&plain).map_err(|error| error.to_string())
+}
+
+/// Puts a script in the place of init.
+fn set_init(tree: &mut Tree, script: &str) -> Result<(), String> {
+    tree.remove("init").map_err(|error| error.to_string())?;
+    let set = tree.insert_file("init", 0o755, script);
+    set.map(drop).map_err(|error| error.to_string())
 }
 
 /// Milliseconds of `[   1.234]` or `[    1.234567]` in a line.
