@@ -328,8 +328,7 @@ fn statements(line: &str) -> Vec<Vec<String>> {
     let mut found = vec![Vec::new()];
     let mut word: Option<String> = None;
     let (mut quote, mut depth) = (None, 0_usize);
-    let mut characters = line.chars().peekable();
-    while let Some(character) = characters.next() {
+    for character in line.chars() {
         match (quote, character) {
             (Some(open), _) if character == open => quote = None,
             (Some(_), _) => word.get_or_insert_default().push(character),

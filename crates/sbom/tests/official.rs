@@ -2,6 +2,8 @@
 //!
 //! `scripts/deps.sh test` puts both into `target/python`; another Python that has them is named by `MOS_SBOM_PYTHON`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test, as tests do")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
