@@ -67,10 +67,9 @@ impl Miniroot {
 
 /// The client for what a plan says, with the keys that it trusts.
 fn client(builder: &Builder<'_>, plan: &AlpinePlan) -> Result<Alpine, BuildError> {
-    let repositories = plan
-        .repositories
-        .iter()
-        .map(|line| address(builder, plan, line).parse());
+    // What is locked and in the cache needs no mirror, so that it is no error here when none is known.
+    let known = plan.repositories.iter().filter_map(|line| address(builder, plan, line));
+    let repositories = known.map(|address| address.parse());
     Ok(Alpine {
         repositories: repositories.collect::<Result<Vec<Repository>, AlpineError>>()?,
         keys: Keys::read(&builder.repository().join(&plan.keys))?,
@@ -80,8 +79,21 @@ fn client(builder: &Builder<'_>, plan: &AlpinePlan) -> Result<Alpine, BuildError
     })
 }
 
-/// Where a repository of a plan is, as `/etc/apk/repositories` would have it.
-fn address(builder: &Builder<'_>, plan: &AlpinePlan, line: &str) -> String {
+/// The same, for questions that all repositories answer together.
+fn whole_client(builder: &Builder<'_>, plan: &AlpinePlan) -> Result<Alpine, BuildError> {
+    match plan
+        .repositories
+        .iter()
+        .find(|line| address(builder, plan, line).is_none())
+    {
+        Some(repository) => Err(BuildError::NoMirror(repository.clone())),
+        None => client(builder, plan),
+    }
+}
+
+/// Where a repository of a plan is, as `/etc/apk/repositories` would have it; `None` when it is below a mirror and no
+/// mirror is named.
+fn address(builder: &Builder<'_>, plan: &AlpinePlan, line: &str) -> Option<String> {
     let folder = |folder: &str| {
         let path = builder.repository().join(folder);
         std::path::absolute(&path).unwrap_or(path).display().to_string()
@@ -90,21 +102,23 @@ fn address(builder: &Builder<'_>, plan: &AlpinePlan, line: &str) -> String {
     let place = match RepositoryPlace::of(place) {
         RepositoryPlace::Address(address) => address.to_owned(),
         RepositoryPlace::Folder(path) => folder(path),
-        RepositoryPlace::Mirror(path) => match RepositoryPlace::of(builder.alpine_mirror().unwrap_or(&plan.mirror)) {
+        RepositoryPlace::Mirror(path) => match RepositoryPlace::of(builder.alpine_mirror().or(plan.mirror.as_deref())?)
+        {
             RepositoryPlace::Address(mirror) => format!("{}/{path}", mirror.trim_end_matches('/')),
             RepositoryPlace::Folder(mirror) | RepositoryPlace::Mirror(mirror) => format!("{}/{path}", folder(mirror)),
         },
     };
-    tag.map_or_else(|| place.clone(), |tag| format!("@{tag} {place}"))
+    Some(tag.map_or_else(|| place.clone(), |tag| format!("@{tag} {place}")))
 }
 
 /// Lines for the node's own `/etc/apk/repositories`: addresses that mean something there, whichever mirror was used here.
 fn lines_for_node(plan: &AlpinePlan) -> Vec<String> {
     let line = |line: &String| {
         let (tag, place) = split_tag(line);
-        let place = match (RepositoryPlace::of(place), RepositoryPlace::of(&plan.mirror)) {
+        let mirror = plan.mirror.as_deref().map(RepositoryPlace::of);
+        let place = match (RepositoryPlace::of(place), mirror) {
             (RepositoryPlace::Address(address), _) => address.to_owned(),
-            (RepositoryPlace::Mirror(path), RepositoryPlace::Address(mirror)) => format!("{mirror}/{path}"),
+            (RepositoryPlace::Mirror(path), Some(RepositoryPlace::Address(mirror))) => format!("{mirror}/{path}"),
             _ => return None,
         };
         let remote = place.starts_with("http://") || place.starts_with("https://");
@@ -129,7 +143,7 @@ pub(crate) fn base(builder: &Builder<'_>, image: &ImagePlan, lock: &mut Lock) ->
     answer(builder, lock, &from, &image.packages, || {
         let miniroot = Miniroot::read(builder, plan)?;
         let database = miniroot.as_ref().map(|miniroot| &miniroot.database);
-        let found = client(builder, plan)?.resolve(&image.packages, database, &mut progress(builder))?;
+        let found = whole_client(builder, plan)?.resolve(&image.packages, database, &mut progress(builder))?;
         Ok(found)
     })
 }
@@ -144,7 +158,7 @@ pub(crate) fn single(
     let from = format!("{}, without what it needs", plan.reference());
     let found = answer(builder, lock, &from, &[name.to_owned()], || {
         Ok(vec![
-            client(builder, plan)?.resolve_alone(name, &mut progress(builder))?,
+            whole_client(builder, plan)?.resolve_alone(name, &mut progress(builder))?,
         ])
     })?;
     let none = || AlpineError::Wanted(format!("`{name}`: no package"));

@@ -83,6 +83,12 @@ pub enum BuildError {
     /// The EFI file's policy for the TPM.
     #[error("policy for PCR 11: {0}")]
     Policy(#[from] mos_boot::pcr::policy::PolicyError),
+    /// A repository below a mirror, and nobody says which.
+    #[error(
+        "the repository `{0}` of Alpine is below a mirror, and none is named\n  hint: write mirror = \"https://HOST/alpine\" \
+         in [alpine] of mos.toml, or set MOS_ALPINE_MIRROR"
+    )]
+    NoMirror(String),
     /// Packing an flist.
     #[error("{component}: {source}")]
     Pack {

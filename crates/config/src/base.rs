@@ -5,8 +5,6 @@ use serde::Serialize;
 
 use crate::names::is_inner_path;
 
-/// Where Alpine publishes, when nothing else is said.
-const DEFAULT_MIRROR: &str = "https://dl-cdn.alpinelinux.org/alpine";
 /// Alpine's stable release of 2025, supported until May 2027.
 const DEFAULT_RELEASE: &str = "v3.22";
 /// Names of repositories below a release.
@@ -56,8 +54,10 @@ pub struct AlpineSettings {
 /// Where packages of Alpine come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AlpinePlan {
-    /// URL, absolute path, or `./` and a path in the config repository; no slash at the end.
-    pub mirror: String,
+    /// URL, absolute path, or `./` and a path in the config repository; no slash at the end. Which one is for the user to
+    /// say, here or when building.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<String>,
     /// Paths below the mirror (`v3.22/main`), URLs, absolute paths, or `./` and a path in the config repository; some with
     /// `@TAG ` before them. The first has precedence.
     pub repositories: Vec<String>,
@@ -196,7 +196,10 @@ impl AlpineSettings {
             Some(named) => named.iter().map(|one| one.value.as_str()).collect(),
         };
         AlpinePlan {
-            mirror: text(&self.mirror, DEFAULT_MIRROR).trim_end_matches('/').to_owned(),
+            mirror: self
+                .mirror
+                .as_ref()
+                .map(|mirror| mirror.value.trim_end_matches('/').to_owned()),
             repositories: named.into_iter().map(|line| full_line(line, &release)).collect(),
             keys: text(&self.keys, DEFAULT_KEYS),
             architecture: self.architecture.unwrap_or(DEFAULT_ARCHITECTURE).to_owned(),
@@ -270,11 +273,11 @@ mod tests {
     }
 
     #[test]
-    fn everything_has_a_default() {
+    fn everything_but_the_mirror_has_a_default() {
         let (settings, problems) = read("");
         assert_eq!(problems, "");
         let plan = settings.plan();
-        assert_eq!(plan.mirror, DEFAULT_MIRROR);
+        assert_eq!(plan.mirror, None);
         assert_eq!(plan.repositories, ["v3.22/main", "v3.22/community"]);
         assert_eq!(
             (plan.keys.as_str(), plan.architecture.as_str()),
@@ -292,14 +295,14 @@ mod tests {
         assert_eq!(problems, "");
         let lines = ["v3.21/main", "@edge edge/testing", "./ours", "/srv/x", "https://host/y"];
         assert_eq!(project.plan().repositories, lines);
-        assert_eq!(project.plan().mirror, "./mirror");
+        assert_eq!(project.plan().mirror.as_deref(), Some("./mirror"));
         let paths: Vec<&str> = project.paths().into_iter().map(|(path, _)| path).collect();
         assert_eq!(paths, ["mirror/", "ours", "mini.tar.gz"]);
         let (environment, _) = read("release = \"edge\"\nrepositories = [\"main\"]\n");
         let both = environment.over(&project).plan();
         assert_eq!(
             (both.repositories, both.mirror),
-            (vec!["edge/main".into()], "./mirror".into())
+            (vec!["edge/main".into()], Some("./mirror".into()))
         );
         assert_eq!(both.miniroot.as_deref(), Some("mini.tar.gz"));
     }

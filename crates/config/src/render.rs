@@ -51,7 +51,7 @@ impl Plan {
                 f,
                 "  repositories  {} ({})",
                 alpine.repositories.join(" "),
-                alpine.mirror
+                alpine.mirror.as_deref().unwrap_or("MOS_ALPINE_MIRROR")
             )?;
         }
         writeln!(f, "  packages      {}", image.packages.join(" "))?;

@@ -55,6 +55,31 @@ fn lines_that_cannot_be_had_are_told_at_once_with_their_places() {
 }
 
 #[test]
+fn a_mirror_is_never_guessed() {
+    let (system, _) = system("alpine-baselayout\n", &[]);
+    let project = fs::read_to_string(system.repository().join("mos.toml")).unwrap();
+    system.write("mos.toml", &project.replace("mirror = \"./mirror\"\n", ""));
+    let lock = |mirror: Option<PathBuf>| {
+        let mut command = system.command(&LOCK);
+        command.env("MOS_CACHE", system.folder().join("cache"));
+        match mirror {
+            Some(folder) => command.env("MOS_ALPINE_MIRROR", folder),
+            None => command.env_remove("MOS_ALPINE_MIRROR"),
+        };
+        command.output().unwrap()
+    };
+    let output = lock(None);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("the repository `v3.22/main` of Alpine is below a mirror, and none is named"),
+        "{text}"
+    );
+    let output = lock(Some(system.repository().join("mirror")));
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
 fn a_locked_image_is_built_without_repositories_and_says_what_is_in_it() {
     let (system, files) = system("alpine-baselayout\ngreeter\n", &[]);
     let first = mos(&system, &BUILD);
