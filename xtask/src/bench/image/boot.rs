@@ -9,12 +9,10 @@ use std::time::{Duration, Instant};
 use mos_boot::{Compression, initramfs, uki};
 use mos_tree::{Tree, cpio};
 
-use super::stage::{Stage, System};
+use super::stage::{CLOUD_KERNEL, Stage, System};
 use super::{goal, row};
 use crate::bench::Row;
 
-/// Small, and with all that a virtual machine needs.
-const CLOUD_KERNEL: &str = "linux-image-6.12-cloud-amd64";
 /// Instructions are counted; time that a halted processor would wait is skipped.
 const CLOCK: [&str; 2] = ["-icount", "shift=0,sleep=off"];
 const LIMIT: Duration = Duration::from_secs(120);

@@ -9,7 +9,7 @@
 //! The peers that `scripts/peers.sh image` installs run in a mount namespace of their own, where the unpacked kernel
 //! package lies at `/lib/modules`: that takes root. A peer that is absent or fails is named, its row left out.
 //!
-//! `MOS_BENCH_ROWS=make|closure|edit|size|boot|ready|twice` takes only this group. `MOS_BENCH_KERNEL` names a kernel
+//! `MOS_BENCH_ROWS=make|closure|edit|size|node|boot|ready|twice` takes only this group. `MOS_BENCH_KERNEL` names a kernel
 //! (bzImage) built from source, with virtio, ext4 and a serial console built in, for the rows about one.
 
 mod boot;
@@ -29,11 +29,12 @@ use stage::Stage;
 
 type Group = fn(&Stage) -> Result<Vec<Row>, String>;
 
-const GROUPS: [(&str, Group); 7] = [
+const GROUPS: [(&str, Group); 8] = [
     ("make", make::rows),
     ("closure", closure::rows),
     ("edit", edit::rows),
     ("size", size::rows),
+    ("node", size::nodes),
     ("boot", boot::rows),
     ("ready", ready::rows),
     ("twice", twice::rows),

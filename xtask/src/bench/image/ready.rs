@@ -1,10 +1,9 @@
 //! A signed image under firmware that insists on signatures, with a TPM: from power-on to `ready`, by the host's clock.
 
 use super::goal;
-use super::stage::{Stage, System};
+use super::stage::{CLOUD_KERNEL, Stage, System};
 use crate::bench::Row;
 
-const CLOUD_KERNEL: &str = "linux-image-6.12-cloud-amd64";
 /// Runs; the median counts.
 const RUNS: usize = 3;
 

@@ -13,6 +13,8 @@ use crate::build;
 
 /// 4,230 modules.
 pub(super) const KERNEL: &str = "linux-image-6.12-amd64";
+/// Small, and with all that a virtual machine needs.
+pub(super) const CLOUD_KERNEL: &str = "linux-image-6.12-cloud-amd64";
 const BUSYBOX: &str = "busybox-static";
 
 /// Network cards, disks and file systems of servers and of virtual machines.

@@ -6,11 +6,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::row;
-use super::stage::{Stage, System};
+use super::stage::{CLOUD_KERNEL, Stage, System};
 use crate::bench::Row;
 use crate::build;
-
-const CLOUD_KERNEL: &str = "linux-image-6.12-cloud-amd64";
 
 pub(super) fn rows(_: &Stage) -> Result<Vec<Row>, String> {
     let system = System::new(CLOUD_KERNEL, &["virtio_net"], 3, "[image]\nstate_size = 16\n")?;
