@@ -49,6 +49,15 @@ fn the_container_file_uses_commands_that_exist() {
     check("Containerfile", &text.replace("mos mos", "\nmos"), 2);
 }
 
+#[test]
+fn the_way_from_mos_builder_is_one_of_commands_that_exist() {
+    check(
+        "from-mos_builder.md",
+        include_str!("../../../docs/from-mos_builder.md"),
+        30,
+    );
+}
+
 /// `NAME in FILE` of the table of mistakes.
 fn named_tests(page: &str) -> Vec<(&str, &str)> {
     let rows = page

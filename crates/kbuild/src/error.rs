@@ -75,9 +75,9 @@ pub enum KbuildError {
     /// This machine's processor is none that images are made for.
     #[error("kernels are compiled on x86_64 and aarch64, not on {0}")]
     Architecture(&'static str),
-    /// The store that the archive comes from.
+    /// The archive did not come.
     #[error(transparent)]
-    Store(#[from] mos_store::StoreError),
+    Download(#[from] mos_components::download::DownloadError),
     /// What make installed.
     #[error(transparent)]
     Directory(#[from] mos_tree::directory::ReadError),

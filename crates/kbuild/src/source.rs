@@ -1,16 +1,14 @@
 //! The source of a kernel: exact, on this machine, unpacked where it is compiled.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use mos_components::{Progress, Workshop, git};
+use mos_components::{Progress, Workshop, download, git};
 use mos_packages::compression::Compression;
 use mos_packages::deb;
-use mos_store::Read as _;
 use mos_tree::{Content, Kind};
-use sha2::{Digest as _, Sha256};
 
 use crate::error::KbuildError;
 
@@ -18,8 +16,6 @@ use crate::error::KbuildError;
 const PACKAGE_FOLDER: &str = "usr/src/";
 /// An archive of a kernel is not larger, in bytes: that of 6.12 has 150 MB with xz, 1.5 GB plain.
 const ARCHIVE_MAX: u64 = 4 << 30;
-/// What is asked of a web server at once, in bytes.
-const PIECE: u64 = 8 << 20;
 /// A compiled kernel and its source take about this many times its archive, as the one of 6.12 does with xz.
 const ROOM_FACTOR: u64 = 16;
 /// Where archives are kept in the cache, and what messages call the kernel.
@@ -57,7 +53,7 @@ impl Source {
     /// repository.
     ///
     /// # Errors
-    /// [`KbuildError::Digest`], [`KbuildError::Store`], [`KbuildError::Io`].
+    /// [`KbuildError::Digest`], [`KbuildError::Download`], [`KbuildError::Io`].
     pub fn archive(url: &str, sha256: &str, shop: &Workshop, progress: &mut Progress<'_>) -> Result<Self, KbuildError> {
         let sha256 = sha256.to_owned();
         if !url.contains("://") {
@@ -68,8 +64,8 @@ impl Source {
         }
         let file = shop.folder(FOLDER).join(&sha256);
         if !(file.is_file() && digest(&file)? == sha256) {
-            progress(&format!("downloading {url}"));
-            download(url, &sha256, &file)?;
+            let found = download::fetch(url, &file, ARCHIVE_MAX, progress)?;
+            expect(url, &sha256, found)?;
         }
         Ok(Self::Archive { file, sha256 })
     }
@@ -216,50 +212,8 @@ fn newest(folder: &Path) -> Result<i64, KbuildError> {
     Ok(times.max().unwrap_or(0))
 }
 
-fn download(url: &str, sha256: &str, file: &Path) -> Result<(), KbuildError> {
-    let (base, name) = url.rsplit_once('/').unwrap_or((url, ""));
-    let store = mos_store::open_read(base)?;
-    let length = store.length(name)?.filter(|length| *length <= ARCHIVE_MAX);
-    let length = length.ok_or_else(|| KbuildError::at(Path::new(url))(io::ErrorKind::NotFound.into()))?;
-    if let Some(parent) = file.parent() {
-        fs::create_dir_all(parent).map_err(KbuildError::at(parent))?;
-    }
-    let part = mos_sys::durable::temporary_beside(file).map_err(KbuildError::at(file))?;
-    let fetched = fetch(&*store, name, length, &part).and_then(|found| expect(url, sha256, found));
-    let kept = fetched.and_then(|()| mos_sys::durable::rename(&part, file).map_err(KbuildError::at(file)));
-    if kept.is_err() {
-        // The error is what counts.
-        let _ = fs::remove_file(&part);
-    }
-    kept
-}
-
-/// Writes an object of a store into a file, piece by piece; gives its digest.
-fn fetch(store: &dyn mos_store::Read, name: &str, length: u64, part: &Path) -> Result<String, KbuildError> {
-    let mut file = File::create(part).map_err(KbuildError::at(part))?;
-    let mut hasher = Sha256::new();
-    let mut position = 0;
-    while position < length {
-        let end = length.min(position + PIECE);
-        let bytes = store.get_range(name, position..end)?;
-        hasher.update(&bytes);
-        file.write_all(&bytes).map_err(KbuildError::at(part))?;
-        position = end;
-    }
-    file.sync_all().map_err(KbuildError::at(part))?;
-    Ok(hex::encode(hasher.finalize()))
-}
-
 fn digest(path: &Path) -> Result<String, KbuildError> {
-    let mut hasher = Sha256::new();
-    let mut file = File::open(path).map_err(KbuildError::at(path))?;
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer).map_err(KbuildError::at(path))? {
-            0 => return Ok(hex::encode(hasher.finalize())),
-            count => hasher.update(&buffer[..count]),
-        }
-    }
+    download::sha256(path).map_err(KbuildError::at(path))
 }
 
 fn expect(path: &str, expected: &str, found: String) -> Result<(), KbuildError> {

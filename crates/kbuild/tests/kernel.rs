@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mos_cache::Cache;
-use mos_components::{Workshop, require};
+use mos_components::{Workshop, download, require};
 use mos_config::{KernelBase, KernelOrigin, KernelSetting, KernelSource};
 use mos_kbuild::{Embedded, KbuildError, Kernel, Source};
 use mos_store::Digest;
 use mos_testkit::HttpServer;
 use mos_tree::{Kind, Tree};
-use sha2::{Digest as _, Sha256};
 
 const FAKE: [(&str, &str); 6] = [
     ("Makefile", include_str!("fake/Makefile")),
@@ -73,7 +72,7 @@ impl Lab {
     fn pack(&self, name: &str, option: &str) -> String {
         let mtime = format!("--mtime={TIME}");
         self.run("tar", &[option, &mtime, "-cf", name, "linux-6.12.7"]);
-        hex::encode(Sha256::digest(fs::read(self.path(name)).unwrap()))
+        download::sha256(&self.path(name)).unwrap()
     }
 
     fn archive(&self) -> Source {
@@ -406,7 +405,7 @@ fn what_is_no_kernel_and_what_leads_out_of_its_folder_is_refused() {
     let shop = lab.shop();
     let wanted = wanted(&[]);
     let build = |name: &str| {
-        let sha256 = hex::encode(Sha256::digest(fs::read(lab.path(name)).unwrap()));
+        let sha256 = download::sha256(&lab.path(name)).unwrap();
         let source = Source::archive(name, &sha256, &shop, &mut |_| {}).unwrap();
         Kernel::new(source.identity(), &wanted, &[], &shop)
             .unwrap()

@@ -9,7 +9,7 @@ use crate::system::{Script, System, dead_port};
 /// Serves a page, and says which disks and how many processors there are.
 const SITE: Script = Script {
     name: "site",
-    script: "#!/bin/sh\necho \"DISKS $(ls /sys/block | tr '\\n' ' ') CPUS $(nproc)\" >/dev/console\n\
+    script: "#!/bin/sh\necho \"DISKS $(echo $(ls /sys/block)) CPUS $(nproc)\" >/dev/console\n\
              mkdir -p /tmp/www\necho '<h1>It runs</h1>' >/tmp/www/index.html\n\
              exec busybox httpd -f -p 80 -h /tmp/www\n",
     service: "[service]\nname = \"site\"\nexec = \"/var/cache/bin/site\"\n",
