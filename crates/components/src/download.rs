@@ -29,6 +29,16 @@ pub enum DownloadError {
         /// The most, in bytes.
         maximum: u64,
     },
+    /// It is not what was expected.
+    #[error("{url} has SHA-256 {found}, but {expected} is expected")]
+    Digest {
+        /// The file.
+        url: String,
+        /// In hex.
+        expected: String,
+        /// In hex.
+        found: String,
+    },
     /// The server, or the way to it.
     #[error("{url}: {source}")]
     Store {
@@ -48,11 +58,17 @@ pub enum DownloadError {
 }
 
 /// Brings a file of at most `maximum` bytes, piece by piece, so that it is never whole in memory; it gets its name when
-/// it is complete. Gives its SHA-256 in hex.
+/// it is complete and, where a SHA-256 is expected (in hex), has that one. Gives its SHA-256 in hex.
 ///
 /// # Errors
 /// See [`DownloadError`]; nothing is left then.
-pub fn fetch(url: &str, file: &Path, maximum: u64, progress: &mut Progress<'_>) -> Result<String, DownloadError> {
+pub fn fetch(
+    url: &str,
+    file: &Path,
+    maximum: u64,
+    expected: Option<&str>,
+    progress: &mut Progress<'_>,
+) -> Result<String, DownloadError> {
     let wrong = |source| DownloadError::Store {
         url: url.to_owned(),
         source,
@@ -76,25 +92,36 @@ pub fn fetch(url: &str, file: &Path, maximum: u64, progress: &mut Progress<'_>) 
         fs::create_dir_all(parent).map_err(io(parent))?;
     }
     let mut hasher = Sha256::new();
-    let mut failed = None;
+    let (mut failed, mut found) = (None, String::new());
     let written = mos_sys::durable::write_with(file, 0o644, |part| {
         for start in (0..length).step_by(PIECE as usize) {
             let end = length.min(start + PIECE);
             let bytes = store.get_range(name, start..end).map_err(|error| {
-                failed = Some(error);
+                failed = Some(wrong(error));
                 io::Error::other("it did not come")
             })?;
             hasher.update(&bytes);
             part.write_all(&bytes)?;
             progress(&format!("downloading {url}: {end} of {length} bytes"));
         }
-        Ok(())
+        found = hex::encode(hasher.finalize_reset());
+        match expected.filter(|expected| *expected != found) {
+            None => Ok(()),
+            Some(expected) => {
+                failed = Some(DownloadError::Digest {
+                    url: url.to_owned(),
+                    expected: expected.to_owned(),
+                    found: found.clone(),
+                });
+                Err(io::Error::other("it is another file"))
+            }
+        }
     });
     match failed {
-        Some(error) => Err(wrong(error)),
+        Some(error) => Err(error),
         None => written.map_err(io(file)),
     }?;
-    Ok(hex::encode(hasher.finalize()))
+    Ok(found)
 }
 
 /// The SHA-256 of a file, in hex.

@@ -12,7 +12,7 @@ use mos_packages::compression::Compression;
 use mos_store::Digest;
 use mos_tree::{directory, tarball};
 
-use crate::download;
+use crate::download::{self, DownloadError};
 use crate::error::ComponentError;
 use crate::workshop::{Progress, Workshop};
 
@@ -61,8 +61,9 @@ pub(crate) fn fetch(
         let kept = expected.and_then(|expected| download::sha256(&file).ok().filter(|found| found == expected));
         let found = match kept {
             Some(found) => found,
-            None => download::fetch(url, &file, MAXIMUM, progress)
-                .map_err(|error| ComponentError::source(component, error.to_string()))?,
+            None => {
+                download::fetch(url, &file, MAXIMUM, expected, progress).map_err(|error| failed(component, error))?
+            }
         };
         (file, found)
     } else {
@@ -70,19 +71,30 @@ pub(crate) fn fetch(
         let found = download::sha256(&file).map_err(ComponentError::at(&file))?;
         (file, found)
     };
-    if let Some(expected) = expected.filter(|expected| *expected != found) {
-        return Err(ComponentError::WrongDigest {
-            name: component.to_owned(),
-            what: url.clone(),
-            expected: expected.to_owned(),
-            found,
-        });
+    match expected.filter(|expected| *expected != found) {
+        Some(expected) => Err(wrong_digest(component, url, expected, &found)),
+        None => Ok(Got {
+            sha256: found,
+            file,
+            name,
+        }),
     }
-    Ok(Got {
-        sha256: found,
-        file,
-        name,
-    })
+}
+
+fn failed(component: &str, error: DownloadError) -> ComponentError {
+    match error {
+        DownloadError::Digest { url, expected, found } => wrong_digest(component, &url, &expected, &found),
+        other => ComponentError::source(component, other.to_string()),
+    }
+}
+
+fn wrong_digest(component: &str, url: &str, expected: &str, found: &str) -> ComponentError {
+    ComponentError::WrongDigest {
+        name: component.to_owned(),
+        what: url.to_owned(),
+        expected: expected.to_owned(),
+        found: found.to_owned(),
+    }
 }
 
 /// Unpacks an archive into a folder, or puts the file there under its name; decompressed in either case.

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use mos_components::{Progress, Workshop, download, git};
+use mos_components::download::{self, DownloadError};
+use mos_components::{Progress, Workshop, git};
 use mos_packages::compression::Compression;
 use mos_packages::deb;
 use mos_tree::{Content, Kind};
@@ -64,8 +65,7 @@ impl Source {
         }
         let file = shop.folder(FOLDER).join(&sha256);
         if !(file.is_file() && digest(&file)? == sha256) {
-            let found = download::fetch(url, &file, ARCHIVE_MAX, progress)?;
-            expect(url, &sha256, found)?;
+            download::fetch(url, &file, ARCHIVE_MAX, Some(&sha256), progress).map_err(failed)?;
         }
         Ok(Self::Archive { file, sha256 })
     }
@@ -214,6 +214,17 @@ fn newest(folder: &Path) -> Result<i64, KbuildError> {
 
 fn digest(path: &Path) -> Result<String, KbuildError> {
     download::sha256(path).map_err(KbuildError::at(path))
+}
+
+fn failed(error: DownloadError) -> KbuildError {
+    match error {
+        DownloadError::Digest { url, expected, found } => KbuildError::Digest {
+            path: url,
+            expected,
+            found,
+        },
+        other => other.into(),
+    }
 }
 
 fn expect(path: &str, expected: &str, found: String) -> Result<(), KbuildError> {
