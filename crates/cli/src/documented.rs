@@ -50,6 +50,11 @@ fn the_container_file_uses_commands_that_exist() {
 }
 
 #[test]
+fn the_reference_of_settings_uses_commands_that_exist() {
+    check("config.md", include_str!("../../../docs/config.md"), 5);
+}
+
+#[test]
 fn the_way_from_mos_builder_is_one_of_commands_that_exist() {
     check(
         "from-mos_builder.md",

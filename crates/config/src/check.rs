@@ -9,8 +9,9 @@ use crate::distribution;
 use crate::environment::{Environment, Selection};
 use crate::kernel_config::is_fragment;
 use crate::policy;
+use crate::project::InitramfsPlace;
 use crate::repository::{Repository, Service};
-use crate::source::{GitUrl, Origin, Request, classify_url};
+use crate::source::{GitUrl, Origin, Request, VERSION, classify_url};
 
 /// Checks a repository as a whole. `exists` tells whether a path relative to the repository is there. Pure otherwise.
 pub fn check(repository: &Repository, exists: &dyn Fn(&str) -> bool, problems: &Problems) {
@@ -19,6 +20,7 @@ pub fn check(repository: &Repository, exists: &dyn Fn(&str) -> bool, problems: &
     }
     for (name, environment) in &repository.environments {
         check_environment(repository, environment, problems);
+        check_policy(repository, environment, problems);
         policy::check(repository, name, environment, problems);
     }
     let folders = &repository.image.firmware.folders;
@@ -33,6 +35,16 @@ pub fn check(repository: &Repository, exists: &dyn Fn(&str) -> bool, problems: &
     if repository.environments.is_empty() && !problems.any_error() {
         let problem = Problem::error(None, "there is no environment");
         problems.push(problem.with_hint("write environments/dev.toml with channel = \"http://…\""));
+    }
+}
+
+/// It is the stub of a unified kernel image that measures into PCR 11 and hands a policy on; a kernel by itself has none.
+fn check_policy(repository: &Repository, environment: &Environment, problems: &Problems) {
+    let embedded = repository.project.initramfs == InitramfsPlace::Embedded;
+    if let Some(policy) = environment.image.pcr_policy.as_ref().filter(|_| embedded) {
+        let message = "`pcr_policy` needs a unified kernel image, and the initramfs is embedded in the kernel";
+        let problem = Problem::error(Some(policy.position.clone()), message);
+        problems.push(problem.with_hint("write initramfs = \"uki\" in [image] of mos.toml, or leave the policy out"));
     }
 }
 
@@ -84,6 +96,11 @@ fn check_component(
     let error = |position: &Position, message: String| problems.push(Problem::error(Some(position.clone()), message));
     match &component.origin {
         Origin::Git { url, .. } if classify_url(&url.value) == GitUrl::Relative && !exists(&url.value) => {
+            error(&url.position, format!("`{}` does not exist", url.value));
+        }
+        Origin::Release { url, .. }
+            if classify_url(&url.value) == GitUrl::Relative && !url.value.contains(VERSION) && !exists(&url.value) =>
+        {
             error(&url.position, format!("`{}` does not exist", url.value));
         }
         Origin::Path { path } if !exists(&path.value) => {

@@ -69,3 +69,24 @@ fn every_example_is_sound() {
         assert_eq!(problems(&files), "", "{project}");
     }
 }
+
+#[test]
+fn what_does_not_go_together_is_told() {
+    let mut files = BTreeMap::new();
+    let project =
+        "[project]\nname = \"lab\"\n[kernel]\nsource = \"linux-source-6.12\"\n[image]\ninitramfs = \"embedded\"\n";
+    files.insert("mos.toml".to_owned(), project.to_owned());
+    let environment =
+        "channel = \"http://lab\"\ntrust = \"keys/dev.pub\"\n[image]\npcr_policy = \"keys/secure-boot/pcr\"\n";
+    files.insert("environments/dev.toml".to_owned(), environment.to_owned());
+    let component =
+        "[source]\nkind = \"release\"\nurl = \"files/gone\"\nversion = \"1\"\n[install]\nbinaries = [\"gone\"]\n";
+    files.insert("components/gone.toml".to_owned(), component.to_owned());
+    let said = problems(&files);
+    for expected in [
+        "environments/dev.toml:4:14: `pcr_policy` needs a unified kernel image",
+        "components/gone.toml:3:7: `files/gone` does not exist",
+    ] {
+        assert!(said.contains(expected), "{expected} is not in:\n{said}");
+    }
+}

@@ -113,6 +113,14 @@ fn write(context: &Context, import: &Import, directory: &Path) -> Result<()> {
     context
         .ui
         .line(format!("Wrote {} files to {shown}.", import.files.len()));
+    let project = import
+        .files
+        .get("mos.toml")
+        .map(|file| String::from_utf8_lossy(&file.bytes));
+    if project.is_some_and(|text| !text.contains("\nmirror = ")) {
+        let hint = "Alpine's packages come from the mirror that you name: `mirror` in [alpine] of mos.toml, or MOS_ALPINE_MIRROR.";
+        context.ui.line(hint);
+    }
     context
         .ui
         .line(format!("Next: cd {shown} && mos validate && mos run --env dev"));

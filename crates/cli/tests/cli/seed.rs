@@ -99,6 +99,7 @@ fn seed_001_quick_start() {
         "{said}"
     );
     assert!(!said.contains("error:"), "{said}");
+    assert!(said.contains("MOS_ALPINE_MIRROR"), "no mirror is guessed: {said}");
     let nodes = here.join("nodes");
     run(mos(&nodes).arg("validate"));
     expect![[r#"
