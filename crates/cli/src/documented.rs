@@ -51,7 +51,7 @@ fn the_container_file_uses_commands_that_exist() {
 
 #[test]
 fn the_reference_of_settings_uses_commands_that_exist() {
-    check("config.md", include_str!("../../../docs/config.md"), 5);
+    check("config.md", include_str!("../../../docs/config.md"), 4);
 }
 
 #[test]
