@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_environment_of_the_caller_does_not_reach_make() {
-        let command = command(Path::new("/work/linux"), Architecture::ALL[0], 0, &["olddefconfig"]);
+        let command = command(Path::new("/source/linux"), Architecture::ALL[0], 0, &["olddefconfig"]);
         let mut names: Vec<_> = command
             .get_envs()
             .map(|(name, _)| name.to_string_lossy().into_owned())
