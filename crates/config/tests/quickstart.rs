@@ -146,13 +146,27 @@ fn what_breaks_production_does_not_stop_work_on_dev() {
 
 #[test]
 fn the_other_examples_are_valid_too() {
-    for name in ["alpine", "kernel-files", "minimal"] {
+    for name in ["alpine", "kernel-files", "minimal", "server"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
         let loaded = load(&folder).unwrap();
         assert!(loaded.problems(None).is_empty(), "{name}: {:?}", loaded.problems(None));
         let plan = resolve(&loaded.valid(None).unwrap(), "dev", &Lock::default()).unwrap();
         assert_eq!(plan.image.alpine.is_some(), name == "alpine");
     }
+}
+
+/// Each example can be copied by itself, so what both kernels have is in both.
+#[test]
+fn the_kernel_of_servers_is_that_of_virtual_machines_and_more() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let settings = |name: &str| std::fs::read_to_string(examples.join(name).join("image/kernel.config")).unwrap();
+    assert_eq!(settings("server"), settings("minimal"));
+    let plan = |name: &str| {
+        let loaded = load(&examples.join(name)).unwrap();
+        let plan = resolve(&loaded.valid(None).unwrap(), "dev", &Lock::default()).unwrap();
+        plan.image.kernel_source.unwrap().settings
+    };
+    assert!(plan("server").len() > plan("minimal").len());
 }
 
 #[test]

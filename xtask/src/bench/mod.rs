@@ -25,9 +25,12 @@ pub(crate) struct Row {
     peer: f64,
     ours: f64,
     unit: &'static str,
-    /// The ratio that must not be exceeded.
+    /// The ratio that must not be exceeded; [`INFORMATION`] where nothing was promised.
     goal: f64,
 }
+
+/// The goal of a row that is worth knowing and promises nothing.
+const INFORMATION: f64 = f64::INFINITY;
 
 impl Row {
     fn holds(&self) -> bool {
@@ -67,7 +70,11 @@ pub(crate) fn run(name: Option<&str>) -> Result<String, String> {
 }
 
 fn print(row: &Row) {
-    let verdict = if row.holds() { "holds" } else { "falls short" };
+    let (goal, verdict) = match row.goal {
+        INFORMATION => (String::new(), "for information"),
+        goal if row.holds() => (format!("{goal:.2}"), "holds"),
+        goal => (format!("{goal:.2}"), "falls short"),
+    };
     // Megabytes of images are few, and a hundredth of them counts.
     let value = |number: f64| match number < 100.0 && row.unit == "MB" {
         true => format!("{number:.2} {}", row.unit),
@@ -75,8 +82,8 @@ fn print(row: &Row) {
     };
     let (peer, ours, ratio) = (value(row.peer), value(row.ours), row.ratio());
     println!(
-        "{:<60} {peer:>12} {ours:>12} {ratio:>7.3} {:>7.2}  {verdict}",
-        row.name, row.goal
+        "{:<60} {peer:>12} {ours:>12} {ratio:>7.3} {goal:>7}  {verdict}",
+        row.name
     );
 }
 

@@ -1,8 +1,10 @@
 //! `examples/minimal`: a kernel that is compiled from Debian's source, and nothing but our own programs.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
+use crate::support::{cache, run};
 use crate::system::{System, dead_port};
 
 /// What one file for virtual machines may take, in bytes.
@@ -25,6 +27,18 @@ fn example() -> System {
         system.write(file, &text.replace(":8480", &format!(":{}", dead_port())));
     }
     system
+}
+
+/// The archive of the one kernel that a cache has by this key, or of the only one.
+fn kernel(cache: &Path, key: Option<&str>) -> PathBuf {
+    let steps = cache.join("steps/kernel");
+    let key = key.map(str::to_owned).unwrap_or_else(|| {
+        let mut entries = fs::read_dir(&steps).unwrap();
+        let entry = entries.next().unwrap().unwrap();
+        assert!(entries.next().is_none(), "{}: more than one kernel", steps.display());
+        entry.file_name().into_string().unwrap()
+    });
+    steps.join(key).join("kernel.cpio")
 }
 
 /// Boots under firmware until the node is ready; gives what was said, and the size of the file.
@@ -64,4 +78,30 @@ fn a_kernel_from_source_boots_around_its_initramfs_and_beside_it() {
         lock.contains("name = \"linux-source-6.12\"") && !lock.contains("linux-image"),
         "{lock}"
     );
+}
+
+/// The one in the cache that all tests share is compiled in the folder of that cache; the other one elsewhere, by a user of
+/// another name, in another time zone and language.
+#[test]
+#[ignore = "compiles a kernel twice, for 26 minutes of a processor: make test-long"]
+fn a_kernel_from_source_is_the_same_to_the_bit_wherever_it_is_compiled() {
+    let system = example();
+    system.mos(&["image", "build", "--env", "dev"]);
+    let elsewhere = system.folder().join("another/folder/with/a/longer/name/cache");
+    fs::create_dir_all(&elsewhere).unwrap();
+    symlink(cache().join("apt"), elsewhere.join("apt")).unwrap();
+    let mut again = system.command(&["image", "build", "--env", "dev", "--output-dir", "again"]);
+    again.env("MOS_CACHE", &elsewhere);
+    again.envs([("USER", "stranger"), ("TZ", "Pacific/Apia"), ("LC_ALL", "C.UTF-8")]);
+    run(&mut again);
+    let second = kernel(&elsewhere, None);
+    let key = second.parent().unwrap().file_name().unwrap().to_str().unwrap();
+    let first = kernel(&cache(), Some(key));
+    // Kernel, modules, symbols, lists of what is built in.
+    assert!(
+        fs::read(&first).unwrap() == fs::read(&second).unwrap(),
+        "{first:?} {second:?}"
+    );
+    let image = |folder: &str| fs::read(system.repository().join(folder).join("vmlinuz.efi")).unwrap();
+    assert!(image("dist") == image("again"));
 }

@@ -1,21 +1,24 @@
 //! How soon an image runs, in virtual seconds: QEMU counts instructions, one a nanosecond, whatever else the machine does.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mos_boot::{Compression, initramfs, uki};
 use mos_tree::{Tree, cpio};
 
-use super::stage::{CLOUD_KERNEL, Stage, System};
+use super::stage::{CLOUD_KERNEL, RELEASE, Stage, System};
 use super::{goal, row};
 use crate::bench::Row;
 
 /// Instructions are counted; time that a halted processor would wait is skipped.
 const CLOCK: [&str; 2] = ["-icount", "shift=0,sleep=off"];
-const LIMIT: Duration = Duration::from_secs(120);
+/// By the clock of this machine, however busy it is.
+const LIMIT: Duration = Duration::from_secs(600);
 /// What the init that reads the kernel's log prints before each line.
 const LOG: &str = "log: ";
 /// When the kernel began and ended unpacking, and when it was done (`init/initramfs.c`, `init/main.c`).
@@ -39,14 +42,15 @@ pub(super) fn rows(stage: &Stage) -> Result<Vec<Row>, String> {
 fn unpacking(stage: &Stage) -> Result<Vec<Row>, String> {
     stage.own(&["image-closure", "root", "facts"])?;
     stage.own(&["image-make", "root", "facts", "plain.zst", "1"])?;
-    let mut tree = unpacked(&stage.folder().join("plain.zst"))?;
+    let packed = fs::read(stage.folder().join("plain.zst")).map_err(|error| error.to_string())?;
+    let mut tree = read_initramfs(&packed)?;
     let script = format!(
         "#!/bin/sh\nmount -t proc none /proc\nmount -t devtmpfs none /dev\ndmesg | sed 's/^/{LOG}/'\necho {LOG}end\nexec sleep 9999\n"
     );
     set_init(&mut tree, &script)?;
     let kernel = stage.root().join(format!("boot/vmlinuz-{}", stage.version));
     let mut times = Vec::new();
-    for compression in [Compression::Xz, Compression::Zstd(22)] {
+    for compression in [Compression::Xz, Compression::Zstd(RELEASE)] {
         let path = stage.folder().join("boot.initramfs");
         let content = initramfs(&tree, compression).map_err(|error| error.to_string())?;
         fs::write(&path, content).map_err(|error| error.to_string())?;
@@ -65,59 +69,67 @@ fn unpacking(stage: &Stage) -> Result<Vec<Row>, String> {
     ])
 }
 
-/// How soon my_init, in the image of a small node, prints its first line.
+/// How soon my_init starts its first service: with Debian's cloud kernel against a shell in its place, and with the kernel of
+/// `examples/minimal`.
 fn hand_over(stage: &Stage) -> Result<Vec<Row>, String> {
-    let system = System::new(CLOUD_KERNEL, &["virtio_net", "virtio_blk"], 22, "")?;
-    system.mos(&["image", "build", "--env", "dev"])?;
-    let efi = fs::read(system.repository().join("dist/vmlinuz.efi")).map_err(|error| error.to_string())?;
-    let sections = uki::extract(&efi).map_err(|error| error.to_string())?;
-    let put = |section: &str| -> Result<PathBuf, String> {
-        let path = stage.folder().join(&section[1..]);
-        fs::write(&path, sections[section]).map_err(|error| error.to_string())?;
-        Ok(path)
-    };
-    let (packaged, initrd) = (put(".linux")?, put(".initrd")?);
-    let first = |machine: &str, kernel: &Path, initrd: &Path, text: &str| -> Result<f64, String> {
-        let lines = Qemu::start(machine, kernel, initrd, COMMAND_LINE)?.until(text)?;
-        let line = lines.last().and_then(|line| stamp(line));
-        line.ok_or(format!("the line with `{text}` has no time"))
-    };
-    let until = |machine: &str, kernel: &Path| first(machine, kernel, &initrd, MY_INIT);
-    let mut tree = unpacked(&initrd)?;
+    let system = System::new(CLOUD_KERNEL, &["virtio_net", "virtio_blk"], RELEASE, "")?;
+    let debian = Parts::new(stage, "debian", &system.built()?)?;
+    let mut tree = read_initramfs(&fs::read(&debian.initrd).map_err(|error| error.to_string())?)?;
     set_init(&mut tree, SHELL_INIT)?;
-    let shell = stage.folder().join("shell");
-    let content = initramfs(&tree, Compression::Zstd(22)).map_err(|error| error.to_string())?;
-    fs::write(&shell, content).map_err(|error| error.to_string())?;
-    let shell = first("q35", &packaged, &shell, SHELL)?;
-    let mut rows = vec![row(
-        "Debian's cloud kernel to my_init's first service / to a shell",
-        (shell, until("q35", &packaged)?),
-        "ms",
-        1.25,
-    )];
-    match std::env::var_os("MOS_BENCH_KERNEL").map(PathBuf::from) {
-        None => println!("built kernel to my_init: left out: MOS_BENCH_KERNEL names none"),
-        Some(built) => rows.extend([
-            goal(
-                "built kernel to my_init, q35, virtual / 0.9 s",
-                900.0,
-                until("q35", &built)?,
-                "ms",
-            ),
-            goal(
-                "built kernel to my_init, microvm, virtual / 0.6 s",
-                600.0,
-                until("microvm", &built)?,
-                "ms",
-            ),
-        ]),
+    let initrd = stage.folder().join("shell.initrd");
+    let content = initramfs(&tree, Compression::Zstd(RELEASE)).map_err(|error| error.to_string())?;
+    fs::write(&initrd, content).map_err(|error| error.to_string())?;
+    let shell = Parts {
+        kernel: debian.kernel.clone(),
+        initrd,
+    };
+    let name = "Debian's cloud kernel to my_init's first service / to a shell";
+    let times = (shell.first("q35", SHELL)?, debian.first("q35", MY_INIT)?);
+    let mut rows = vec![row(name, times, "ms", 1.25)];
+    if let Some(system) = System::example("minimal")? {
+        let minimal = Parts::new(stage, "minimal", &system.built()?)?;
+        let name = "kernel from source to my_init's first service, q35 / 0.9 s";
+        rows.push(goal(name, 900.0, minimal.first("q35", MY_INIT)?, "ms"));
+        let name = "kernel from source to my_init's first service, microvm / 0.6 s";
+        rows.push(goal(name, 600.0, minimal.first("microvm", MY_INIT)?, "ms"));
     }
     Ok(rows)
 }
 
-fn unpacked(path: &Path) -> Result<Tree, String> {
-    let packed = fs::read(path).map_err(|error| error.to_string())?;
-    let plain = zstd::decode_all(packed.as_slice()).map_err(|error| error.to_string())?;
+/// Kernel and initramfs of an EFI file, as files.
+struct Parts {
+    kernel: PathBuf,
+    initrd: PathBuf,
+}
+
+impl Parts {
+    fn new(stage: &Stage, name: &str, efi: &[u8]) -> Result<Self, String> {
+        let sections = uki::extract(efi).map_err(|error| error.to_string())?;
+        let put = |section: &str| -> Result<PathBuf, String> {
+            let content = sections
+                .get(section)
+                .ok_or(format!("the EFI file has no section {section}"))?;
+            let path = stage.folder().join(format!("{name}{section}"));
+            fs::write(&path, content).map_err(|error| error.to_string())?;
+            Ok(path)
+        };
+        Ok(Self {
+            kernel: put(".linux")?,
+            initrd: put(".initrd")?,
+        })
+    }
+
+    /// Milliseconds until the first line with this text.
+    fn first(&self, machine: &str, text: &str) -> Result<f64, String> {
+        let lines = Qemu::start(machine, &self.kernel, &self.initrd, COMMAND_LINE)?.until(text)?;
+        let line = lines.last().and_then(|line| stamp(line));
+        line.ok_or(format!("the line with `{text}` has no time"))
+    }
+}
+
+/// The tree in an initramfs that is compressed with zstd.
+pub(super) fn read_initramfs(packed: &[u8]) -> Result<Tree, String> {
+    let plain = zstd::decode_all(packed).map_err(|error| error.to_string())?;
     cpio::read(&plain).map_err(|error| error.to_string())
 }
 
@@ -162,26 +174,38 @@ impl Qemu {
 
     /// The console's lines up to one that has this text.
     fn until(mut self, text: &str) -> Result<Vec<String>, String> {
-        let console = self.0.stdout.take().ok_or("QEMU has no output")?;
-        let begin = Instant::now();
-        let mut lines = Vec::new();
-        for line in BufReader::new(console).split(b'\n') {
-            let line = line.map_err(|error| error.to_string())?;
-            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        let console = lines_of(self.0.stdout.take().ok_or("QEMU has no output")?);
+        let end = Instant::now() + LIMIT;
+        let mut lines: Vec<String> = Vec::new();
+        while let Ok(line) = console.recv_timeout(end.saturating_duration_since(Instant::now())) {
             let found = line.contains(text);
             lines.push(line);
             if found {
                 return Ok(lines);
             }
-            if begin.elapsed() > LIMIT {
-                break;
-            }
         }
         let last = lines.last().map(String::as_str).unwrap_or_default();
         Err(format!(
-            "`{text}` did not appear on the console; the last line is `{last}`"
+            "`{text}` did not appear on the console in {} s; the last line is `{last}`",
+            LIMIT.as_secs()
         ))
     }
+}
+
+/// Lines as they come: whoever waits for one can stop waiting.
+fn lines_of(console: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(console).split(b'\n') {
+            // A console that cannot be read has ended; a receiver that is gone has what it wanted.
+            let Ok(line) = line else { return };
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 impl Drop for Qemu {

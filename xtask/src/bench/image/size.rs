@@ -3,16 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use super::make::by_hand;
-use mos_boot::uki;
+use mos_boot::{Compression, initramfs, uki};
 
-use super::stage::{CLOUD_KERNEL, KERNEL, SERVER, Stage, System};
+use super::boot::read_initramfs;
+use super::make::by_hand;
+use super::stage::{CLOUD_KERNEL, KERNEL, RELEASE, SERVER, Stage, System};
 use super::{goal, row};
-use crate::bench::Row;
+use crate::bench::{INFORMATION, Row};
 
 const MEGABYTE: f64 = 1e6;
-/// The level of releases.
-const RELEASE: u8 = 22;
 
 pub(super) fn rows(stage: &Stage) -> Result<Vec<Row>, String> {
     stage.own(&["image-closure", "root", "facts"])?;
@@ -31,40 +30,43 @@ pub(super) fn rows(stage: &Stage) -> Result<Vec<Row>, String> {
     ])
 }
 
-/// Whole nodes, as one EFI file each.
+/// Whole nodes, as one EFI file each: with kernels from source, and with Debian's.
 pub(super) fn nodes(_: &Stage) -> Result<Vec<Row>, String> {
-    let built = |kernel: &str, modules: &[&str]| -> Result<Vec<u8>, String> {
-        let system = System::new(kernel, modules, RELEASE, "")?;
-        system.mos(&["image", "build", "--env", "dev"])?;
-        fs::read(system.repository().join("dist/vmlinuz.efi")).map_err(|error| error.to_string())
-    };
-    let of = |bytes: usize| bytes as f64 / MEGABYTE;
-    let server = of(built(KERNEL, &SERVER)?.len());
-    let cloud = built(CLOUD_KERNEL, &["virtio_net", "virtio_blk"])?;
-    let mut rows = vec![
-        goal("whole node for servers, generic kernel / 16 MB", 16.0, server, "MB"),
-        goal(
-            "whole node for clouds, cloud kernel / 16 MB",
-            16.0,
-            of(cloud.len()),
-            "MB",
-        ),
-    ];
-    match std::env::var_os("MOS_BENCH_KERNEL") {
-        None => println!("whole node with a built kernel: left out: MOS_BENCH_KERNEL names none"),
-        Some(path) => {
-            let packaged = uki::extract(&cloud).map_err(|error| error.to_string())?[".linux"].len();
-            let own = fs::metadata(path).map_err(|error| error.to_string())?.len() as usize;
-            let size = of(cloud.len() - packaged + own);
-            rows.push(goal(
-                "whole node for virtual machines, built kernel / 7 MB",
-                7.0,
-                size,
-                "MB",
-            ));
-        }
+    let packaged = |kernel: &str, modules: &[&str]| System::new(kernel, modules, RELEASE, "")?.built();
+    let generic = packaged(KERNEL, &SERVER)?;
+    let cloud = packaged(CLOUD_KERNEL, &["virtio_net", "virtio_blk"])?;
+    let mut rows = Vec::new();
+    if let Some(system) = System::example("server")? {
+        let efi = system.built()?;
+        let name = "whole node for servers, kernel from source / 16 MB";
+        rows.push(goal(name, 16.0, of(efi.len()), "MB"));
+        rows.push(against_xz(&efi)?);
     }
+    if let Some(system) = System::example("minimal")? {
+        let size = of(system.built()?.len());
+        let name = "whole node for virtual machines, kernel from source / 7 MB";
+        rows.push(goal(name, 7.0, size, "MB"));
+    }
+    let name = "whole node for clouds, Debian's cloud kernel / 16 MB";
+    rows.push(goal(name, 16.0, of(cloud.len()), "MB"));
+    // That kernel alone has 12 MB.
+    let name = "whole node for servers, Debian's generic kernel / 16 MB";
+    rows.push(row(name, (16.0, of(generic.len())), "MB", INFORMATION));
     Ok(rows)
+}
+
+/// What zstd costs in place of xz, of the initramfs of a node whose kernel is compiled, with modules without type information.
+fn against_xz(efi: &[u8]) -> Result<Row, String> {
+    let sections = uki::extract(efi).map_err(|error| error.to_string())?;
+    let zstd = sections.get(".initrd").ok_or("the EFI file has no section .initrd")?;
+    let tree = read_initramfs(zstd)?;
+    let xz = initramfs(&tree, Compression::Xz).map_err(|error| error.to_string())?;
+    let name = "zstd -22 / xz, kernel from source";
+    Ok(row(name, (of(xz.len()), of(zstd.len())), "MB", 1.08))
+}
+
+fn of(bytes: usize) -> f64 {
+    bytes as f64 / MEGABYTE
 }
 
 pub(super) fn megabytes(path: &Path) -> Result<f64, String> {

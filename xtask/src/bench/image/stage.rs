@@ -17,6 +17,9 @@ pub(super) const KERNEL: &str = "linux-image-6.12-amd64";
 pub(super) const CLOUD_KERNEL: &str = "linux-image-6.12-cloud-amd64";
 const BUSYBOX: &str = "busybox-static";
 
+/// The level of releases.
+pub(super) const RELEASE: u8 = 22;
+
 /// Network cards, disks and file systems of servers and of virtual machines.
 pub(super) const SERVER: [&str; 24] = [
     "virtio_pci",
@@ -161,6 +164,40 @@ impl System {
         system.write("environments/dev.toml", &environment)?;
         system.mos(&["keys", "new", "--env", "dev"])?;
         Ok(system)
+    }
+
+    /// A copy of an example, at the level of releases, whose kernel is compiled from source; nothing when those are left out.
+    pub(super) fn example(name: &str) -> Result<Option<Self>, String> {
+        if std::env::var_os("MOS_BENCH_KERNELS").is_some_and(|wanted| wanted == "no") {
+            println!("examples/{name}: left out: MOS_BENCH_KERNELS is no");
+            return Ok(None);
+        }
+        let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let system = Self { directory };
+        let from = Path::new("examples").join(name);
+        let mut tree = directory::read(&from, directory::Options::default()).map_err(|error| error.to_string())?;
+        // What whoever tried the example left there.
+        for made in ["dist", "keys", "mos.lock"] {
+            if tree.get(made).is_some() {
+                tree.remove(made).map_err(|error| error.to_string())?;
+            }
+        }
+        directory::write(&tree, &system.repository(), directory::Options::default())
+            .map_err(|error| error.to_string())?;
+        let settings = system.repository().join("mos.toml");
+        let text = fs::read_to_string(&settings).map_err(|error| error.to_string())?;
+        system.write(
+            "mos.toml",
+            &text.replace("[image]", &format!("[image]\nlevel = {RELEASE}")),
+        )?;
+        system.mos(&["keys", "new", "--env", "dev"])?;
+        Ok(Some(system))
+    }
+
+    /// Builds its image: the bytes of the EFI file.
+    pub(super) fn built(&self) -> Result<Vec<u8>, String> {
+        self.mos(&["image", "build", "--env", "dev"])?;
+        fs::read(self.repository().join("dist/vmlinuz.efi")).map_err(|error| error.to_string())
     }
 
     pub(super) fn repository(&self) -> PathBuf {
