@@ -7,9 +7,10 @@ use my_init::client::{self, AskError};
 use my_init::clock;
 use my_init::console::Console;
 use my_init::driver::{Driver, Setup};
+use my_init::keeper::{Kept, keep};
 use my_init::kernel::CommandLine;
 use my_init::options::{HELP, Options, Question, SERVICES, Task};
-use my_init::supervisor::Settings;
+use my_init::supervisor::{Goal, Settings};
 use my_init::{halt, rescue, services, stage0};
 
 /// The exit codes of every program, see the architecture page.
@@ -60,25 +61,12 @@ fn run(options: Options, started: clock::Millis) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// PID 1: brings the machine up, runs it, takes it down. Whatever goes wrong, it stays.
+/// PID 1: brings the machine up, keeps it running, takes it down. Whatever goes wrong, it stays.
 fn machine(started: clock::Millis) -> ! {
     rescue::install();
     let ground = stage0::prepare();
     let open_files = stage0::raise_open_files();
-    let mut console = match Console::machine().or_else(|_| Console::standard_output()) {
-        Ok(console) => console,
-        Err(error) => rescue::stay(&format!("no console: {error}")),
-    };
-    for problem in ground.problems.iter().chain(&stage0::load_modules()) {
-        console.say(clock::now(), problem);
-    }
-    // Ctrl-Alt-Del is ours to handle: the kernel then sends SIGINT (reboot(2)).
-    if let Err(error) = rustix::system::reboot(rustix::system::RebootCommand::CadOff) {
-        console.say(
-            clock::now(),
-            &format!("Ctrl-Alt-Del reboots at once: {}", std::io::Error::from(error)),
-        );
-    }
+    prepare_console(&ground.problems);
     let setup = Setup {
         services: SERVICES.map(PathBuf::from).to_vec(),
         socket: PathBuf::from(my_init::options::SOCKET),
@@ -88,13 +76,77 @@ fn machine(started: clock::Millis) -> ! {
         machine: true,
         debug: ground.command_line.debug,
     };
-    let mut driver = match Driver::new(setup, console) {
-        Ok(driver) => driver,
+    // Only a wish to go down ends it: any other end is a failure, and there is nobody else to try again.
+    match keep(|kept| work(&setup, kept), |code| goal(code).is_none()) {
+        Ok(code) => match console() {
+            Ok(mut console) => rescue::stay(&halt::take_down(goal(code).unwrap_or(Goal::Reboot), &mut console)),
+            Err(error) => rescue::stay(&format!("no console: {error}")),
+        },
         Err(error) => rescue::stay(&error.to_string()),
+    }
+}
+
+fn console() -> std::io::Result<Console> {
+    Console::machine().or_else(|_| Console::standard_output())
+}
+
+/// Says what early user space could not do, and loads modules.
+fn prepare_console(problems: &[String]) {
+    let mut console = match console() {
+        Ok(console) => console,
+        Err(error) => rescue::stay(&format!("no console: {error}")),
     };
-    match driver.run() {
-        Ok(goal) => rescue::stay(&halt::take_down(goal, &mut driver.into_console())),
-        Err(error) => rescue::stay(&error.to_string()),
+    for problem in problems.iter().chain(&stage0::load_modules()) {
+        console.say(clock::now(), problem);
+    }
+    // Ctrl-Alt-Del is ours to handle: the kernel then sends SIGINT (reboot(2)).
+    if let Err(error) = rustix::system::reboot(rustix::system::RebootCommand::CadOff) {
+        console.say(
+            clock::now(),
+            &format!("Ctrl-Alt-Del reboots at once: {}", std::io::Error::from(error)),
+        );
+    }
+}
+
+/// The exit code with which a supervisor tells the keeper what is to become of the machine.
+const POWEROFF: u8 = 40;
+const REBOOT: u8 = 41;
+
+fn goal(code: u8) -> Option<Goal> {
+    match code {
+        POWEROFF => Some(Goal::Poweroff),
+        REBOOT => Some(Goal::Reboot),
+        _ => None,
+    }
+}
+
+/// The supervisor's whole life, in a process of its own; returns its exit code.
+fn work(setup: &Setup, kept: Kept) -> u8 {
+    rescue::end_on_panic();
+    let place = if setup.machine {
+        console()
+    } else {
+        Console::standard_output()
+    };
+    let end = place
+        .and_then(|console| Driver::new(setup.clone(), console, kept))
+        .and_then(|mut driver| {
+            let end = driver.run();
+            if !setup.machine {
+                driver.close();
+            }
+            end
+        });
+    match end {
+        Ok(Goal::Poweroff) => POWEROFF,
+        Ok(Goal::Reboot) => REBOOT,
+        Err(error) => {
+            eprintln!("my_init: {error}");
+            match error.kind() {
+                std::io::ErrorKind::AddrInUse => REFUSED,
+                _ => BUG,
+            }
+        }
     }
 }
 
@@ -124,16 +176,9 @@ fn supervise(options: Options, started: clock::Millis) -> ExitCode {
         machine: false,
         debug: options.debug,
     };
-    let end = Console::standard_output()
-        .and_then(|console| Driver::new(setup, console))
-        .and_then(|mut driver| {
-            let end = driver.run();
-            driver.close();
-            end
-        });
-    match end {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => fail(REFUSED, &error),
+    match keep(|kept| work(&setup, kept), |_| false) {
+        Ok(POWEROFF | REBOOT) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => fail(BUG, &error),
     }
 }

@@ -18,6 +18,14 @@ pub fn install() {
     std::panic::set_hook(Box::new(|panic| stay(&format!("panic: {panic}"))));
 }
 
+/// Makes a panic the end of this process: its parent starts another one, which knows what this one knew.
+pub fn end_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("my_init: panic: {}", panic.to_string().replace('\n', " "));
+        std::process::abort();
+    }));
+}
+
 /// Says what happened on the console and in the kernel's log, and stays for ever: with `my_init.debug` with a shell on
 /// the console, otherwise with nothing, since a failure must not be a way into a node. Services that run go on,
 /// unsupervised.
@@ -33,7 +41,7 @@ pub fn stay(what: &str) -> ! {
     }
     let debug = CommandLine::parse(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default()).debug;
     loop {
-        if debug && let Ok(pid) = shell::start() {
+        if debug && let Ok(pid) = shell::start(false) {
             wait_for(pid);
         }
         std::thread::sleep(PAUSE);

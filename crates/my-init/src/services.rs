@@ -2,7 +2,6 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -110,12 +109,13 @@ pub fn stamp(service: &Service, path: &str) -> u64 {
         .iter()
         .flat_map(|word| word.split_whitespace())
         .filter(|word| word.starts_with('/'));
-    let mut hasher = DefaultHasher::new();
-    for file in words.map(Path::new).chain([program.as_path()]) {
-        let identity = fs::metadata(file).ok().filter(fs::Metadata::is_file);
-        identity.map(|file| (file.dev(), file.ino())).hash(&mut hasher);
-    }
-    hasher.finish()
+    let identity = |file: &Path| {
+        let file = fs::metadata(file).ok().filter(fs::Metadata::is_file);
+        file.map_or((0, 0), |file| (file.dev(), file.ino()))
+    };
+    let files = words.map(Path::new).chain([program.as_path()]);
+    let bytes = files.map(identity).flat_map(|(device, number)| [device, number]);
+    mos_service::fnv1a(&bytes.flat_map(u64::to_le_bytes).collect::<Vec<u8>>())
 }
 
 /// A string for the kernel. The service's parser has refused NUL; if one came all the same the text ends there.

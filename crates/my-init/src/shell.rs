@@ -12,11 +12,11 @@ const SHELL: &str = "/bin/sh";
 const CONSOLE: &str = "/dev/console";
 
 /// Starts an interactive shell that has the console as its controlling terminal, so that Ctrl-C and job control work;
-/// returns its process id.
+/// returns its process id. `sibling`: as a child of our parent.
 ///
 /// # Errors
 /// When the console cannot be opened, or the shell does not start.
-pub fn start() -> io::Result<u32> {
+pub fn start(sibling: bool) -> io::Result<u32> {
     let console = File::options().read(true).write(true).open(CONSOLE)?;
     let what = Spawn {
         program: &c_string(SHELL),
@@ -25,6 +25,7 @@ pub fn start() -> io::Result<u32> {
             c_string(&format!("PATH={PATH}")),
             c_string("HOME=/"),
             c_string("TERM=linux"),
+            c_string("MY_INIT_OPERATOR=1"),
         ],
         directory: c"/",
         input: console.as_fd(),
@@ -33,6 +34,8 @@ pub fn start() -> io::Result<u32> {
         open_files: None,
         cgroup: None,
         terminal: true,
+        sibling,
+        dies_with_parent: false,
     };
     spawn(&what).map_err(|error| io::Error::other(error.to_string()))
 }

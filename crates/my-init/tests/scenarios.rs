@@ -112,6 +112,24 @@ impl Machine {
         self.wait(&format!("{name} {state}"), || self.status(name)["state"] == state);
     }
 
+    /// The process that does the work: the only child of the keeper that executes the same program.
+    fn supervisor(&self) -> u32 {
+        let keeper = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap();
+        let program = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+        let mut children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+        children.find(|pid| program(*pid) == program(keeper)).unwrap()
+    }
+
+    /// Kills the supervisor as a crash would, and waits until another one answers.
+    fn crash(&self) {
+        let first = self.supervisor();
+        let pid = rustix::process::Pid::from_raw(i32::try_from(first).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        self.wait("another supervisor", || !Path::new(&format!("/proc/{first}")).exists());
+        self.call("system.ping", json!({}));
+    }
+
     fn signal(&self, number: i32) {
         let signal = rustix::process::Signal::from_named_raw(number).unwrap();
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
@@ -412,11 +430,12 @@ fn d14_a_chatty_service_is_never_blocked_and_its_log_stays_bounded() {
 fn d9_an_idle_supervisor_does_not_wake_up() {
     let machine = Machine::start(&[("a", STAYS), ("b", STAYS)]);
     machine.wait("ready", || machine.console().contains("] ready\n"));
-    let switches = || {
-        let status = fs::read_to_string(format!("/proc/{}/status", machine.child.id())).unwrap();
+    let of = |pid: u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let mut lines = status.lines().map(str::to_owned);
         lines.find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap()
     };
+    let switches = || [of(machine.child.id()), of(machine.supervisor())];
     std::thread::sleep(Duration::from_millis(300));
     let before = switches();
     std::thread::sleep(Duration::from_secs(2));
@@ -526,7 +545,109 @@ fn as_first_process_of_a_namespace_it_reaps_everybody() {
     machine.wait_for_state("web", "running");
     let init = fs::read_to_string(format!("/proc/{0}/task/{0}/children", machine.child.id())).unwrap();
     let children = || fs::read_to_string(format!("/proc/{0}/task/{0}/children", init.trim())).unwrap();
-    machine.wait("the orphan's end", || children().split_whitespace().count() == 1);
+    // The supervisor and the service.
+    machine.wait("the orphan's end", || children().split_whitespace().count() == 2);
     machine.call("system.poweroff", json!({}));
     assert_eq!(machine.end(), Some(0));
+}
+
+/// The lines that a service appended to a file of the test's, one for each time it was started.
+fn starts(machine: &Machine, name: &str) -> usize {
+    machine.read(name).lines().count()
+}
+
+#[test]
+fn d3_after_a_crash_of_the_supervisor_nothing_runs_twice() {
+    let services: Vec<(String, String)> = (0..50)
+        .map(|n| {
+            let text = format!("[service]\nexec = \"echo $$ >> $HERE/s{n}; exec sleep 1000\"\n");
+            (format!("s{n}"), text)
+        })
+        .collect();
+    let services: Vec<(&str, &str)> = services.iter().map(|(name, text)| (&**name, &**text)).collect();
+    let machine = Machine::start(&services);
+    machine.wait("ready", || machine.console().contains("] ready\n"));
+    let before = machine.call("service.list_full", json!({}));
+    for _ in 0..3 {
+        machine.crash();
+    }
+    assert_eq!(machine.call("service.list_full", json!({})), before);
+    for n in 0..50 {
+        assert_eq!(starts(&machine, &format!("s{n}")), 1, "s{n}");
+    }
+    assert!(
+        machine
+            .console()
+            .contains("the supervisor was killed by SIGKILL; started again, 50 services go on"),
+        "{}",
+        machine.console()
+    );
+    assert_eq!(machine.console().matches("] ready\n").count(), 1);
+}
+
+#[test]
+fn d13_the_end_of_a_service_that_was_taken_over_is_known() {
+    let once = "[service]\noneshot = true\nexec = \"echo begun; read _ < $HERE/gate; echo ended; exit 7\"\n";
+    let machine = Machine::start(&[("web", STAYS)]);
+    let gate = machine.path("gate");
+    assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    machine.write_service("once", once);
+    machine.call("system.reload", json!({}));
+    machine.wait("its first words", || {
+        machine.call("logs.tail", json!({"name": "once", "lines": 9}))["lines"] == json!(["begun"])
+    });
+    machine.crash();
+    assert_eq!(machine.status("once")["state"], "starting");
+    fs::write(&gate, "\n").unwrap();
+    machine.wait_for_state("once", "failed");
+    assert_eq!(machine.status("once")["reason"], "exit code 7");
+    let tail = machine.call("logs.tail", json!({"name": "once", "lines": 9}));
+    assert_eq!(tail, json!({"lines": ["begun", "ended"], "dropped": 0}));
+    machine.call("service.stop", json!({"name": "web"}));
+    machine.wait_for_state("web", "inactive");
+}
+
+#[test]
+fn no_byte_of_a_log_is_lost_when_supervisors_are_killed() {
+    let counts = "[service]\noneshot = true\nexec = \"seq 1 200000\"\n[logging]\nbuffer_bytes = 16777216\n";
+    let machine = Machine::start(&[("counts", counts)]);
+    for _ in 0..20 {
+        machine.crash();
+    }
+    machine.wait_for_state("counts", "exited");
+    let tail = machine.call("logs.tail", json!({"name": "counts", "lines": 200_000}));
+    let lines = tail["lines"].as_array().unwrap();
+    assert_eq!((lines.len(), &tail["dropped"]), (200_000, &json!(0)));
+    assert!(
+        lines
+            .iter()
+            .enumerate()
+            .all(|(index, line)| line.as_str() == Some(&*(index + 1).to_string()))
+    );
+}
+
+#[test]
+fn whenever_supervisors_are_killed_everything_starts_once_and_in_order() {
+    let services: Vec<(String, String)> = (0..60)
+        .map(|n| {
+            let needs = if n % 6 == 0 { String::new() } else { format!("requires = [\"s{}\"]", n - 1) };
+            let check = if n % 6 == 0 { String::new() } else { format!("test -s $HERE/s{} || echo early > $HERE/wrong; ", n - 1) };
+            let text = format!("[service]\noneshot = true\nexec = \"{check}sleep 0.02; echo $$ >> $HERE/s{n}\"\n[dependencies]\n{needs}\n");
+            (format!("s{n}"), text)
+        })
+        .collect();
+    let services: Vec<(&str, &str)> = services.iter().map(|(name, text)| (&**name, &**text)).collect();
+    let machine = Machine::start(&services);
+    while !machine.console().contains("] ready\n") {
+        machine.crash();
+    }
+    for n in 0..60 {
+        assert_eq!(starts(&machine, &format!("s{n}")), 1, "s{n}; {}", machine.console());
+    }
+    assert!(!machine.path("wrong").exists());
+    let states = machine.call("service.list", json!({}));
+    assert!(
+        states.as_object().unwrap().values().all(|state| state == "exited"),
+        "{states}"
+    );
 }

@@ -64,6 +64,6 @@ pub use command::{Command, CommandError};
 pub use graph::Graph;
 pub use health::{Health, Probe};
 pub use model::{Class, Dependencies, Dependency, Kind, Lifecycle, Logging, Restart, Service, Status};
-pub use parse::{Parsed, is_service_file, parse};
+pub use parse::{Parsed, fnv1a, is_service_file, parse};
 pub use route::{MAX_ROUTES, PLACES, ROUTES, Routes, is_executable};
 pub use signal::{Signal, SignalError};

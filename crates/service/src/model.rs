@@ -9,6 +9,8 @@ pub struct Service {
     pub name: String,
     /// The file that it was read from, as the reader named it. Not part of what it does: see [`Service::same`].
     pub file: String,
+    /// Identifies the text that it was read from. Not part of what it does either.
+    pub source: u64,
     /// What kind of thing it is.
     pub kind: Kind,
     /// What to run; `None` for a target.
@@ -42,9 +44,10 @@ pub struct Service {
 impl Service {
     /// True when both would run alike, wherever their files are.
     pub fn same(&self, other: &Self) -> bool {
-        // The file is the one field that does not count; listing the others would miss the next one that is added.
+        // Where it comes from does not count; listing all other fields would miss the next one that is added.
         let moved = Self {
             file: other.file.clone(),
+            source: other.source,
             ..self.clone()
         };
         moved == *other

@@ -40,10 +40,29 @@ pub fn parse(file: &str, text: &str) -> Parsed {
         }
     };
     let problems = Problems::default();
-    let service = read(file, document.root(&problems), &problems);
+    let mut service = read(file, document.root(&problems), &problems);
+    if let Some(service) = &mut service {
+        service.source = fnv1a(text.as_bytes());
+    }
     Parsed {
         service,
         problems: problems.into_sorted(),
+    }
+}
+
+/// FNV-1a with 64 bits (RFC 9923): the same in every version of this program, unlike the standard library's hash.
+pub fn fnv1a(bytes: &[u8]) -> u64 {
+    let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix)
+}
+
+impl Service {
+    /// A service of which only the name is known, because its file is gone: enough to end it.
+    pub fn forgotten(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..blank("")
+        }
     }
 }
 
@@ -144,6 +163,7 @@ fn blank(file: &str) -> Service {
     Service {
         name: String::new(),
         file: file.to_owned(),
+        source: 0,
         kind: Kind::Process,
         command: None,
         notify: false,

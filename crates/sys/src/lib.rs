@@ -5,6 +5,7 @@
 
 pub mod child;
 pub mod durable;
+pub mod fork;
 pub mod link;
 pub mod loop_device;
 pub mod memory;

@@ -31,6 +31,10 @@ pub struct Spawn<'a> {
     pub cgroup: Option<BorrowedFd<'a>>,
     /// Makes the standard input the controlling terminal.
     pub terminal: bool,
+    /// Makes it a child of our parent, which then is told of its end (`CLONE_PARENT`, clone(2)).
+    pub sibling: bool,
+    /// Has the kernel kill it when its parent ends (`PR_SET_PDEATHSIG`, prctl(2)).
+    pub dies_with_parent: bool,
 }
 
 /// Why a process did not start.
@@ -75,7 +79,7 @@ pub fn spawn(what: &Spawn<'_>) -> Result<u32, SpawnError> {
     let (report, tell) = pipe().map_err(before("pipe"))?;
     let arguments = pointers(what.arguments);
     let environment = pointers(what.environment);
-    let pid = fork(what.cgroup).map_err(before("fork"))?;
+    let pid = fork(what.cgroup, what.sibling).map_err(before("fork"))?;
     if pid == 0 {
         // SAFETY: this is the child, which only makes system calls on data prepared above and then ends.
         unsafe { child(what, &arguments, &environment, tell.as_raw_fd()) }
@@ -84,7 +88,8 @@ pub fn spawn(what: &Spawn<'_>) -> Result<u32, SpawnError> {
     match failure(report) {
         None => Ok(pid.unsigned_abs()),
         Some(error) => {
-            // SAFETY: waits for our own child, which has ended or is about to; a null status is not written to.
+            // SAFETY: waits for our own child, which has ended or is about to; a null status is not written to. It fails
+            // at once for a sibling, for which our parent waits.
             unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
             Err(error)
         }
@@ -107,29 +112,30 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Forks into a control group when one is given and the kernel can (Linux 5.7), plainly otherwise.
-fn fork(cgroup: Option<BorrowedFd<'_>>) -> io::Result<libc::pid_t> {
+fn fork(cgroup: Option<BorrowedFd<'_>>, sibling: bool) -> io::Result<libc::pid_t> {
     if let Some(cgroup) = cgroup
-        && let Ok(pid) = fork_into(cgroup)
+        && let Ok(pid) = clone3(Some(cgroup), sibling)
     {
         return Ok(pid);
     }
-    // SAFETY: the child keeps to async-signal-safe calls until it executes or ends.
-    let pid = unsafe { libc::fork() };
-    if pid < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(pid)
-    }
+    clone3(None, sibling)
 }
 
-fn fork_into(cgroup: BorrowedFd<'_>) -> io::Result<libc::pid_t> {
+/// clone3(2), Linux 5.3, in the way of fork(2).
+fn clone3(cgroup: Option<BorrowedFd<'_>>, sibling: bool) -> io::Result<libc::pid_t> {
     // SAFETY: all fields are integers, for which zero means "not used".
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = CLONE_INTO_CGROUP;
-    arguments.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
-    arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
+    if let Some(cgroup) = cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
+    }
+    match sibling {
+        // The parent is signalled as for us.
+        true => arguments.flags |= u64::from(libc::CLONE_PARENT.unsigned_abs()),
+        false => arguments.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs()),
+    }
     // SAFETY: the arguments outlive the call; without CLONE_VM the child has its own copy of memory and stack, as after
-    // fork, and keeps to async-signal-safe calls.
+    // fork, and keeps to async-signal-safe calls until it executes or ends.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
     match libc::pid_t::try_from(pid) {
         Ok(pid) if pid >= 0 => Ok(pid),
@@ -188,6 +194,10 @@ unsafe fn prepare(what: &Spawn<'_>) -> Result<(), usize> {
             check(5, libc::syscall(libc::SYS_setgid, group) as i32)?;
             check(5, libc::syscall(libc::SYS_setuid, user) as i32)?;
         }
+        if what.dies_with_parent {
+            // After the change of user, which would undo it. Cannot fail: the signal exists.
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        }
         check(6, libc::chdir(what.directory.as_ptr()))
     }
 }
@@ -242,6 +252,8 @@ mod tests {
             open_files: Some((64, 64)),
             cgroup: None,
             terminal: false,
+            sibling: false,
+            dies_with_parent: false,
         };
         let result = spawn(&what);
         drop(write);

@@ -94,7 +94,7 @@ impl Driver {
     fn why(&self, name: &str) -> Result<Value, Refusal> {
         let id = self.named(name)?;
         let mut lines = self.supervisor.why(id, self.now());
-        if let Some(last) = self.slots.get(&id).and_then(|slot| slot.ring.last_line()) {
+        if let Some(last) = self.slots.get(&id).and_then(|slot| slot.log.last_line()) {
             lines.push(format!("last line of its log: {last}"));
         }
         let state = self.supervisor.unit(id).map(|unit| unit.state().word());
@@ -102,9 +102,9 @@ impl Driver {
     }
 
     fn tail(&self, name: &str, lines: usize) -> Result<Value, Refusal> {
-        let ring = self.slots.get(&self.named(name)?).map(|slot| &slot.ring);
-        let lines = ring.map(|ring| ring.tail(lines)).unwrap_or_default();
-        Ok(json!({ "lines": lines, "dropped": ring.map_or(0, crate::ring::Ring::dropped) }))
+        let log = self.slots.get(&self.named(name)?).map(|slot| &slot.log);
+        let lines = log.map(|log| log.tail(lines)).unwrap_or_default();
+        Ok(json!({ "lines": lines, "dropped": log.map_or(0, crate::log::Log::dropped) }))
     }
 }
 

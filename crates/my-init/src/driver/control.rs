@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -55,7 +55,16 @@ impl Control {
         })
     }
 
-    pub(super) fn listener(&self) -> impl AsFd {
+    /// The socket of the last supervisor: whoever connected in between is served.
+    pub(super) fn resume(listener: OwnedFd) -> Self {
+        Self {
+            listener: UnixListener::from(listener),
+            connections: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    pub(super) fn listener(&self) -> &UnixListener {
         &self.listener
     }
 }

@@ -1,5 +1,6 @@
 //! Starting processes.
 
+use std::collections::hash_map::Entry;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
@@ -14,6 +15,43 @@ use super::slot::Slot;
 use super::{Driver, Id, Owner};
 use crate::services::{PATH, c_string, program, stamp};
 
+/// What a process is started as. It is told so in its environment, where also we can see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The service of this name.
+    Service(String),
+    /// A probe of a service's health.
+    Probe,
+    /// The shell of whoever debugs the node.
+    Operator,
+}
+
+impl Role {
+    const SERVICE: &str = "MY_INIT_SERVICE";
+    const PROBE: &str = "MY_INIT_PROBE";
+    const OPERATOR: &str = "MY_INIT_OPERATOR";
+    const ALL: [&str; 3] = [Self::SERVICE, Self::PROBE, Self::OPERATOR];
+
+    /// As `NAME=value`.
+    pub(super) fn variable(&self) -> CString {
+        c_string(&match self {
+            Self::Service(name) => format!("{}={name}", Self::SERVICE),
+            Self::Probe => format!("{}=1", Self::PROBE),
+            Self::Operator => format!("{}=1", Self::OPERATOR),
+        })
+    }
+
+    pub(super) fn from_variable(variable: &str) -> Option<Self> {
+        let (name, value) = variable.split_once('=')?;
+        match name {
+            Self::SERVICE => Some(Self::Service(value.to_owned())),
+            Self::PROBE => Some(Self::Probe),
+            Self::OPERATOR => Some(Self::Operator),
+            _ => None,
+        }
+    }
+}
+
 /// What every service's environment begins with: our own.
 #[derive(Debug)]
 pub(super) struct Environment {
@@ -26,7 +64,7 @@ impl Environment {
     pub(super) fn inherited() -> Self {
         let mut variables: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name != "NOTIFY_SOCKET")
+            .filter(|(name, _)| name != "NOTIFY_SOCKET" && !Role::ALL.contains(&name.as_str()))
             .collect();
         let path = variables
             .iter()
@@ -46,7 +84,7 @@ impl Environment {
     }
 
     /// For a service: its own variables replace inherited ones of the same name.
-    fn of(&self, service: &Service, notify: Option<&Path>) -> Vec<CString> {
+    fn of(&self, service: &Service, role: &Role, notify: Option<&Path>) -> Vec<CString> {
         let own = &service.environment;
         let inherited = self
             .variables
@@ -56,7 +94,7 @@ impl Environment {
             .chain(own)
             .map(|(name, value)| c_string(&format!("{name}={value}")));
         let notify = notify.map(|path| c_string(&format!("NOTIFY_SOCKET={}", path.display())));
-        variables.chain(notify).collect()
+        variables.chain(notify).chain([role.variable()]).collect()
     }
 }
 
@@ -66,24 +104,34 @@ impl Driver {
             return;
         };
         match self.try_spawn(id, &service) {
-            Ok(pid) => {
-                self.children.insert(pid, Owner::Service(id));
-                let stamp = stamp(&service, self.environment.path());
-                self.supervisor.spawned(id, pid, stamp, self.now());
-            }
+            Ok(pid) => self.started(id, pid),
             Err(error) => self.supervisor.spawn_failed(id, error, self.now()),
         }
+        self.note_changes();
+    }
+
+    /// A service has a process.
+    pub(super) fn started(&mut self, id: Id, pid: u32) {
+        let Some(service) = self.supervisor.unit(id).map(|unit| unit.service()) else {
+            return;
+        };
+        self.children.insert(pid, Owner::Service(id));
+        let stamp = stamp(service, self.environment.path());
+        self.supervisor.spawned(id, pid, stamp, self.now());
     }
 
     fn try_spawn(&mut self, id: Id, service: &Service) -> Result<u32, String> {
         let command = service.command.as_ref().ok_or("it has no command")?;
         let notify = service.notify.then(|| self.notify_directory().join(&service.name));
         let leaf = self.cgroup_leaf(&service.name);
-        let slot = self
-            .slots
-            .entry(id)
-            .or_insert_with(|| Slot::new(service.logging.buffer_bytes));
-        slot.ring.set_capacity(service.logging.buffer_bytes);
+        let slot = match self.slots.entry(id) {
+            Entry::Occupied(slot) => slot.into_mut(),
+            Entry::Vacant(place) => {
+                let slot = Slot::new(service.logging.buffer_bytes).map_err(|error| format!("log: {error}"))?;
+                place.insert(slot)
+            }
+        };
+        slot.log.set_capacity(service.logging.buffer_bytes);
         let output = slot
             .open_pipe(&self.epoll, id)
             .map_err(|error| format!("log pipe: {error}"))?;
@@ -92,7 +140,10 @@ impl Driver {
             opened.map_err(|error| format!("notify socket {}: {error}", path.display()))?;
         }
         slot.cgroup.clone_from(&leaf);
-        self.execute(service, command, &output, notify.as_deref())
+        // Whoever comes after us looks for a process that was started from here on.
+        self.note(id);
+        let role = Role::Service(service.name.clone());
+        self.execute(service, command, &output, &role, notify.as_deref())
     }
 
     /// Starts a command as the service does: same user, directory, environment and control group.
@@ -101,13 +152,14 @@ impl Driver {
         service: &Service,
         command: &Command,
         output: &OwnedFd,
+        role: &Role,
         notify: Option<&Path>,
     ) -> Result<u32, String> {
         let own_path = service.environment.iter().find(|(name, _)| name == "PATH");
         let path = own_path.map_or(self.environment.path(), |(_, path)| path.as_str());
         let file = program(command, path);
         let arguments: Vec<CString> = command.argv().iter().map(|word| c_string(word)).collect();
-        let environment = self.environment.of(service, notify);
+        let environment = self.environment.of(service, role, notify);
         let cgroup = self.cgroup_leaf(&service.name).and_then(|leaf| File::open(leaf).ok());
         let user = service
             .user
@@ -123,6 +175,9 @@ impl Driver {
             open_files: self.setup.open_files,
             cgroup: cgroup.as_ref().map(|leaf| leaf.as_fd()),
             terminal: false,
+            sibling: true,
+            // A node without PID 1 is no more; elsewhere nobody else would end them.
+            dies_with_parent: !self.setup.machine,
         };
         mos_sys::spawn::spawn(&what).map_err(|error| match error.step {
             "execute" => format!("{}: {}", file.display(), error.source),
@@ -132,7 +187,7 @@ impl Driver {
     }
 
     /// The directory of a service's control group, made when it is not there; `None` without cgroup v2.
-    fn cgroup_leaf(&self, name: &str) -> Option<PathBuf> {
+    pub(super) fn cgroup_leaf(&self, name: &str) -> Option<PathBuf> {
         let leaf = self.setup.cgroups.as_ref()?.join(name);
         match fs::create_dir(&leaf) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => None,

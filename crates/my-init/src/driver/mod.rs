@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `slot` | what a service has in the real world: process, log, notify socket |
 //! | `launch` | starting processes |
+//! | `legacy` | what a supervisor leaves to its successor |
 //! | `operator` | the shell on the console of a node that is debugged |
 //! | `probes` | health probes on the wire |
 //! | `control` | the control socket |
@@ -12,6 +13,7 @@
 mod answers;
 mod control;
 mod launch;
+mod legacy;
 mod operator;
 mod probes;
 mod slot;
@@ -24,10 +26,13 @@ use std::path::PathBuf;
 
 use mos_sys::signals::Signals;
 use rustix::event::epoll::{self, EventFlags};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::clock::{self, Millis};
 use crate::console::Console;
+use crate::exits::Exits;
+use crate::journal::Journal;
+use crate::keeper::{Kept, PASSED_ON};
 use crate::power::PowerButtons;
 use crate::supervisor::{Action, Exit, Goal, Id, Settings, Supervisor};
 use control::Control;
@@ -36,7 +41,7 @@ use probes::Probes;
 use slot::Slot;
 
 /// How a driver is set up.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Setup {
     /// Directories of service files, the most important first.
     pub services: Vec<PathBuf>,
@@ -66,6 +71,7 @@ const BUFFER: usize = 64 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
     Signals,
+    Exits,
     Console,
     Listener,
     Connection(usize),
@@ -90,6 +96,7 @@ impl Token {
             Self::Probe(index) => (6, index),
             Self::PowerWatch => (7, 0),
             Self::PowerButton(index) => (8, index),
+            Self::Exits => (9, 0),
         };
         (index as u64) << Self::KIND_BITS | kind
     }
@@ -105,6 +112,7 @@ impl Token {
             5 => Self::Notify(index),
             6 => Self::Probe(index),
             7 => Self::PowerWatch,
+            9 => Self::Exits,
             _ => Self::PowerButton(index),
         }
     }
@@ -127,6 +135,14 @@ pub struct Driver {
     console_watched: bool,
     epoll: OwnedFd,
     signals: Signals,
+    exits: &'static Exits,
+    /// How far the records of ends were read.
+    place: u64,
+    journal: &'static mut Journal,
+    /// What was last noted of the node.
+    noted: serde_json::Value,
+    /// It was said that nothing can be noted.
+    complained: bool,
     control: Control,
     slots: HashMap<Id, Slot>,
     children: HashMap<u32, Owner>,
@@ -138,23 +154,29 @@ pub struct Driver {
     buffer: Vec<u8>,
 }
 
-/// SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGTERM, SIGCHLD, SIGPWR (signal(7)).
-const SIGNALS: [i32; 7] = [1, 2, 10, 12, 15, 17, 30];
-
 impl Driver {
-    /// Sets everything up; services start when it runs.
+    /// Sets everything up, or takes over what the last supervisor left; services start when it runs.
     ///
     /// # Errors
     /// Whatever the system says, with what it was about.
-    pub fn new(setup: Setup, console: Console) -> io::Result<Self> {
+    pub fn new(setup: Setup, console: Console, kept: Kept) -> io::Result<Self> {
         let named =
             |what: &'static str| move |error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"));
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(io::Error::from)
             .map_err(named("epoll"))?;
-        let signals = Signals::new(&SIGNALS).map_err(named("signals"))?;
-        let control = Control::listen(&setup.socket)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", setup.socket.display())))?;
+        let signals = Signals::new(&PASSED_ON).map_err(named("signals"))?;
+        let Kept {
+            exits,
+            journal,
+            mut leftovers,
+            last,
+        } = kept;
+        let control = match legacy::listener(journal, &mut leftovers) {
+            Some(listener) => Control::resume(listener),
+            None => Control::listen(&setup.socket)
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", setup.socket.display())))?,
+        };
         let power = setup.machine.then(PowerButtons::watch).transpose();
         let mut driver = Self {
             supervisor: Supervisor::new(setup.settings.clone()),
@@ -162,6 +184,11 @@ impl Driver {
             console_watched: false,
             epoll,
             signals,
+            exits,
+            place: 0,
+            journal,
+            noted: serde_json::Value::Null,
+            complained: false,
             control,
             slots: HashMap::new(),
             children: HashMap::new(),
@@ -182,11 +209,13 @@ impl Driver {
             Err(error) => driver.say(&format!("the power button is not listened to: {error}")),
         }
         driver.watch_all()?;
+        driver.begin(leftovers, last);
         Ok(driver)
     }
 
     fn watch_all(&self) -> io::Result<()> {
         epoll::add(&self.epoll, &self.signals, data(Token::Signals), EventFlags::IN)?;
+        epoll::add(&self.epoll, self.exits, data(Token::Exits), EventFlags::IN)?;
         epoll::add(
             &self.epoll,
             self.control.listener(),
@@ -208,7 +237,6 @@ impl Driver {
     /// # Errors
     /// When epoll itself fails, which leaves nothing to wait with.
     pub fn run(&mut self) -> io::Result<Goal> {
-        self.reload();
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             if let Some(goal) = self.act() {
@@ -230,6 +258,7 @@ impl Driver {
                 self.handle(Token::decode(event.data.u64()), event.flags);
             }
             self.supervisor.tick(clock::now());
+            self.note_changes();
         }
     }
 
@@ -264,6 +293,7 @@ impl Driver {
     fn handle(&mut self, token: Token, flags: EventFlags) {
         match token {
             Token::Signals => self.take_signals(),
+            Token::Exits => self.take_exits(),
             Token::Console => self.console.flush(),
             Token::Listener => self.accept(),
             Token::Connection(index) => self.serve(index, flags),
@@ -280,8 +310,7 @@ impl Driver {
             match number {
                 1 => drop(self.reload()),
                 2 if self.setup.machine => self.shut_down(Goal::Reboot, "Ctrl-Alt-Del"),
-                2 | 10 | 12 | 15 | 30 => self.shut_down(Goal::Poweroff, "signal"),
-                _ => self.reap(),
+                _ => self.shut_down(Goal::Poweroff, "signal"),
             }
         }
     }
@@ -292,33 +321,31 @@ impl Driver {
         self.supervisor.shut_down(goal, clock::now());
     }
 
-    /// Takes in every child that has ended, whoever's it is: as PID 1, also other people's.
-    fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            let number = pid.as_raw_nonzero().get().unsigned_abs();
-            let exit = match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => Exit::Code(code),
-                (None, Some(signal)) => Exit::Signal(signal),
-                (None, None) => continue,
-            };
-            match self.children.remove(&number) {
+    /// Learns who has ended, one after the other: what follows from an end is noted together with how far we have read.
+    fn take_exits(&mut self) {
+        self.exits.hear();
+        while let Some((pid, exit, next)) = self.exits.read(self.place) {
+            self.place = next;
+            match self.children.remove(&pid) {
                 Some(Owner::Service(id)) => self.service_ended(id, pid, exit),
                 Some(Owner::Probe(id)) => self.probe_command_ended(id, exit),
                 Some(Owner::Operator) => self.operator_left(),
                 None => {}
             }
+            self.note_changes();
+            self.exits.forget_before(next);
         }
     }
 
-    fn service_ended(&mut self, id: Id, pid: Pid, exit: Exit) {
+    fn service_ended(&mut self, id: Id, pid: u32, exit: Exit) {
         self.read_log(id);
         let stays = self
             .supervisor
             .unit(id)
             .is_some_and(|unit| unit.service().kind == mos_service::Kind::Process);
-        if stays {
+        if let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| stays) {
             // What it left behind would run beside its successor.
-            let _ = kill_process_group(pid, Signal::KILL);
+            let _ = kill_process_group(group, Signal::KILL);
             self.kill_cgroup(id);
         }
         if let Some(slot) = self.slots.get_mut(&id) {
@@ -342,7 +369,7 @@ impl Driver {
                 Action::Kill(id) => self.kill(id),
                 Action::Probe(id) => self.start_probe(id),
                 Action::CancelProbe(id) => self.cancel_probe(id),
-                Action::Forget(id) => self.forget(id),
+                Action::Forget(id, name) => self.forget(id, &name),
                 Action::Finish(goal) => return Some(goal),
             }
         }
@@ -354,7 +381,7 @@ impl Driver {
     }
 
     fn say_with_log(&mut self, id: Id, line: String) {
-        let last = self.slots.get(&id).and_then(|slot| slot.ring.last_line());
+        let last = self.slots.get(&id).and_then(|slot| slot.log.last_line());
         let line = match last {
             Some(last) => format!("{line}; last line: {last}"),
             None => line,
@@ -377,7 +404,8 @@ impl Driver {
         self.kill_cgroup(id);
     }
 
-    fn forget(&mut self, id: Id) {
+    fn forget(&mut self, id: Id, name: &str) {
+        self.note_end(name);
         if let Some(slot) = self.slots.remove(&id) {
             slot.close(&self.epoll);
         }
@@ -385,6 +413,12 @@ impl Driver {
 
     /// Reads the service files and applies what is different.
     fn reload(&mut self) -> crate::supervisor::Difference {
+        let services = self.load_services();
+        self.supervisor.reload(services, clock::now())
+    }
+
+    /// The services that the files describe, with the identity of the files each would run.
+    fn load_services(&mut self) -> Vec<(mos_service::Service, u64)> {
         let loaded = crate::services::load(&self.setup.services);
         for problem in &loaded.problems {
             self.say(&problem.to_string().replace('\n', ";"));
@@ -394,8 +428,7 @@ impl Driver {
             let stamp = crate::services::stamp(&service, path);
             (service, stamp)
         });
-        let stamped = stamped.collect();
-        self.supervisor.reload(stamped, clock::now())
+        stamped.collect()
     }
 
     fn find_power_buttons(&mut self) {

@@ -51,7 +51,7 @@ impl Driver {
         if self.operator.deadline().is_none_or(|at| at > now) {
             return;
         }
-        match shell::start() {
+        match shell::start(true) {
             Ok(pid) => {
                 self.children.insert(pid, Owner::Operator);
                 self.operator = Operator::Present(pid, now);

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::launch::Role;
 use super::{Driver, Id, Owner, Token, data, unwatch};
 use crate::supervisor::Exit;
 
@@ -57,7 +58,7 @@ impl Driver {
                 .try_clone_to_owned()
                 .map_err(|error| error.to_string())
                 .and_then(|null| {
-                    let pid = self.execute(&service, command, &null, None)?;
+                    let pid = self.execute(&service, command, &null, &Role::Probe, None)?;
                     self.children.insert(pid, Owner::Probe(id));
                     Ok(Running::Exec { pid })
                 }),

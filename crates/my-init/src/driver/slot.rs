@@ -1,18 +1,19 @@
 //! What a service has in the real world.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
+use mos_sys::fork::Leftovers;
 use rustix::event::epoll;
 use rustix::pipe::PipeFlags;
+use serde_json::{Value, json};
 
-use super::{BUFFER, Driver, Id, Token, data, unwatch};
-use crate::ring::Ring;
+use super::{Driver, Id, Token, data, unwatch};
+use crate::log::Log;
 
-/// So much of a log is read at a time, in buffers: a chatty service is not to keep the others waiting.
+/// So often what a pipe holds is taken at a time: a chatty service is not to keep the others waiting.
 const READS: usize = 16;
 /// The longest line that is relayed to the console in one piece, in bytes.
 const LINE_MAX: usize = 1024;
@@ -22,18 +23,22 @@ const DATAGRAMS: usize = 16;
 /// A service's log, process and sockets.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) ring: Ring,
+    pub(super) log: Log,
     /// The end of a line that is still being printed.
     partial: Vec<u8>,
-    pipe: Option<File>,
+    pipe: Option<OwnedFd>,
     notify: Option<(UnixDatagram, PathBuf)>,
     pub(super) cgroup: Option<PathBuf>,
 }
 
 impl Slot {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> io::Result<Self> {
+        Ok(Self::with(Log::new(capacity)?))
+    }
+
+    fn with(log: Log) -> Self {
         Self {
-            ring: Ring::new(capacity),
+            log,
             partial: Vec::new(),
             pipe: None,
             notify: None,
@@ -41,17 +46,47 @@ impl Slot {
         }
     }
 
+    /// What a successor needs to have the same.
+    pub(super) fn remember(&self) -> Value {
+        json!({
+            "log": self.log.number(),
+            "pipe": self.pipe.as_ref().map(|pipe| pipe.as_raw_fd()),
+            "notify": self.notify.as_ref().map(|(socket, _)| socket.as_raw_fd()),
+        })
+    }
+
+    /// What the last supervisor had, out of what it left open; `None` when there was nothing yet. `notify` is where the
+    /// service's notify socket is.
+    pub(super) fn resume(memory: &Value, leftovers: &mut Leftovers, capacity: usize, notify: PathBuf) -> Option<Self> {
+        let mut take = |key: &str| leftovers.take(i32::try_from(memory[key].as_i64()?).ok()?);
+        let mut slot = Self::with(Log::resume(take("log")?, capacity).ok()?);
+        slot.pipe = take("pipe");
+        slot.notify = take("notify").map(|socket| (UnixDatagram::from(socket), notify));
+        Some(slot)
+    }
+
+    /// Begins to wait for what comes through the pipe and the socket.
+    pub(super) fn watch(&self, epoll: &OwnedFd, id: Id) -> io::Result<()> {
+        if let Some(pipe) = &self.pipe {
+            epoll::add(epoll, pipe, data(Token::Log(id)), epoll::EventFlags::IN)?;
+        }
+        if let Some((socket, _)) = &self.notify {
+            epoll::add(epoll, socket, data(Token::Notify(id)), epoll::EventFlags::IN)?;
+        }
+        Ok(())
+    }
+
     /// Makes the pipe that a new process writes to, in place of the last one's; returns the end for the process.
-    pub(super) fn open_pipe(&mut self, epoll: &OwnedFd, id: Id) -> std::io::Result<OwnedFd> {
+    pub(super) fn open_pipe(&mut self, epoll: &OwnedFd, id: Id) -> io::Result<OwnedFd> {
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&reader, true)?;
         self.close_pipe(epoll);
         epoll::add(epoll, &reader, data(Token::Log(id)), epoll::EventFlags::IN)?;
-        self.pipe = Some(File::from(reader));
+        self.pipe = Some(reader);
         Ok(writer)
     }
 
-    pub(super) fn open_notify(&mut self, epoll: &OwnedFd, id: Id, path: PathBuf) -> std::io::Result<()> {
+    pub(super) fn open_notify(&mut self, epoll: &OwnedFd, id: Id, path: PathBuf) -> io::Result<()> {
         self.close_notify(epoll);
         let _ = std::fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path)?;
@@ -94,25 +129,19 @@ impl Driver {
     pub(super) fn read_log(&mut self, id: Id) {
         for _ in 0..READS {
             let Some(slot) = self.slots.get_mut(&id) else { return };
-            let Some(pipe) = &mut slot.pipe else { return };
-            match pipe.read(&mut self.buffer) {
+            let Some(pipe) = &slot.pipe else { return };
+            match slot.log.take_from(pipe) {
                 Ok(0) => {
                     slot.close_pipe(&self.epoll);
                     return self.relay(id, 0, true);
                 }
-                Ok(count) => {
-                    slot.ring.push(&self.buffer[..count]);
-                    self.relay(id, count, false);
-                    if count < BUFFER {
-                        return;
-                    }
-                }
+                Ok(count) => self.relay(id, count, false),
                 Err(_) => return,
             }
         }
     }
 
-    /// Prints whole lines of the first `count` bytes of the buffer on the console, if the service wants that.
+    /// Prints whole lines of the last `count` bytes of the log on the console, if the service wants that.
     fn relay(&mut self, id: Id, count: usize, end: bool) {
         let Some(service) = self.supervisor.unit(id).map(|unit| unit.service()) else {
             return;
@@ -120,7 +149,7 @@ impl Driver {
         let Some(slot) = self.slots.get_mut(&id).filter(|_| service.logging.console) else {
             return;
         };
-        for &byte in &self.buffer[..count] {
+        for byte in slot.log.last_bytes(count) {
             if byte == b'\n' || slot.partial.len() == LINE_MAX {
                 self.console.relay(&service.name, &slot.partial);
                 slot.partial.clear();

@@ -1,6 +1,7 @@
 //! The boot: `ready`, the timeline, and the deadline after which what is stuck is named.
 
 use mos_service::Status;
+use serde_json::{Value, json};
 
 use super::state::{State, Unit};
 use super::{Action, Id, Supervisor};
@@ -27,6 +28,21 @@ pub(super) struct Boot {
 }
 
 impl Boot {
+    pub(super) fn is_over(&self) -> bool {
+        self.ready.is_some()
+    }
+
+    pub(super) fn remember(&self) -> Value {
+        json!([self.services, self.network, self.fetch, self.ready])
+    }
+
+    pub(super) fn recall(&mut self, memory: &Value) {
+        let milestones = [&mut self.services, &mut self.network, &mut self.fetch, &mut self.ready];
+        for (index, milestone) in milestones.into_iter().enumerate() {
+            *milestone = memory[index].as_u64();
+        }
+    }
+
     pub(super) fn note_spawn(&mut self, now: Millis) {
         self.services.get_or_insert(now);
     }

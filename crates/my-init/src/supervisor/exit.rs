@@ -137,7 +137,8 @@ impl Supervisor {
         };
         self.boot.uncount(unit.unsettled);
         self.names.remove(&unit.service.name);
-        self.actions.push_back(Action::Forget(id));
+        let name = unit.service.name.clone();
+        self.actions.push_back(Action::Forget(id, name));
         for neighbour in unit.dependents.iter().chain(&unit.rivals) {
             self.evaluate(*neighbour, now);
         }

@@ -134,7 +134,7 @@ impl Supervisor {
         false
     }
 
-    fn schedule_next_probe(&mut self, id: Id, now: Millis) {
+    pub(super) fn schedule_next_probe(&mut self, id: Id, now: Millis) {
         let Some(unit) = self.unit(id) else { return };
         let Some(health) = &unit.service.health else { return };
         let wait = match unit.state {

@@ -14,11 +14,13 @@
 //! | `requests` | what people ask for |
 //! | `boot` | `ready`, the timeline, the boot deadline |
 //! | `shutdown` | everything down, in reverse order |
+//! | `memory` | what a successor needs to know, and knowing it |
 //! | `report` | what a service waits for, in words; status for the control protocol |
 
 mod boot;
 mod exit;
 mod health;
+mod memory;
 mod reload;
 mod report;
 mod requests;
@@ -30,7 +32,7 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use mos_service::{Service, Signal};
 
@@ -62,8 +64,8 @@ pub enum Action {
     Probe(Id),
     /// Drop the probe.
     CancelProbe(Id),
-    /// The service is no more.
-    Forget(Id),
+    /// The service of this name is no more.
+    Forget(Id, String),
     /// Everything is down, as far as it goes: take the machine down.
     Finish(Goal),
 }
@@ -91,6 +93,8 @@ pub struct Supervisor {
     actions: VecDeque<Action>,
     /// Services whose state changed, whose neighbours are still to be looked at.
     changed: VecDeque<Id>,
+    /// Services of which something has changed since a successor was last told.
+    touched: BTreeSet<Id>,
     boot: boot::Boot,
     shutdown: Option<Goal>,
 }
@@ -108,6 +112,7 @@ impl Supervisor {
             timers,
             actions: VecDeque::new(),
             changed: VecDeque::new(),
+            touched: BTreeSet::new(),
             boot: boot::Boot::default(),
             shutdown: None,
         }
@@ -116,8 +121,8 @@ impl Supervisor {
     /// The next thing to do.
     pub fn take(&mut self) -> Option<Action> {
         let action = self.actions.pop_front();
-        if let Some(Action::Forget(id)) = action {
-            self.free.push(id);
+        if let Some(Action::Forget(id, _)) = &action {
+            self.free.push(*id);
         }
         action
     }
@@ -166,7 +171,9 @@ impl Supervisor {
             .filter_map(|(id, unit)| Some((id, unit.as_ref()?)))
     }
 
+    /// Whoever asks for this means to change something.
     fn unit_mut(&mut self, id: Id) -> Option<&mut Unit> {
+        self.touched.insert(id);
         self.units.get_mut(id).and_then(Option::as_mut)
     }
 

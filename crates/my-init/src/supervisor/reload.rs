@@ -79,7 +79,7 @@ impl Supervisor {
         }
     }
 
-    fn add(&mut self, service: Service, stamp: u64, now: Millis) {
+    pub(super) fn add(&mut self, service: Service, stamp: u64, now: Millis) -> Id {
         let name = service.name.clone();
         let unit = Some(Unit::new(service, stamp, now));
         let id = match self.free.pop() {
@@ -93,6 +93,8 @@ impl Supervisor {
             }
         };
         self.names.insert(name, id);
+        self.touched.insert(id);
+        id
     }
 
     /// Takes over a new description.
@@ -118,7 +120,7 @@ impl Supervisor {
         }
     }
 
-    fn apply_change(&mut self, id: Id, now: Millis) {
+    pub(super) fn apply_change(&mut self, id: Id, now: Millis) {
         let Some(unit) = self.unit_mut(id) else { return };
         unit.attempts = 0;
         let after = if unit.wanted { AfterStop::Again } else { AfterStop::Rest };
@@ -126,7 +128,7 @@ impl Supervisor {
     }
 
     /// Draws the edges between services anew and sets aside those that wait for themselves.
-    fn link(&mut self, now: Millis) {
+    pub(super) fn link(&mut self, now: Millis) {
         let ids: Vec<Id> = self.units().filter(|(_, unit)| !unit.gone).map(|(id, _)| id).collect();
         let graph = Graph::new(ids.iter().filter_map(|id| self.service(*id)));
         for (index, &id) in ids.iter().enumerate() {
@@ -183,7 +185,7 @@ impl Supervisor {
         }
     }
 
-    fn evaluate_all(&mut self, now: Millis) {
+    pub(super) fn evaluate_all(&mut self, now: Millis) {
         for id in 0..self.units.len() {
             self.changed.push_back(id);
             self.evaluate(id, now);

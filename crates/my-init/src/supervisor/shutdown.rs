@@ -22,6 +22,13 @@ impl Goal {
             Self::Reboot => "reboot",
         }
     }
+
+    /// The goal with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Poweroff, Self::Reboot]
+            .into_iter()
+            .find(|goal| goal.word() == word)
+    }
 }
 
 impl Supervisor {

@@ -157,6 +157,8 @@ pub struct Unit {
     pub(super) rivals: Vec<Id>,
     /// It counts among those that `ready` waits for.
     pub(super) unsettled: bool,
+    /// When the last supervisor meant to start it again.
+    pub(super) restart_at: Option<Millis>,
 }
 
 impl Unit {
@@ -184,6 +186,7 @@ impl Unit {
             dependents: Vec::new(),
             rivals: Vec::new(),
             unsettled: false,
+            restart_at: None,
         }
     }
 

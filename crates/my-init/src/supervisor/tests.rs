@@ -98,7 +98,7 @@ impl Machine {
                         self.supervisor.probed(id, result, self.now);
                     }
                 }
-                Action::CancelProbe(_) | Action::Forget(_) => {}
+                Action::CancelProbe(_) | Action::Forget(..) => {}
                 Action::Finish(goal) => self.finished = Some(goal),
             }
         }

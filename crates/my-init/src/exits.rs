@@ -1,0 +1,122 @@
+//! How processes ended: from the keeper, which is told by the kernel, to the supervisor, which wants to know.
+//!
+//! Records in memory that both have open. The keeper only appends; the supervisor notes how far it has read beside what
+//! followed from it, so that its successor reads on from there: no end is missed, and none counts twice.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
+
+use crate::supervisor::Exit;
+
+/// A record: process id, and exit code or negative signal number, both little-endian.
+const RECORD: usize = 8;
+/// Memory is given back in pieces of this size, in bytes.
+const PIECE: u64 = 64 * 1024;
+
+/// The records and a bell that is rung for each.
+#[derive(Debug)]
+pub struct Exits {
+    records: File,
+    bell: OwnedFd,
+}
+
+impl Exits {
+    /// Empty records.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            records: File::from(memfd_create("exits", MemfdFlags::CLOEXEC)?),
+            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        })
+    }
+
+    /// Adds one, and rings.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn append(&self, pid: u32, exit: Exit) -> io::Result<()> {
+        let mut record = [0; RECORD];
+        let how = match exit {
+            Exit::Code(code) => code,
+            Exit::Signal(number) => -number,
+        };
+        record[..4].copy_from_slice(&pid.to_le_bytes());
+        record[4..].copy_from_slice(&how.to_le_bytes());
+        (&self.records).write_all(&record)?;
+        rustix::io::write(&self.bell, &1_u64.to_ne_bytes())?;
+        Ok(())
+    }
+
+    /// The record at this place, if there is one yet, and the place of the next.
+    pub fn read(&self, place: u64) -> Option<(u32, Exit, u64)> {
+        let mut record = [0; RECORD];
+        self.records.read_exact_at(&mut record, place).ok()?;
+        let [a, b, c, d, how @ ..] = record;
+        let how = i32::from_le_bytes(how);
+        let exit = if how < 0 { Exit::Signal(-how) } else { Exit::Code(how) };
+        Some((u32::from_le_bytes([a, b, c, d]), exit, place + RECORD as u64))
+    }
+
+    /// Nobody will read what is before this place again; its memory is given back now and then.
+    pub fn forget_before(&self, place: u64) {
+        if place.is_multiple_of(PIECE) {
+            let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            // Only memory is lost when this fails.
+            let _ = fallocate(&self.records, how, 0, place);
+        }
+    }
+
+    /// Makes the bell silent until the next record.
+    pub fn hear(&self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.bell, &mut count);
+    }
+}
+
+impl AsFd for Exits {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_read_in_order_from_any_place() {
+        let exits = Exits::new().expect("memory");
+        let all = [(7, Exit::Code(0)), (8, Exit::Signal(9)), (9, Exit::Code(255))];
+        for (pid, exit) in all {
+            exits.append(pid, exit).expect("room");
+        }
+        let mut place = 0;
+        for (pid, exit) in all {
+            let (one, how, next) = exits.read(place).expect("a record");
+            assert_eq!((one, how), (pid, exit));
+            place = next;
+        }
+        assert_eq!(exits.read(place), None);
+        exits.append(10, Exit::Code(1)).expect("room");
+        assert_eq!(exits.read(place).map(|(pid, ..)| pid), Some(10));
+    }
+
+    #[test]
+    fn what_was_read_costs_no_memory() {
+        use std::os::unix::fs::MetadataExt as _;
+        let exits = Exits::new().expect("memory");
+        for pid in 0..20_000 {
+            exits.append(pid, Exit::Code(0)).expect("room");
+        }
+        exits.forget_before(2 * PIECE);
+        let blocks = exits.records.metadata().expect("its size").blocks();
+        assert!(blocks * 512 < PIECE, "{blocks} blocks");
+    }
+}

@@ -1,0 +1,150 @@
+//! What a supervisor knows, kept for its successor: lines in memory that outlive the process.
+//!
+//! The last line of a name counts. A line that is not whole was being written when its writer ended; what it would have
+//! said is then found out anew. When most lines are old the journal is written anew and takes the old one's place.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use serde_json::Value;
+
+/// Below this size it is never written anew, in bytes.
+const SMALL: u64 = 256 * 1024;
+/// It is written anew when it is this many times as long as after the last time.
+const GROWTH: u64 = 4;
+
+/// The journal. Its descriptor stays the same for ever.
+#[derive(Debug)]
+pub struct Journal {
+    file: OwnedFd,
+    length: u64,
+    rewrite_at: u64,
+}
+
+impl Journal {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self::of(memfd_create("journal", MemfdFlags::CLOEXEC)?))
+    }
+
+    /// What an earlier program left in this descriptor.
+    pub fn of(file: OwnedFd) -> Self {
+        Self {
+            file,
+            length: 0,
+            rewrite_at: SMALL,
+        }
+    }
+
+    /// Adds a line.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn note(&mut self, name: &str, value: &Value) -> io::Result<()> {
+        let line = line(name, value);
+        write(&self.file, line.as_bytes())?;
+        self.length += line.len() as u64;
+        Ok(())
+    }
+
+    /// True when it is time for [`Journal::rewrite`].
+    pub fn is_long(&self) -> bool {
+        self.length > self.rewrite_at
+    }
+
+    /// What was noted last under each name.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn read(&self) -> io::Result<BTreeMap<String, Value>> {
+        let file = File::from(self.file.try_clone()?);
+        let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes
+            .split_inclusive(|byte| *byte == b'\n')
+            .filter_map(understood)
+            .collect())
+    }
+
+    /// Puts these in place of all that was noted, in one step.
+    ///
+    /// # Errors
+    /// Whatever the system says; then nothing has changed.
+    pub fn rewrite<'v>(&mut self, values: impl Iterator<Item = (&'v str, Value)>) -> io::Result<()> {
+        let new = memfd_create("journal", MemfdFlags::CLOEXEC)?;
+        let text: String = values.map(|(name, value)| line(name, &value)).collect();
+        write(&new, text.as_bytes())?;
+        rustix::io::dup3(&new, &mut self.file, rustix::io::DupFlags::CLOEXEC)?;
+        self.length = text.len() as u64;
+        self.rewrite_at = SMALL.max(self.length * GROWTH);
+        Ok(())
+    }
+}
+
+fn write(file: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let count = rustix::io::retry_on_intr(|| rustix::io::write(file, bytes))?;
+        bytes = &bytes[count..];
+    }
+    Ok(())
+}
+
+fn line(name: &str, value: &Value) -> String {
+    format!("[{},{value}]\n", Value::from(name))
+}
+
+fn understood(line: &[u8]) -> Option<(String, Value)> {
+    match serde_json::from_slice(line.strip_suffix(b"\n")?).ok()? {
+        Value::Array(pair) => {
+            let [name, value] = <[Value; 2]>::try_from(pair).ok()?;
+            Some((name.as_str()?.to_owned(), value))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(journal: &Journal) -> Vec<(String, Value)> {
+        journal.read().expect("readable").into_iter().collect()
+    }
+
+    #[test]
+    fn the_last_line_of_a_name_counts_and_half_a_line_does_not() {
+        let mut journal = Journal::new().expect("memory");
+        for (name, value) in [("web", json!(1)), ("db", json!({"a": "b\nc"})), ("web", json!(2))] {
+            journal.note(name, &value).expect("room");
+        }
+        write(&journal.file, b"[\"db\",{\"a").expect("room");
+        let expected = [("db".to_owned(), json!({"a": "b\nc"})), ("web".to_owned(), json!(2))];
+        assert_eq!(read(&journal), expected);
+        journal.rewrite([("db", json!(3))].into_iter()).expect("room");
+        assert_eq!(read(&journal), [("db".to_owned(), json!(3))]);
+        journal.note("db", &json!(4)).expect("room");
+        assert_eq!(read(&journal), [("db".to_owned(), json!(4))]);
+    }
+
+    #[test]
+    fn it_asks_to_be_rewritten_when_most_of_it_is_old() {
+        let mut journal = Journal::new().expect("memory");
+        let value = json!("x".repeat(1000));
+        let mut lines = 0;
+        while !journal.is_long() {
+            journal.note("web", &value).expect("room");
+            lines += 1;
+        }
+        assert_eq!(lines, SMALL / 1009 + 1);
+        journal.rewrite([("web", value)].into_iter()).expect("room");
+        assert!(!journal.is_long());
+    }
+}

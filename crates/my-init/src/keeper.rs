@@ -1,0 +1,140 @@
+//! The keeper: the process that stays.
+//!
+//! As PID 1 of a node, or as the parent of everything elsewhere, it does four things: it forks the supervisor, and forks
+//! it again whenever that fails; it takes in every process that has ended and writes down how; it passes signals on; and
+//! it keeps open what the supervisor has open, because both share one table of files. It allocates next to nothing and
+//! decides nothing, so little can go wrong in it. What can go wrong is in the supervisor, and a new one finds its
+//! services, their logs and its own notes as the last one left them.
+
+use std::io;
+use std::time::Duration;
+
+use mos_sys::fork::{Fork, Leftovers, SharedFiles};
+use mos_sys::signals::Signals;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process};
+
+use crate::clock::{self, Millis};
+use crate::exits::Exits;
+use crate::journal::Journal;
+use crate::supervisor::Exit;
+
+/// A supervisor that ran this long has not failed at once.
+const STABLE: Millis = 10_000;
+/// So many supervisors may fail at once, one after the other, before the next has to wait.
+const QUICK_MAX: u32 = 3;
+/// How long.
+const PAUSE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+/// SIGKILL (signal(7)): it did not fail, somebody killed it, or the kernel did for want of memory.
+const KILLED: Exit = Exit::Signal(9);
+/// Between two attempts to write down how a process ended, when there is no memory.
+const NO_MEMORY_PAUSE: Duration = Duration::from_millis(20);
+
+/// SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGTERM, SIGPWR (signal(7)): what the supervisor is told.
+pub const PASSED_ON: [i32; 6] = [1, 2, 10, 12, 15, 30];
+/// SIGCHLD (signal(7)).
+const CHILD: i32 = 17;
+
+/// What every supervisor finds.
+#[derive(Debug)]
+pub struct Kept {
+    /// How processes ended.
+    pub exits: &'static Exits,
+    /// What the last supervisor knew.
+    pub journal: &'static mut Journal,
+    /// What it had open.
+    pub leftovers: Leftovers,
+    /// How it ended; `None` for the first.
+    pub last: Option<Exit>,
+}
+
+/// Runs supervisors, each in a new process, until one ends with an exit code for which `retry` is false; returns that
+/// code.
+///
+/// # Errors
+/// When the first one cannot be started. Later it tries for ever.
+pub fn keep(supervise: impl Fn(Kept) -> u8, retry: impl Fn(u8) -> bool) -> io::Result<u8> {
+    let exits: &'static Exits = Box::leak(Box::new(Exits::new()?));
+    let journal: &'static mut Journal = Box::leak(Box::new(Journal::new()?));
+    let mut all = vec![CHILD];
+    all.extend(PASSED_ON);
+    let signals = Signals::new(&all)?;
+    let files = SharedFiles::new()?;
+    let (mut last, mut quick) = (None, 0);
+    loop {
+        let started = clock::now();
+        match files.fork() {
+            Ok(Fork::Child(leftovers)) => {
+                // Nobody would tell it of any end any more.
+                let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+                let kept = Kept {
+                    exits,
+                    journal,
+                    leftovers,
+                    last,
+                };
+                #[expect(
+                    clippy::exit,
+                    reason = "what is left of the keeper in this process is not to be dropped"
+                )]
+                std::process::exit(i32::from(supervise(kept)));
+            }
+            Ok(Fork::Parent(supervisor)) => {
+                let end = watch(supervisor, &signals, exits);
+                match end {
+                    Exit::Code(code) if !retry(u8::try_from(code).unwrap_or(u8::MAX)) => {
+                        return Ok(u8::try_from(code).unwrap_or(u8::MAX));
+                    }
+                    end => last = Some(end),
+                }
+            }
+            Err(error) if last.is_none() => return Err(error),
+            Err(_) => quick = QUICK_MAX,
+        }
+        let at_once = last != Some(KILLED) && clock::now().saturating_sub(started) < STABLE;
+        quick = if at_once { quick + 1 } else { 0 };
+        if quick > QUICK_MAX {
+            wait(&signals, Some(&PAUSE));
+            take_in(None, exits);
+        }
+    }
+}
+
+/// Passes signals on and takes in the dead until the supervisor has ended; returns how.
+fn watch(supervisor: Pid, signals: &Signals, exits: &Exits) -> Exit {
+    loop {
+        while let Ok(Some(number)) = signals.next() {
+            if let Some(signal) = Signal::from_named_raw(number).filter(|_| number != CHILD) {
+                let _ = kill_process(supervisor, signal);
+            }
+        }
+        if let Some(end) = take_in(Some(supervisor), exits) {
+            return end;
+        }
+        wait(signals, None);
+    }
+}
+
+fn wait(signals: &Signals, limit: Option<&Timespec>) {
+    let _ = poll(&mut [PollFd::new(signals, PollFlags::IN)], limit);
+}
+
+/// Takes in everybody who has ended. Returns how the supervisor did, if it is among them.
+fn take_in(supervisor: Option<Pid>, exits: &Exits) -> Option<Exit> {
+    let mut end = None;
+    while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+        let exit = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Exit::Code(code),
+            (None, Some(signal)) => Exit::Signal(signal),
+            (None, None) => continue,
+        };
+        if Some(pid) == supervisor {
+            end = Some(exit);
+            continue;
+        }
+        while exits.append(pid.as_raw_nonzero().get().unsigned_abs(), exit).is_err() {
+            std::thread::sleep(NO_MEMORY_PAUSE);
+        }
+    }
+    end
+}

@@ -1,0 +1,255 @@
+//! What a supervisor knows of a service as JSON, and knowing it again: for the successor of one that was killed.
+//!
+//! Times are on the clock of the kernel, which goes on. What can be found out anew (probes under way, counts of what is
+//! unsettled, who waits for whom) is not kept.
+
+use std::collections::BTreeMap;
+
+use mos_service::Service;
+use serde_json::{Value, json};
+
+use super::state::{AfterStop, Reason, State, Unit};
+use super::timers::Timer;
+use super::{Action, Goal, Id, Supervisor};
+use crate::clock::Millis;
+
+impl Supervisor {
+    /// Services of which something has changed since the last call.
+    pub fn take_changed(&mut self) -> Vec<Id> {
+        std::mem::take(&mut self.touched).into_iter().collect()
+    }
+
+    /// What is known of a service; `None` when it is no more.
+    pub fn remember(&self, id: Id) -> Option<Value> {
+        let unit = self.unit(id)?;
+        Some(unit.remember(self.timers.at(Timer::Restart(id))))
+    }
+
+    /// What is known of the node as a whole.
+    pub fn remember_node(&self) -> Value {
+        json!({
+            "shutdown": self.shutdown.map(Goal::word),
+            "started": self.settings.started,
+            "boot": self.boot.remember(),
+        })
+    }
+
+    /// Begins where another supervisor ended: `services` (with the identity of the files each would run) are the ones
+    /// there are, `memories` what was known of each by name, `node` of all. What has changed since is restarted, as by
+    /// [`Supervisor::reload`]. Whoever was being started is in [`Supervisor::unspawned`].
+    pub fn resume(
+        &mut self,
+        services: Vec<(Service, u64)>,
+        mut memories: BTreeMap<String, Value>,
+        node: &Value,
+        now: Millis,
+    ) {
+        let mut changed = Vec::new();
+        for (service, stamp) in services {
+            let memory = memories.remove(&service.name);
+            let source = service.source;
+            let id = self.add(service, stamp, now);
+            if let Some((memory, unit)) = memory.zip(self.unit_mut(id)) {
+                let same = unit.recall(&memory) == Some(source) && unit.stamp == stamp;
+                changed.extend((!same).then_some(id));
+            }
+        }
+        for (name, memory) in memories {
+            // Its file is gone: it is to end, if it has not.
+            let id = self.add(Service::forgotten(&name), 0, now);
+            if let Some(unit) = self.unit_mut(id) {
+                unit.recall(&memory);
+                (unit.gone, unit.wanted) = (true, false);
+            }
+        }
+        self.recall_node(node, now);
+        self.link(now);
+        let ids: Vec<Id> = self.units().map(|(id, _)| id).collect();
+        for id in ids {
+            self.go_on(id, now);
+        }
+        for id in changed {
+            self.apply_change(id, now);
+        }
+        self.evaluate_all(now);
+        self.settle(now);
+    }
+
+    fn recall_node(&mut self, node: &Value, now: Millis) {
+        if let Some(started) = node["started"].as_u64() {
+            self.settings.started = started;
+        }
+        self.boot.recall(&node["boot"]);
+        if self.boot.is_over() {
+            self.timers.cancel(Timer::Boot);
+        }
+        if let Some(goal) = node["shutdown"].as_str().and_then(Goal::from_word) {
+            self.shut_down(goal, now);
+        }
+    }
+
+    /// Sets the deadlines of a service anew, and does again what may not have been done.
+    fn go_on(&mut self, id: Id, now: Millis) {
+        let Some(unit) = self.unit(id) else { return };
+        let lifecycle = &unit.service.lifecycle;
+        match unit.state {
+            State::Starting if unit.pid.is_some() => {
+                let begun = unit.spawned.unwrap_or(now);
+                let (limit, asks) = (lifecycle.start_timeout_ms, !unit.service.notify || unit.notified);
+                if limit > 0 {
+                    self.timers.arm(Timer::Start(id), begun.saturating_add(limit));
+                }
+                if asks {
+                    self.schedule_first_probe(id, now);
+                }
+            }
+            State::Running | State::Degraded if unit.service.health.is_some() => self.schedule_next_probe(id, now),
+            State::Stopping => {
+                let (limit, signal) = (lifecycle.stop_timeout_ms, lifecycle.stop_signal);
+                self.timers.arm(Timer::Stop(id), unit.since.saturating_add(limit));
+                self.actions.push_back(Action::Signal(id, signal));
+            }
+            _ if unit.gone && unit.pid.is_none() => self.begin_stop(id, AfterStop::Rest, now),
+            State::Restarting => {
+                let at = unit.restart_at.unwrap_or(now);
+                self.timers.arm(Timer::Restart(id), at);
+            }
+            _ => {}
+        }
+    }
+
+    /// Services that were being started when the last supervisor ended: their processes are there, or not.
+    pub fn unspawned(&self) -> Vec<Id> {
+        let waiting = self
+            .units()
+            .filter(|(_, unit)| unit.state == State::Starting && unit.pid.is_none());
+        waiting.map(|(id, _)| id).collect()
+    }
+
+    /// There was no process: starts it.
+    pub fn spawn_again(&mut self, id: Id) {
+        self.actions.push_back(Action::Spawn(id));
+    }
+}
+
+impl Unit {
+    fn remember(&self, restart_at: Option<Millis>) -> Value {
+        let reason = match &self.state {
+            State::Failed(reason) => reason.remember(),
+            _ => Value::Null,
+        };
+        json!({
+            "source": self.service.source,
+            "state": self.state.word(),
+            "reason": reason,
+            "wanted": self.wanted,
+            "gone": self.gone,
+            "pid": self.pid,
+            "since": self.since,
+            "spawned": self.spawned,
+            "ready": self.ready,
+            "attempts": self.attempts,
+            "restarts": self.restarts,
+            "last_failure": self.last_failure.as_ref().map(Reason::remember),
+            "after_stop": self.after_stop.remember(),
+            "notified": self.notified,
+            "status": self.status,
+            "probe_failures": self.probe_failures,
+            "probe_error": self.probe_error,
+            "stamp": self.stamp,
+            "restart_at": restart_at,
+        })
+    }
+
+    /// Takes everything over, and returns what the service file was. What cannot be read is as if it was never noted.
+    fn recall(&mut self, memory: &Value) -> Option<u64> {
+        let number = |key: &str| memory[key].as_u64();
+        let small = |key: &str| number(key).and_then(|number| u32::try_from(number).ok());
+        let truth = |key: &str| memory[key].as_bool().unwrap_or(false);
+        let text = |key: &str| memory[key].as_str().unwrap_or_default().to_owned();
+        self.state = State::recall(memory["state"].as_str()?, &memory["reason"])?;
+        (self.wanted, self.gone, self.notified) = (truth("wanted"), truth("gone"), truth("notified"));
+        self.pid = small("pid");
+        self.since = number("since")?;
+        (self.spawned, self.ready) = (number("spawned"), number("ready"));
+        self.attempts = small("attempts")?;
+        self.restarts = number("restarts")?;
+        self.last_failure = Reason::recall(&memory["last_failure"]);
+        self.after_stop = AfterStop::recall(&memory["after_stop"]);
+        self.probe_failures = small("probe_failures")?;
+        (self.status, self.probe_error) = (text("status"), text("probe_error"));
+        self.stamp = number("stamp")?;
+        self.restart_at = number("restart_at");
+        number("source")
+    }
+}
+
+impl State {
+    fn recall(word: &str, reason: &Value) -> Option<Self> {
+        let plain = [
+            Self::Inactive,
+            Self::Blocked,
+            Self::Starting,
+            Self::Running,
+            Self::Degraded,
+            Self::Stopping,
+            Self::Restarting,
+            Self::Exited,
+        ];
+        match word {
+            "failed" => Reason::recall(reason).map(Self::Failed),
+            word => plain.into_iter().find(|state| state.word() == word),
+        }
+    }
+}
+
+impl Reason {
+    fn remember(&self) -> Value {
+        match self {
+            Self::ExitCode(code) => json!(["exit-code", code]),
+            Self::Signal(number) => json!(["signal", number]),
+            Self::EndedEarly => json!(["ended-early"]),
+            Self::StartTimeout(limit) => json!(["start-timeout", limit]),
+            Self::Health(error) => json!(["health", error]),
+            Self::DependencyFailed(name) => json!(["dependency-failed", name]),
+            Self::MissingDependency(name) => json!(["missing-dependency", name]),
+            Self::Spawn(error) => json!(["spawn", error]),
+            Self::Cycle(walk) => json!(["cycle", walk]),
+        }
+    }
+
+    fn recall(memory: &Value) -> Option<Self> {
+        let value = &memory[1];
+        let text = || value.as_str().map(str::to_owned);
+        let number = || value.as_i64().and_then(|number| i32::try_from(number).ok());
+        match memory[0].as_str()? {
+            "exit-code" => number().map(Self::ExitCode),
+            "signal" => number().map(Self::Signal),
+            "ended-early" => Some(Self::EndedEarly),
+            "start-timeout" => value.as_u64().map(Self::StartTimeout),
+            "health" => text().map(Self::Health),
+            "dependency-failed" => text().map(Self::DependencyFailed),
+            "missing-dependency" => text().map(Self::MissingDependency),
+            "spawn" => text().map(Self::Spawn),
+            "cycle" => text().map(Self::Cycle),
+            _ => None,
+        }
+    }
+}
+
+impl AfterStop {
+    fn remember(&self) -> Value {
+        match self {
+            Self::Rest => Value::Null,
+            Self::Again => json!("again"),
+            Self::Fail(reason) => reason.remember(),
+        }
+    }
+
+    fn recall(memory: &Value) -> Self {
+        match memory.as_str() {
+            Some("again") => Self::Again,
+            _ => Reason::recall(memory).map_or(Self::Rest, Self::Fail),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! A child that shares its parent's table of open files, so that what it opens outlives it.
+//!
+//! The parent does next to nothing; the child works. When the child is killed, everything that it had open (pipes of
+//! processes it looks after, listening sockets, files in memory) is still open in the parent, under the same numbers, and
+//! its successor takes over what it wants: nobody at the other end of a pipe notices.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+
+use rustix::process::Pid;
+
+/// The open files of a process that will have children sharing them.
+#[derive(Debug)]
+pub struct SharedFiles {
+    /// Those that the process has for itself.
+    own: BTreeSet<RawFd>,
+}
+
+/// Who returns from [`SharedFiles::fork`].
+#[derive(Debug)]
+pub enum Fork {
+    /// The parent, with the child's process id.
+    Parent(Pid),
+    /// The child, with what earlier children left open.
+    Child(Leftovers),
+}
+
+/// What earlier children left open. What is not taken is closed when this is dropped.
+#[derive(Debug)]
+pub struct Leftovers(BTreeSet<RawFd>);
+
+impl SharedFiles {
+    /// Everything that is open now is the process's own. From here on only its children open files.
+    ///
+    /// # Errors
+    /// When `/proc/self/fd` cannot be read.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { own: open_now()? })
+    }
+
+    /// Forks; the child has the same table of open files, not a copy (`CLONE_FILES`, clone(2)).
+    ///
+    /// # Errors
+    /// When this process has more than one thread, of which the child would have only one, or whatever the system says.
+    pub fn fork(&self) -> io::Result<Fork> {
+        if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+            return Err(io::Error::other("more than one thread"));
+        }
+        let flags = libc::CLONE_FILES | libc::SIGCHLD;
+        let none = std::ptr::null_mut::<libc::c_void>();
+        // SAFETY: without CLONE_VM and without a stack this is fork(2) with one more flag. There is only one thread, so no
+        // lock is held by one that the child does not have.
+        let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
+        match i32::try_from(pid) {
+            Ok(0) => Ok(Fork::Child(Leftovers(
+                open_now()?.difference(&self.own).copied().collect(),
+            ))),
+            Ok(pid) if pid > 0 => Pid::from_raw(pid).map(Fork::Parent).ok_or(io::ErrorKind::Other.into()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Leftovers {
+    /// Takes over a descriptor by its number; `None` when it is not open, or not one of them.
+    pub fn take(&mut self, number: RawFd) -> Option<OwnedFd> {
+        if !self.0.remove(&number) {
+            return None;
+        }
+        // SAFETY: it was open when this process began, it was opened by one that has ended, and it is given away once.
+        Some(unsafe { OwnedFd::from_raw_fd(number) })
+    }
+}
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        while let Some(number) = self.0.first().copied() {
+            drop(self.take(number));
+        }
+    }
+}
+
+/// The numbers of all open descriptors. That of the directory itself is closed again when this returns.
+fn open_now() -> io::Result<BTreeSet<RawFd>> {
+    let listed = std::fs::read_dir("/proc/self/fd")?;
+    let numbers = listed
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let numbers: Vec<RawFd> = numbers.collect();
+    // SAFETY: only asks whether the number is open.
+    let open = |number: &RawFd| unsafe { libc::fcntl(*number, libc::F_GETFD) } >= 0;
+    Ok(numbers.into_iter().filter(open).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_other_threads_it_refuses() {
+        // A test runs on a thread of its own, beside the first one.
+        let files = SharedFiles::new().unwrap();
+        assert_eq!(files.fork().unwrap_err().to_string(), "more than one thread");
+    }
+}
