@@ -67,10 +67,15 @@ pub fn request(question: &Question) -> (&'static str, Value) {
         "stop" => "service.stop",
         "restart" => "service.restart",
         "reload" => "system.reload",
+        "upgrade" => "system.upgrade",
         "poweroff" => "system.poweroff",
         "reboot" => "system.reboot",
         _ => "logs.tail",
     };
+    if method == "system.upgrade" {
+        let program = question.name.as_ref();
+        return (method, json!({ "program": program }));
+    }
     let mut parameters = json!({ "name": name });
     if let Some(lines) = question.lines {
         parameters["lines"] = json!(lines);

@@ -37,6 +37,19 @@ impl Exits {
         })
     }
 
+    /// What an earlier program left in these descriptors.
+    pub fn of(records: OwnedFd, bell: OwnedFd) -> Self {
+        Self {
+            records: File::from(records),
+            bell,
+        }
+    }
+
+    /// The records and the bell.
+    pub fn files(&self) -> [BorrowedFd<'_>; 2] {
+        [self.records.as_fd(), self.bell.as_fd()]
+    }
+
     /// Adds one, and rings.
     ///
     /// # Errors

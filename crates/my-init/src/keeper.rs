@@ -7,17 +7,22 @@
 //! services, their logs and its own notes as the last one left them.
 
 use std::io;
+use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::time::Duration;
 
 use mos_sys::fork::{Fork, Leftovers, SharedFiles};
+use mos_sys::shared_pid::SharedPid;
 use mos_sys::signals::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
+use serde_json::Value;
 
 use crate::clock::{self, Millis};
 use crate::exits::Exits;
 use crate::journal::Journal;
 use crate::supervisor::Exit;
+use crate::upgrade::{self, Handover};
 
 /// A supervisor that ran this long has not failed at once.
 const STABLE: Millis = 10_000;
@@ -42,10 +47,37 @@ pub struct Kept {
     pub exits: &'static Exits,
     /// What the last supervisor knew.
     pub journal: &'static mut Journal,
+    /// The process that it started last.
+    pub starting: &'static SharedPid,
     /// What it had open.
     pub leftovers: Leftovers,
     /// How it ended; `None` for the first.
     pub last: Option<Exit>,
+    /// Why the program could not be replaced by another one.
+    pub refused: Option<String>,
+}
+
+/// The exit code of a supervisor that wants another program in place of this one: see [`set_program`].
+pub const UPGRADE: u8 = 42;
+const UPGRADED: Exit = Exit::Code(UPGRADE as i32);
+/// The name under which the program is in the journal. No service can have it.
+pub const PROGRAM: &str = "/program";
+
+/// Notes the program that is to take over.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn set_program(journal: &mut Journal, program: &Path) -> io::Result<()> {
+    journal.note(PROGRAM, &Value::from(program.to_string_lossy()))
+}
+
+/// How the keeper begins.
+#[derive(Debug)]
+pub struct Beginning {
+    /// What another program has handed over, if one has.
+    pub handover: Option<Handover>,
+    /// The limit of open files that services get, soft and hard.
+    pub open_files: Option<(u64, u64)>,
 }
 
 /// Runs supervisors, each in a new process, until one ends with an exit code for which `retry` is false; returns that
@@ -53,14 +85,20 @@ pub struct Kept {
 ///
 /// # Errors
 /// When the first one cannot be started. Later it tries for ever.
-pub fn keep(supervise: impl Fn(Kept) -> u8, retry: impl Fn(u8) -> bool) -> io::Result<u8> {
-    let exits: &'static Exits = Box::leak(Box::new(Exits::new()?));
-    let journal: &'static mut Journal = Box::leak(Box::new(Journal::new()?));
+pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl Fn(u8) -> bool) -> io::Result<u8> {
+    let (exits, journal) = match &beginning.handover {
+        None => (Exits::new()?, Journal::new()?),
+        Some(handover) => handover.take()?,
+    };
+    let exits: &'static Exits = Box::leak(Box::new(exits));
+    let journal: &'static mut Journal = Box::leak(Box::new(journal));
+    let starting: &'static SharedPid = Box::leak(Box::new(SharedPid::new()?));
     let mut all = vec![CHILD];
     all.extend(PASSED_ON);
     let signals = Signals::new(&all)?;
-    let files = SharedFiles::new()?;
-    let (mut last, mut quick) = (None, 0);
+    let [records, bell] = exits.files();
+    let files = SharedFiles::except(&[records, bell, journal.file(), signals.as_fd()]);
+    let (mut last, mut quick, mut refused) = (None, 0, None);
     loop {
         let started = clock::now();
         match files.fork() {
@@ -70,8 +108,10 @@ pub fn keep(supervise: impl Fn(Kept) -> u8, retry: impl Fn(u8) -> bool) -> io::R
                 let kept = Kept {
                     exits,
                     journal,
+                    starting,
                     leftovers,
                     last,
+                    refused,
                 };
                 #[expect(
                     clippy::exit,
@@ -82,20 +122,35 @@ pub fn keep(supervise: impl Fn(Kept) -> u8, retry: impl Fn(u8) -> bool) -> io::R
             Ok(Fork::Parent(supervisor)) => {
                 let end = watch(supervisor, &signals, exits);
                 match end {
+                    UPGRADED => refused = Some(upgrade(exits, journal, beginning)),
                     Exit::Code(code) if !retry(u8::try_from(code).unwrap_or(u8::MAX)) => {
                         return Ok(u8::try_from(code).unwrap_or(u8::MAX));
                     }
-                    end => last = Some(end),
+                    _ => refused = None,
                 }
+                last = Some(end);
             }
             Err(error) if last.is_none() => return Err(error),
             Err(_) => quick = QUICK_MAX,
         }
-        let at_once = last != Some(KILLED) && clock::now().saturating_sub(started) < STABLE;
+        let at_once = !matches!(last, Some(KILLED | UPGRADED)) && clock::now().saturating_sub(started) < STABLE;
         quick = if at_once { quick + 1 } else { 0 };
         if quick > QUICK_MAX {
             wait(&signals, Some(&PAUSE));
             take_in(None, exits);
+        }
+    }
+}
+
+/// Executes the program that is to take over; returns why that failed.
+fn upgrade(exits: &Exits, journal: &Journal, beginning: &Beginning) -> String {
+    let program = journal.read().unwrap_or_default().remove(PROGRAM);
+    match program.as_ref().and_then(Value::as_str) {
+        None => "nobody said to which program".to_owned(),
+        Some(program) => {
+            let handover = Handover::of(exits, journal, beginning.open_files);
+            let error = upgrade::replace(Path::new(program), &handover);
+            format!("{program}: {error}")
         }
     }
 }

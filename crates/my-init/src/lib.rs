@@ -27,3 +27,4 @@ pub mod services;
 pub mod shell;
 pub mod stage0;
 pub mod supervisor;
+pub mod upgrade;

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use my_init::client::{self, AskError};
 use my_init::clock;
 use my_init::console::Console;
-use my_init::driver::{Driver, Setup};
-use my_init::keeper::{Kept, keep};
+use my_init::driver::{Driver, End, Setup};
+use my_init::keeper::{Beginning, Kept, UPGRADE, keep};
 use my_init::kernel::CommandLine;
 use my_init::options::{HELP, Options, Question, SERVICES, Task};
 use my_init::supervisor::{Goal, Settings};
+use my_init::upgrade::Handover;
 use my_init::{halt, rescue, services, stage0};
 
 /// The exit codes of every program, see the architecture page.
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     let options = Options::parse(std::env::args().skip(1));
     let container = options.as_ref().is_ok_and(|options| options.container);
     if std::process::id() == 1 && !container && !asks_for_text(&options) {
-        machine(started);
+        machine(started, options.ok().and_then(|options| options.handover));
     }
     match options {
         Err(error) => {
@@ -62,11 +63,19 @@ fn run(options: Options, started: clock::Millis) -> ExitCode {
 }
 
 /// PID 1: brings the machine up, keeps it running, takes it down. Whatever goes wrong, it stays.
-fn machine(started: clock::Millis) -> ! {
+fn machine(started: clock::Millis, handover: Option<Handover>) -> ! {
     rescue::install();
-    let ground = stage0::prepare();
-    let open_files = stage0::raise_open_files();
-    prepare_console(&ground.problems);
+    let ground = match handover {
+        None => stage0::prepare(),
+        Some(_) => stage0::ground(Vec::new()),
+    };
+    let open_files = match &handover {
+        None => stage0::raise_open_files(),
+        Some(handover) => handover.open_files,
+    };
+    if handover.is_none() {
+        prepare_console(&ground.problems);
+    }
     let setup = Setup {
         services: SERVICES.map(PathBuf::from).to_vec(),
         socket: PathBuf::from(my_init::options::SOCKET),
@@ -75,9 +84,11 @@ fn machine(started: clock::Millis) -> ! {
         open_files,
         machine: true,
         debug: ground.command_line.debug,
+        taken_over: handover.is_some(),
     };
     // Only a wish to go down ends it: any other end is a failure, and there is nobody else to try again.
-    match keep(|kept| work(&setup, kept), |code| goal(code).is_none()) {
+    let beginning = Beginning { handover, open_files };
+    match keep(&beginning, |kept| work(&setup, kept), |code| goal(code).is_none()) {
         Ok(code) => match console() {
             Ok(mut console) => rescue::stay(&halt::take_down(goal(code).unwrap_or(Goal::Reboot), &mut console)),
             Err(error) => rescue::stay(&format!("no console: {error}")),
@@ -132,14 +143,17 @@ fn work(setup: &Setup, kept: Kept) -> u8 {
         .and_then(|console| Driver::new(setup.clone(), console, kept))
         .and_then(|mut driver| {
             let end = driver.run();
-            if !setup.machine {
+            if !setup.machine && !matches!(end, Ok(End::Upgrade)) {
                 driver.close();
             }
+            // What it has open is the keeper's too, and its successor's.
+            std::mem::forget(driver);
             end
         });
     match end {
-        Ok(Goal::Poweroff) => POWEROFF,
-        Ok(Goal::Reboot) => REBOOT,
+        Ok(End::Goal(Goal::Poweroff)) => POWEROFF,
+        Ok(End::Goal(Goal::Reboot)) => REBOOT,
+        Ok(End::Upgrade) => UPGRADE,
         Err(error) => {
             eprintln!("my_init: {error}");
             match error.kind() {
@@ -167,16 +181,25 @@ fn supervise(options: Options, started: clock::Millis) -> ExitCode {
     // Children of services that lose their parent come to us, as they would to PID 1.
     let _ = rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1));
     let deadline = options.deadline.map(|seconds| clock::Millis::from(seconds) * 1000);
+    let open_files = match &options.handover {
+        None => stage0::raise_open_files(),
+        Some(handover) => handover.open_files,
+    };
     let setup = Setup {
         services: options.services,
         socket: options.socket,
         settings: settings(started, deadline.unwrap_or(CommandLine::parse("").boot_deadline)),
         cgroups: None,
-        open_files: stage0::raise_open_files(),
+        open_files,
         machine: false,
         debug: options.debug,
+        taken_over: options.handover.is_some(),
     };
-    match keep(|kept| work(&setup, kept), |_| false) {
+    let beginning = Beginning {
+        handover: options.handover,
+        open_files,
+    };
+    match keep(&beginning, |kept| work(&setup, kept), |_| false) {
         Ok(POWEROFF | REBOOT) => ExitCode::SUCCESS,
         Ok(code) => ExitCode::from(code),
         Err(error) => fail(BUG, &error),

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::upgrade::{self, Handover};
+
 /// Where the control socket is on a node.
 pub const SOCKET: &str = "/run/my_init.sock";
 /// Where the service files are on a node, the most important first: those of the signed image, and those of the
@@ -26,6 +28,7 @@ Ask a running my_init:
   my_init blame                         services by the time they took to become ready
   my_init start|stop|restart NAME
   my_init reload                        read the service files again, apply the difference
+  my_init upgrade [PROGRAM]             another my_init takes over (default: the file this one was started from)
   my_init poweroff|reboot
 
   --socket PATH     the control socket (default /run/my_init.sock)
@@ -80,10 +83,12 @@ pub struct Options {
     pub deadline: Option<u32>,
     /// Print every action.
     pub debug: bool,
+    /// What another my_init hands over.
+    pub handover: Option<Handover>,
 }
 
 /// Verbs with the number of words that follow: least and most.
-const VERBS: [(&str, usize, usize); 11] = [
+const VERBS: [(&str, usize, usize); 12] = [
     ("list", 0, 0),
     ("status", 1, 1),
     ("why", 1, 1),
@@ -93,6 +98,7 @@ const VERBS: [(&str, usize, usize); 11] = [
     ("stop", 1, 1),
     ("restart", 1, 1),
     ("reload", 0, 0),
+    ("upgrade", 0, 1),
     ("poweroff", 0, 0),
     ("reboot", 0, 0),
 ];
@@ -111,6 +117,7 @@ impl Options {
             container: false,
             deadline: None,
             debug: false,
+            handover: None,
         };
         let mut words = Vec::new();
         let mut arguments = arguments.into_iter();
@@ -124,6 +131,7 @@ impl Options {
                 "--debug" => options.debug = true,
                 "--socket" => options.socket = PathBuf::from(value()?),
                 "--services" => options.services.push(PathBuf::from(value()?)),
+                upgrade::OPTION => options.handover = Some(Handover::parse(&value()?)?),
                 "--deadline" => options.deadline = Some(seconds(&value()?)?),
                 option if option.starts_with('-') => return Err(format!("unknown option {option}")),
                 _ => words.push(argument),

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `system.ping` | | `"pong"` |
 //! | `system.reload` | | `{added, changed, removed}`: names |
+//! | `system.upgrade` | `program` (the file of this one) | `true`: another program takes over, services go on |
 //! | `system.poweroff`, `system.reboot` | | `true` |
 //! | `service.list` | | `{NAME: STATE, …}` |
 //! | `service.list_full` | | a list of what `service.status` returns |
@@ -23,6 +24,8 @@ const LINES: u64 = 100;
 
 /// The caller may only read (a code of our own).
 pub const NOT_PERMITTED: i64 = -32015;
+/// What was given cannot be used.
+pub const VALIDATION: i64 = -32011;
 const PARSE_ERROR: i64 = -32700;
 const INVALID_REQUEST: i64 = -32600;
 const METHOD_NOT_FOUND: i64 = -32601;
@@ -34,6 +37,7 @@ const INVALID_PARAMS: i64 = -32602;
 pub enum Call {
     Ping,
     Reload,
+    Upgrade(Option<String>),
     Poweroff,
     Reboot,
     List,
@@ -51,7 +55,13 @@ impl Call {
     pub fn writes(&self) -> bool {
         matches!(
             self,
-            Self::Reload | Self::Poweroff | Self::Reboot | Self::Start(_) | Self::Stop(_) | Self::Restart(_)
+            Self::Reload
+                | Self::Upgrade(_)
+                | Self::Poweroff
+                | Self::Reboot
+                | Self::Start(_)
+                | Self::Stop(_)
+                | Self::Restart(_)
         )
     }
 }
@@ -119,6 +129,7 @@ fn call(method: &str, params: &Value) -> Result<Call, Refusal> {
     Ok(match method {
         "system.ping" => Call::Ping,
         "system.reload" => Call::Reload,
+        "system.upgrade" => Call::Upgrade(params.get("program").and_then(Value::as_str).map(str::to_owned)),
         "system.poweroff" => Call::Poweroff,
         "system.reboot" => Call::Reboot,
         "service.list" => Call::List,

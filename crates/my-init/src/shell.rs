@@ -35,6 +35,7 @@ pub fn start(sibling: bool) -> io::Result<u32> {
         cgroup: None,
         terminal: true,
         sibling,
+        announced: None,
         dies_with_parent: false,
     };
     spawn(&what).map_err(|error| io::Error::other(error.to_string()))

@@ -63,6 +63,11 @@ pub fn prepare() -> Ground {
             .err()
             .map(|error| format!("loopback: {error}")),
     );
+    ground(problems)
+}
+
+/// What is there, once it has been prepared.
+pub fn ground(problems: Vec<String>) -> Ground {
     let text = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     Ground {
         problems,

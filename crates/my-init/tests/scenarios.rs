@@ -651,3 +651,70 @@ fn whenever_supervisors_are_killed_everything_starts_once_and_in_order() {
         "{states}"
     );
 }
+
+#[test]
+fn another_program_takes_over_and_services_do_not_notice() {
+    let counts = "[service]\nexec = \"n=0; while read _; do n=$((n+1)); echo $n; done < $HERE/gate\"\n";
+    let machine = Machine::start(&[("web", STAYS)]);
+    let gate = machine.path("gate");
+    assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    machine.write_service("counts", counts);
+    machine.call("system.reload", json!({}));
+    let mut gate = fs::File::options().read(true).write(true).open(gate).unwrap();
+    let lines = || machine.call("logs.tail", json!({"name": "counts", "lines": 9}))["lines"].clone();
+    gate.write_all(b"x\n").unwrap();
+    machine.wait("the first line", || lines() == json!(["1"]));
+    let next = machine.path("next_init");
+    fs::copy(env!("CARGO_BIN_EXE_my_init"), &next).unwrap();
+    let pids = || ["web", "counts"].map(|name| machine.status(name)["pid"].clone());
+    let before = pids();
+    machine.call("system.upgrade", json!({ "program": next }));
+    let runs = || fs::read_link(format!("/proc/{}/exe", machine.child.id())).unwrap();
+    machine.wait("the other program", || runs() == next);
+    machine.call("system.ping", json!({}));
+    gate.write_all(b"x\n").unwrap();
+    machine.wait("the second line", || lines() == json!(["1", "2"]));
+    assert_eq!(pids(), before);
+    // And it can fail, and be followed by itself, as the first one could.
+    machine.crash();
+    machine.call("system.upgrade", json!({}));
+    machine.wait("the third program", || {
+        machine.console().matches("has taken over, 2 services go on").count() == 2
+    });
+    assert_eq!((pids(), lines()), (before, json!(["1", "2"])));
+    let open = fs::read_dir(format!("/proc/{}/fd", machine.child.id()))
+        .unwrap()
+        .count();
+    assert!(open < 25, "{open} descriptors are open");
+}
+
+#[test]
+fn a_program_that_cannot_take_over_does_not() {
+    let machine = Machine::start(&[("web", STAYS)]);
+    let other = machine.path("other");
+    fs::copy("/bin/true", &other).unwrap();
+    let text = machine.path("text");
+    fs::write(&text, "#!/bin/sh\n").unwrap();
+    for (program, reason) in [
+        (&other, "is not a my_init that can take over"),
+        (&text, "is not the absolute path of a program"),
+        (&PathBuf::from("/nonexistent"), "No such file"),
+    ] {
+        match call(&machine.socket(), "system.upgrade", &json!({ "program": program })) {
+            Err(AskError::Refused(-32011, message)) => assert!(message.contains(reason), "{message}"),
+            other => panic!("{}: {other:?}", program.display()),
+        }
+    }
+    // One that the kernel refuses to execute, because it is for another machine (e_machine, elf(5)): this one goes on.
+    let broken = machine.path("broken");
+    let mut bytes = fs::read(env!("CARGO_BIN_EXE_my_init")).unwrap();
+    bytes[18] = 0xff;
+    fs::write(&broken, bytes).unwrap();
+    fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let pid = machine.status("web")["pid"].clone();
+    machine.call("system.upgrade", json!({ "program": broken }));
+    machine.wait("the reason", || machine.console().contains("no upgrade: "));
+    assert_eq!(machine.status("web")["pid"], pid);
+    machine.crash();
+    assert_eq!(machine.status("web")["pid"], pid);
+}

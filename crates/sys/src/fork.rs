@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 use rustix::process::Pid;
 
@@ -31,12 +31,12 @@ pub enum Fork {
 pub struct Leftovers(BTreeSet<RawFd>);
 
 impl SharedFiles {
-    /// Everything that is open now is the process's own. From here on only its children open files.
-    ///
-    /// # Errors
-    /// When `/proc/self/fd` cannot be read.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self { own: open_now()? })
+    /// These are the process's own, beside standard input, output and error; all others are, or will be, its children's.
+    pub fn except(own: &[impl AsFd]) -> Self {
+        let own = own.iter().map(|file| file.as_fd().as_raw_fd());
+        Self {
+            own: own.chain(0..=libc::STDERR_FILENO).collect(),
+        }
     }
 
     /// Forks; the child has the same table of open files, not a copy (`CLONE_FILES`, clone(2)).
@@ -63,13 +63,44 @@ impl SharedFiles {
 }
 
 impl Leftovers {
+    /// After exec: everything that is open but standard input, output and error, all of which was handed over by the
+    /// program before.
+    ///
+    /// # Errors
+    /// When `/proc/self/fd` cannot be read.
+    pub fn inherited() -> io::Result<Self> {
+        Ok(Self(
+            open_now()?
+                .into_iter()
+                .filter(|number| *number > libc::STDERR_FILENO)
+                .collect(),
+        ))
+    }
+
+    /// Says whether the next program has them too.
+    pub fn keep_on_exec(&self, keep: bool) {
+        for number in &self.0 {
+            let flags = if keep { 0 } else { libc::FD_CLOEXEC };
+            // SAFETY: changes a flag of a descriptor; one that is not open any more is an error that concerns nobody.
+            unsafe { libc::fcntl(*number, libc::F_SETFD, flags) };
+        }
+    }
+
+    /// Leaves what was not taken open, for somebody else.
+    pub fn leave(mut self) {
+        self.0.clear();
+    }
+
     /// Takes over a descriptor by its number; `None` when it is not open, or not one of them.
     pub fn take(&mut self, number: RawFd) -> Option<OwnedFd> {
         if !self.0.remove(&number) {
             return None;
         }
-        // SAFETY: it was open when this process began, it was opened by one that has ended, and it is given away once.
-        Some(unsafe { OwnedFd::from_raw_fd(number) })
+        // SAFETY: it was open when this process or program began, was opened by one before it, and is given away once.
+        let taken = unsafe { OwnedFd::from_raw_fd(number) };
+        // No program that is executed from here on is to have it.
+        let _ = rustix::io::fcntl_setfd(&taken, rustix::io::FdFlags::CLOEXEC);
+        Some(taken)
     }
 }
 
@@ -100,7 +131,7 @@ mod tests {
     #[test]
     fn with_other_threads_it_refuses() {
         // A test runs on a thread of its own, beside the first one.
-        let files = SharedFiles::new().unwrap();
+        let files = SharedFiles::except(&[io::stdin()]);
         assert_eq!(files.fork().unwrap_err().to_string(), "more than one thread");
     }
 }

@@ -10,6 +10,7 @@ pub mod link;
 pub mod loop_device;
 pub mod memory;
 pub mod peer;
+pub mod shared_pid;
 pub mod signals;
 pub mod socket;
 pub mod space;

@@ -8,6 +8,8 @@ use std::fmt;
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
+use crate::shared_pid::SharedPid;
+
 /// What to start, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Spawn<'a> {
@@ -33,6 +35,8 @@ pub struct Spawn<'a> {
     pub terminal: bool,
     /// Makes it a child of our parent, which then is told of its end (`CLONE_PARENT`, clone(2)).
     pub sibling: bool,
+    /// Where the kernel writes its process id before it runs.
+    pub announced: Option<&'a SharedPid>,
     /// Has the kernel kill it when its parent ends (`PR_SET_PDEATHSIG`, prctl(2)).
     pub dies_with_parent: bool,
 }
@@ -79,7 +83,7 @@ pub fn spawn(what: &Spawn<'_>) -> Result<u32, SpawnError> {
     let (report, tell) = pipe().map_err(before("pipe"))?;
     let arguments = pointers(what.arguments);
     let environment = pointers(what.environment);
-    let pid = fork(what.cgroup, what.sibling).map_err(before("fork"))?;
+    let pid = fork(what).map_err(before("fork"))?;
     if pid == 0 {
         // SAFETY: this is the child, which only makes system calls on data prepared above and then ends.
         unsafe { child(what, &arguments, &environment, tell.as_raw_fd()) }
@@ -94,6 +98,15 @@ pub fn spawn(what: &Spawn<'_>) -> Result<u32, SpawnError> {
             Err(error)
         }
     }
+}
+
+/// Executes a program in place of this one, with the same environment. Returns only when that fails; unlike the standard
+/// library's way it never has a shell read a file that the kernel does not take for a program (execvp(3) does).
+pub fn replace(program: &CStr, arguments: &[CString]) -> io::Error {
+    let arguments = pointers(arguments);
+    // SAFETY: the program ends in NUL, and the pointers to strings that do, in null; all outlive the call.
+    unsafe { libc::execv(program.as_ptr(), arguments.as_ptr()) };
+    io::Error::last_os_error()
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
@@ -112,24 +125,28 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Forks into a control group when one is given and the kernel can (Linux 5.7), plainly otherwise.
-fn fork(cgroup: Option<BorrowedFd<'_>>, sibling: bool) -> io::Result<libc::pid_t> {
-    if let Some(cgroup) = cgroup
-        && let Ok(pid) = clone3(Some(cgroup), sibling)
+fn fork(what: &Spawn<'_>) -> io::Result<libc::pid_t> {
+    if what.cgroup.is_some()
+        && let Ok(pid) = clone3(what.cgroup, what)
     {
         return Ok(pid);
     }
-    clone3(None, sibling)
+    clone3(None, what)
 }
 
 /// clone3(2), Linux 5.3, in the way of fork(2).
-fn clone3(cgroup: Option<BorrowedFd<'_>>, sibling: bool) -> io::Result<libc::pid_t> {
+fn clone3(cgroup: Option<BorrowedFd<'_>>, what: &Spawn<'_>) -> io::Result<libc::pid_t> {
     // SAFETY: all fields are integers, for which zero means "not used".
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     if let Some(cgroup) = cgroup {
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
     }
-    match sibling {
+    if let Some(announced) = what.announced {
+        arguments.flags |= u64::from(libc::CLONE_PARENT_SETTID.unsigned_abs());
+        arguments.parent_tid = announced.address();
+    }
+    match what.sibling {
         // The parent is signalled as for us.
         true => arguments.flags |= u64::from(libc::CLONE_PARENT.unsigned_abs()),
         false => arguments.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs()),
@@ -253,9 +270,20 @@ mod tests {
             cgroup: None,
             terminal: false,
             sibling: false,
+            announced: None,
             dies_with_parent: false,
         };
+        let place = SharedPid::new().unwrap();
+        let what = Spawn {
+            announced: Some(&place),
+            ..what
+        };
         let result = spawn(&what);
+        if let Ok(pid) = result {
+            assert_eq!(place.get(), Some(pid));
+            place.clear();
+            assert_eq!(place.get(), None);
+        }
         drop(write);
         let mut text = String::new();
         File::from(read).read_to_string(&mut text).unwrap();

@@ -1,9 +1,11 @@
 //! Requests to answers.
 
+use std::path::PathBuf;
+
 use serde_json::{Map, Value, json};
 
 use super::{Driver, Id};
-use crate::protocol::{self, Call, NOT_PERMITTED, Refusal, Request};
+use crate::protocol::{self, Call, NOT_PERMITTED, Refusal, Request, VALIDATION};
 use crate::supervisor::{Goal, RequestError};
 
 impl Driver {
@@ -32,6 +34,15 @@ impl Driver {
                 Ok(json!({
                     "added": difference.added, "changed": difference.changed, "removed": difference.removed,
                 }))
+            }
+            Call::Upgrade(program) => {
+                let program = program
+                    .as_ref()
+                    .map_or_else(own_program, |path| Ok(PathBuf::from(path)));
+                let upgraded = program.and_then(|program| self.upgrade(&program));
+                upgraded
+                    .map(|()| json!(true))
+                    .map_err(|error| Refusal::new(VALIDATION, error))
             }
             Call::Poweroff => self.go_down(Goal::Poweroff),
             Call::Reboot => self.go_down(Goal::Reboot),
@@ -106,6 +117,13 @@ impl Driver {
         let lines = log.map(|log| log.tail(lines)).unwrap_or_default();
         Ok(json!({ "lines": lines, "dropped": log.map_or(0, crate::log::Log::dropped) }))
     }
+}
+
+/// The file that we were started from, or what has taken its place since.
+fn own_program() -> Result<PathBuf, String> {
+    let path = std::env::current_exe().map_err(|error| error.to_string())?;
+    let text = path.to_string_lossy();
+    Ok(PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text)))
 }
 
 fn refusal(error: &RequestError) -> Refusal {

@@ -140,8 +140,7 @@ impl Driver {
             opened.map_err(|error| format!("notify socket {}: {error}", path.display()))?;
         }
         slot.cgroup.clone_from(&leaf);
-        // Whoever comes after us looks for a process that was started from here on.
-        self.note(id);
+        self.note_start(id);
         let role = Role::Service(service.name.clone());
         self.execute(service, command, &output, &role, notify.as_deref())
     }
@@ -176,6 +175,7 @@ impl Driver {
             cgroup: cgroup.as_ref().map(|leaf| leaf.as_fd()),
             terminal: false,
             sibling: true,
+            announced: Some(self.starting),
             // A node without PID 1 is no more; elsewhere nobody else would end them.
             dies_with_parent: !self.setup.machine,
         };

@@ -1,13 +1,13 @@
 //! What a supervisor leaves to its successor: notes in the journal, open files in the keeper, and processes.
 //!
-//! A service is noted before its process is started and when it has a process id, and after every change; the end of a
-//! process together with how far the records of ends were read. So wherever the supervisor is killed, its successor knows
-//! of every process, or knows for which it has to look.
+//! A service is noted after every change, and before its process is started, whose id the kernel itself writes where the
+//! successor finds it; the end of a process is noted together with how far the records of ends were read. So wherever the
+//! supervisor is killed, its successor knows of every process that there is or was.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use mos_sys::fork::Leftovers;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -18,20 +18,29 @@ use super::operator::Operator;
 use super::slot::Slot;
 use super::{Driver, Id, Owner};
 use crate::journal::Journal;
+use crate::keeper::{self, PROGRAM};
 use crate::supervisor::Exit;
 
 /// The name of what concerns the node in the journal; no service can have it.
 const NODE: &str = "";
-/// For a process between being forked and executing its program.
-const FORKED_LIMIT: Duration = Duration::from_millis(200);
-/// Between two looks at it.
-const FORKED_STEP: Duration = Duration::from_millis(2);
+/// The name under which the service is noted that is being started; no service can have it either.
+const STARTING: &str = "/starting";
 
 impl Driver {
     /// Writes down what is known of a service.
     pub(super) fn note(&mut self, id: Id) {
         if let (Some(unit), Some(record)) = (self.supervisor.unit(id), self.record(id)) {
             let noted = self.journal.note(&unit.service().name, &record);
+            self.complain_once(noted);
+        }
+    }
+
+    /// Writes down that a service is about to be started.
+    pub(super) fn note_start(&mut self, id: Id) {
+        self.note(id);
+        self.starting.clear();
+        if let Some(unit) = self.supervisor.unit(id) {
+            let noted = self.journal.note(STARTING, &Value::from(unit.service().name.as_str()));
             self.complain_once(noted);
         }
     }
@@ -89,26 +98,56 @@ impl Driver {
     }
 
     /// Starts the services, or goes on where the last supervisor ended.
-    pub(super) fn begin(&mut self, mut leftovers: Leftovers, last: Option<Exit>) {
+    pub(super) fn begin(&mut self, mut leftovers: Leftovers) {
         let mut memories = self.journal.read().unwrap_or_default();
         let node = memories.remove(NODE);
-        memories.retain(|_, memory| !memory.is_null());
+        let starting = memories.remove(STARTING);
+        memories.retain(|name, memory| !memory.is_null() && name != PROGRAM);
         match node {
             None => drop(self.reload()),
-            Some(node) => self.go_on(memories, &node, &mut leftovers),
+            Some(node) => {
+                self.go_on(memories, &node, &mut leftovers);
+                self.find_started(starting.as_ref().and_then(Value::as_str));
+                self.find_others();
+            }
         }
         drop(leftovers);
-        if let Some(last) = last {
-            let how = match last {
-                Exit::Code(code) => format!("ended with exit code {code}"),
-                Exit::Signal(number) => format!("was killed by {}", mos_service::Signal(number)),
-            };
-            let running = self.children.len();
-            self.say(&format!(
-                "the supervisor {how}; started again, {running} services go on"
-            ));
-        }
         self.rewrite_journal();
+    }
+
+    /// Says why there is a new supervisor.
+    pub(super) fn tell_last(&mut self, last: Option<Exit>, refused: Option<String>) {
+        let running = self.children.len();
+        let what = match (last, refused) {
+            (_, Some(error)) => format!("no upgrade: {error}"),
+            (None, None) => match self.setup.taken_over {
+                true => format!(
+                    "my_init {} has taken over, {running} services go on",
+                    env!("CARGO_PKG_VERSION")
+                ),
+                false => return,
+            },
+            (Some(Exit::Code(code)), None) => {
+                format!("the supervisor ended with exit code {code}; started again, {running} services go on")
+            }
+            (Some(Exit::Signal(number)), None) => {
+                let signal = mos_service::Signal(number);
+                format!("the supervisor was killed by {signal}; started again, {running} services go on")
+            }
+        };
+        self.say(&what);
+    }
+
+    /// Has another program take over as soon as everything that is to be done has been done.
+    ///
+    /// # Errors
+    /// When the program cannot.
+    pub(super) fn upgrade(&mut self, program: &Path) -> Result<(), String> {
+        crate::upgrade::check(program)?;
+        keeper::set_program(self.journal, program).map_err(|error| error.to_string())?;
+        self.say(&format!("{} takes over", program.display()));
+        self.upgrading = true;
+        Ok(())
     }
 
     fn go_on(&mut self, memories: BTreeMap<String, Value>, node: &Value, leftovers: &mut Leftovers) {
@@ -123,7 +162,6 @@ impl Driver {
         for (name, memory) in &memories {
             self.take_over(name, &memory["open"], leftovers);
         }
-        self.find_processes();
     }
 
     fn take_over(&mut self, name: &str, open: &Value, leftovers: &mut Leftovers) {
@@ -144,32 +182,30 @@ impl Driver {
         }
     }
 
-    /// Finds the processes that the last supervisor started and could not write down any more.
-    fn find_processes(&mut self) {
-        let mut missing = self.supervisor.unspawned();
+    /// Finds the process that the last supervisor started and could not write down any more, and starts those that it did
+    /// not come to.
+    fn find_started(&mut self, name: Option<&str>) {
+        for id in self.supervisor.unspawned() {
+            let named = self.supervisor.unit(id).map(|unit| unit.service().name.as_str());
+            match self.starting.get().filter(|_| named == name) {
+                Some(pid) => self.started(id, pid),
+                None => self.supervisor.spawn_again(id),
+            }
+        }
+    }
+
+    /// Finds who else was started: probes, for whose answers nobody waits any more, and a shell.
+    fn find_others(&mut self) {
         for (pid, role) in self.unknown_children() {
             match role {
-                Role::Service(name) => {
-                    let found = missing.iter().position(|id| self.is_named(*id, &name));
-                    if let Some(id) = found.map(|index| missing.swap_remove(index)) {
-                        self.started(id, pid);
-                    }
-                }
+                Role::Service(_) => {}
                 Role::Operator => {
                     self.children.insert(pid, Owner::Operator);
                     self.operator = Operator::Present(pid, self.now());
                 }
-                // Nobody waits for its answer any more.
                 Role::Probe => kill_group(pid),
             }
         }
-        for id in missing {
-            self.supervisor.spawn_again(id);
-        }
-    }
-
-    fn is_named(&self, id: Id, name: &str) -> bool {
-        self.supervisor.unit(id).is_some_and(|unit| unit.service().name == name)
     }
 
     /// Children of the keeper that we started and of which nobody knows.
@@ -222,13 +258,8 @@ fn children_of(parent: u32) -> Vec<u32> {
     numbers.filter(child).collect()
 }
 
-/// What a process was started as. One that does not yet execute its program is waited for.
+/// What a process was started as.
 fn role_of(pid: u32) -> Option<Role> {
-    let program = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).ok();
-    let deadline = Instant::now() + FORKED_LIMIT;
-    while program(&pid.to_string()).is_some_and(|one| Some(one) == program("self")) && Instant::now() < deadline {
-        std::thread::sleep(FORKED_STEP);
-    }
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let mut variables = environment.split(|byte| *byte == 0);
     variables.find_map(|variable| Role::from_variable(std::str::from_utf8(variable).ok()?))

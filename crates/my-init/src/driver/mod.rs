@@ -24,6 +24,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
+use mos_sys::shared_pid::SharedPid;
 use mos_sys::signals::Signals;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -39,6 +40,15 @@ use control::Control;
 use operator::Operator;
 use probes::Probes;
 use slot::Slot;
+
+/// Why a driver has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Everything is down.
+    Goal(Goal),
+    /// Another program is to go on from here.
+    Upgrade,
+}
 
 /// How a driver is set up.
 #[derive(Debug, Clone)]
@@ -57,6 +67,8 @@ pub struct Setup {
     pub machine: bool,
     /// Print every action.
     pub debug: bool,
+    /// This program goes on where another one was.
+    pub taken_over: bool,
 }
 
 /// So many events are taken at once; more come the next time round.
@@ -139,8 +151,12 @@ pub struct Driver {
     /// How far the records of ends were read.
     place: u64,
     journal: &'static mut Journal,
+    /// The process that was started last.
+    starting: &'static SharedPid,
     /// What was last noted of the node.
     noted: serde_json::Value,
+    /// Another program is to take over.
+    upgrading: bool,
     /// It was said that nothing can be noted.
     complained: bool,
     control: Control,
@@ -169,8 +185,10 @@ impl Driver {
         let Kept {
             exits,
             journal,
+            starting,
             mut leftovers,
             last,
+            refused,
         } = kept;
         let control = match legacy::listener(journal, &mut leftovers) {
             Some(listener) => Control::resume(listener),
@@ -187,7 +205,9 @@ impl Driver {
             exits,
             place: 0,
             journal,
+            starting,
             noted: serde_json::Value::Null,
+            upgrading: false,
             complained: false,
             control,
             slots: HashMap::new(),
@@ -209,7 +229,8 @@ impl Driver {
             Err(error) => driver.say(&format!("the power button is not listened to: {error}")),
         }
         driver.watch_all()?;
-        driver.begin(leftovers, last);
+        driver.begin(leftovers);
+        driver.tell_last(last, refused);
         Ok(driver)
     }
 
@@ -236,11 +257,15 @@ impl Driver {
     ///
     /// # Errors
     /// When epoll itself fails, which leaves nothing to wait with.
-    pub fn run(&mut self) -> io::Result<Goal> {
+    pub fn run(&mut self) -> io::Result<End> {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             if let Some(goal) = self.act() {
-                return Ok(goal);
+                return Ok(End::Goal(goal));
+            }
+            if self.upgrading && !self.supervisor.is_busy() {
+                self.note_changes();
+                return Ok(End::Upgrade);
             }
             self.attend_operator();
             self.watch_console();
