@@ -14,6 +14,8 @@ use serde_json::Value;
 
 /// Below this size it is never written anew, in bytes.
 const SMALL: u64 = 256 * 1024;
+/// A draft is written in pieces of this size, in bytes.
+const PIECE: usize = 16 * 1024;
 /// It is written anew when it is this many times as long as after the last time.
 const GROWTH: u64 = 4;
 
@@ -59,7 +61,7 @@ impl Journal {
         Ok(())
     }
 
-    /// True when it is time for [`Journal::rewrite`].
+    /// True when it is time to write it anew, see [`Journal::replace`].
     pub fn is_long(&self) -> bool {
         self.length > self.rewrite_at
     }
@@ -78,17 +80,56 @@ impl Journal {
             .collect())
     }
 
-    /// Puts these in place of all that was noted, in one step.
+    /// Puts a draft in place of all that was noted, in one step.
     ///
     /// # Errors
     /// Whatever the system says; then nothing has changed.
-    pub fn rewrite<'v>(&mut self, values: impl Iterator<Item = (&'v str, Value)>) -> io::Result<()> {
-        let new = memfd_create("journal", MemfdFlags::CLOEXEC)?;
-        let text: String = values.map(|(name, value)| line(name, &value)).collect();
-        write(&new, text.as_bytes())?;
-        rustix::io::dup3(&new, &mut self.file, rustix::io::DupFlags::CLOEXEC)?;
-        self.length = text.len() as u64;
+    pub fn replace(&mut self, mut draft: Draft) -> io::Result<()> {
+        draft.write_out()?;
+        rustix::io::dup3(&draft.file, &mut self.file, rustix::io::DupFlags::CLOEXEC)?;
+        self.length = draft.length;
         self.rewrite_at = SMALL.max(self.length * GROWTH);
+        Ok(())
+    }
+}
+
+/// A journal that is being written anew.
+#[derive(Debug)]
+pub struct Draft {
+    file: OwnedFd,
+    length: u64,
+    waiting: String,
+}
+
+impl Draft {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            file: memfd_create("journal", MemfdFlags::CLOEXEC)?,
+            length: 0,
+            waiting: String::new(),
+        })
+    }
+
+    /// Adds a line.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn add(&mut self, name: &str, value: &Value) -> io::Result<()> {
+        self.waiting.push_str(&line(name, value));
+        match self.waiting.len() < PIECE {
+            true => Ok(()),
+            false => self.write_out(),
+        }
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        write(&self.file, self.waiting.as_bytes())?;
+        self.length += self.waiting.len() as u64;
+        self.waiting.clear();
         Ok(())
     }
 }
@@ -120,6 +161,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn replace(journal: &mut Journal, name: &str, value: &Value) {
+        let mut draft = Draft::new().expect("memory");
+        draft.add(name, value).expect("room");
+        journal.replace(draft).expect("room");
+    }
+
     fn read(journal: &Journal) -> Vec<(String, Value)> {
         journal.read().expect("readable").into_iter().collect()
     }
@@ -133,7 +180,7 @@ mod tests {
         write(&journal.file, b"[\"db\",{\"a").expect("room");
         let expected = [("db".to_owned(), json!({"a": "b\nc"})), ("web".to_owned(), json!(2))];
         assert_eq!(read(&journal), expected);
-        journal.rewrite([("db", json!(3))].into_iter()).expect("room");
+        replace(&mut journal, "db", &json!(3));
         assert_eq!(read(&journal), [("db".to_owned(), json!(3))]);
         journal.note("db", &json!(4)).expect("room");
         assert_eq!(read(&journal), [("db".to_owned(), json!(4))]);
@@ -149,7 +196,7 @@ mod tests {
             lines += 1;
         }
         assert_eq!(lines, SMALL / 1009 + 1);
-        journal.rewrite([("web", value)].into_iter()).expect("room");
+        replace(&mut journal, "web", &value);
         assert!(!journal.is_long());
     }
 }

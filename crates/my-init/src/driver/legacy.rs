@@ -17,7 +17,7 @@ use super::launch::Role;
 use super::operator::Operator;
 use super::slot::Slot;
 use super::{Driver, Id, Owner};
-use crate::journal::Journal;
+use crate::journal::{Draft, Journal};
 use crate::keeper::{self, PROGRAM};
 use crate::supervisor::Exit;
 
@@ -82,11 +82,20 @@ impl Driver {
     }
 
     fn rewrite_journal(&mut self) {
-        let units = self.supervisor.units();
-        let services = units.filter_map(|(id, unit)| Some((unit.service().name.as_str(), self.record(id)?)));
-        let all: Vec<(&str, Value)> = services.chain([(NODE, self.node_record())]).collect();
-        let rewritten = self.journal.rewrite(all.into_iter());
+        let rewritten = self.draft().and_then(|draft| self.journal.replace(draft));
         self.complain_once(rewritten);
+    }
+
+    /// Everything that is known, line by line: all of it at once would be most of our memory.
+    fn draft(&self) -> std::io::Result<Draft> {
+        let mut draft = Draft::new()?;
+        draft.add(NODE, &self.node_record())?;
+        for (id, unit) in self.supervisor.units() {
+            if let Some(record) = self.record(id) {
+                draft.add(&unit.service().name, &record)?;
+            }
+        }
+        Ok(draft)
     }
 
     fn complain_once(&mut self, noted: std::io::Result<()>) {
