@@ -1,6 +1,9 @@
 //! PID 1 and supervisor.
 //!
-//! One thread, one loop ([`driver`]) that sleeps in epoll until something happens: a signal, a line of a service's
+//! Two processes: the [`keeper`] stays whatever happens, the supervisor does the work and can be replaced at any moment, by
+//! itself or by another program ([`upgrade`]).
+//!
+//! The supervisor is one thread with one loop ([`driver`]) that sleeps in epoll until something happens: a signal, a line of a service's
 //! output, a request, a deadline. What to do about it is decided by the [`supervisor`], a state machine that takes
 //! events with the time and answers with actions, and touches nothing itself.
 //!

@@ -90,6 +90,7 @@ impl Supervisor {
 
     /// Asks a service to end; without a process it has ended already.
     pub(super) fn begin_stop(&mut self, id: Id, after: AfterStop, now: Millis) {
+        let asked = self.timers.at(Timer::Stop(id));
         self.timers.cancel_all(id);
         self.cancel_probe(id);
         let Some(unit) = self.unit_mut(id) else { return };
@@ -101,6 +102,8 @@ impl Supervisor {
             return;
         }
         unit.after_stop = after;
+        // Whoever asks again does not give it more time.
+        let deadline = if stopping { asked.unwrap_or(deadline) } else { deadline };
         self.timers.arm(Timer::Stop(id), deadline);
         if !stopping {
             self.set_state(id, State::Stopping, now);

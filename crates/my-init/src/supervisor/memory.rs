@@ -29,6 +29,7 @@ impl Supervisor {
     pub fn remember_node(&self) -> Value {
         json!({
             "shutdown": self.shutdown.map(Goal::word),
+            "down_at": self.timers.at(Timer::Shutdown),
             "started": self.settings.started,
             "boot": self.boot.remember(),
         })
@@ -65,13 +66,16 @@ impl Supervisor {
         self.recall_node(node, now);
         self.link(now);
         let ids: Vec<Id> = self.units().map(|(id, _)| id).collect();
-        for id in ids {
+        for &id in &ids {
             self.go_on(id, now);
         }
         for id in changed {
             self.apply_change(id, now);
         }
         self.evaluate_all(now);
+        if self.shutdown.is_some() {
+            ids.iter().for_each(|id| self.stop_if_free(*id, now));
+        }
         self.settle(now);
     }
 
@@ -84,7 +88,11 @@ impl Supervisor {
             self.timers.cancel(Timer::Boot);
         }
         if let Some(goal) = node["shutdown"].as_str().and_then(Goal::from_word) {
-            self.shut_down(goal, now);
+            let limit = now.saturating_add(self.settings.shutdown_deadline);
+            self.shutdown = Some(goal);
+            self.timers.cancel(Timer::Boot);
+            self.timers
+                .arm(Timer::Shutdown, node["down_at"].as_u64().unwrap_or(limit));
         }
     }
 

@@ -1,5 +1,7 @@
 //! The supervisor in simulated time. The names of defects (D1 …) are those measured in other supervisors of this kind.
 
+mod memory;
+
 use std::collections::HashMap;
 
 use super::*;
@@ -56,6 +58,20 @@ impl Machine {
     fn with(mut self, name: &str, behaviour: Behaviour) -> Self {
         self.behaviours.insert(name.to_owned(), behaviour);
         self
+    }
+
+    /// Another supervisor goes on with what the first one remembers.
+    fn crash(&mut self, services: &[(&str, &str)]) {
+        let first = &self.supervisor;
+        let units = first.units();
+        let memories = units.filter_map(|(id, unit)| Some((unit.service.name.clone(), first.remember(id)?)));
+        let (memories, node) = (memories.collect(), first.remember_node());
+        let mut next = Supervisor::new(first.settings.clone());
+        next.resume(load(services), memories, &node, self.now);
+        for id in next.unspawned() {
+            next.spawn_again(id);
+        }
+        self.supervisor = next;
     }
 
     fn name(&self, id: Id) -> String {

@@ -1,0 +1,119 @@
+//! A supervisor that is replaced at any moment does what it would have done.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A made-up service: what it needs (of those before it), what its process does, what its file says.
+#[derive(Debug, Clone)]
+struct Made {
+    requires: Vec<usize>,
+    after: Vec<usize>,
+    behaviour: Behaviour,
+    oneshot: bool,
+    restart: &'static str,
+}
+
+fn made() -> impl Strategy<Value = Made> {
+    let behaviour = prop_oneof![
+        Just(Behaviour::Stays),
+        Just(Behaviour::Stubborn),
+        Just(Behaviour::Broken),
+        (1..3000_u64, 0..2).prop_map(|(after, code)| Behaviour::Ends(after, Exit::Code(code))),
+        (1..3000_u64).prop_map(|after| Behaviour::Ends(after, Exit::Signal(11))),
+    ];
+    let names = || proptest::collection::vec(0..6_usize, 0..3);
+    let restart = prop_oneof![Just("always"), Just("on-failure"), Just("never")];
+    (names(), names(), behaviour, any::<bool>(), restart).prop_map(|(requires, after, behaviour, oneshot, restart)| {
+        Made {
+            requires,
+            after,
+            behaviour,
+            oneshot,
+            restart,
+        }
+    })
+}
+
+fn text(index: usize, made: &Made) -> String {
+    // What has done its work is not done again.
+    let restart = match (made.oneshot, made.restart) {
+        (true, "always") => "on-failure",
+        (_, restart) => restart,
+    };
+    let names = |numbers: &[usize]| {
+        let before = numbers.iter().filter(|number| **number < index);
+        before
+            .map(|number| format!("\"s{number}\""))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    format!(
+        "oneshot = {}\n[dependencies]\nrequires = [{}]\nafter = [{}]\n[lifecycle]\nrestart = \"{}\"\nmax_restarts = 4\nrestart_delay_ms = 300\nstop_timeout_ms = 700\n",
+        made.oneshot,
+        names(&made.requires),
+        names(&made.after),
+        restart,
+    )
+}
+
+/// What people ask for, of which service, and when.
+type Wish = (Millis, usize, u8);
+
+/// Everything that happens within ten seconds, with the states in the end. The supervisor is replaced at these times.
+fn history(all: &[Made], wishes: &[Wish], crashes: &[Millis]) -> (Vec<String>, Vec<String>) {
+    let names: Vec<String> = (0..all.len()).map(|index| format!("s{index}")).collect();
+    let texts: Vec<String> = all.iter().enumerate().map(|(index, made)| text(index, made)).collect();
+    let services: Vec<(&str, &str)> = names
+        .iter()
+        .map(String::as_str)
+        .zip(texts.iter().map(String::as_str))
+        .collect();
+    let mut machine = Machine::new(&services);
+    for (name, made) in names.iter().zip(all) {
+        machine = machine.with(name, made.behaviour.clone());
+    }
+    let mut times: Vec<(Millis, Option<&Wish>)> = wishes.iter().map(|wish| (wish.0, Some(wish))).collect();
+    times.extend(crashes.iter().map(|at| (*at, None)));
+    times.sort_by_key(|(at, wish)| (*at, wish.is_some()));
+    for (at, wish) in times {
+        machine.run_until(at);
+        machine.now = at;
+        match wish {
+            None => machine.crash(&services),
+            Some((_, index, what)) => {
+                let name = &names[index % names.len()];
+                // Some are refused, in both histories.
+                let _ = match what % 4 {
+                    0 => machine.supervisor.stop(name, at),
+                    1 => machine.supervisor.start(name, at),
+                    2 => machine.supervisor.restart(name, at),
+                    _ => {
+                        machine.supervisor.shut_down(Goal::Reboot, at);
+                        Ok(())
+                    }
+                };
+            }
+        }
+    }
+    machine.run_until(20_000);
+    let mut log = machine.log.clone();
+    // A successor asks those to end again who were asked already, and kills those who were killed but are not gone.
+    log.retain(|line| !line.starts_with("signal") && !line.ends_with("killed"));
+    log.sort();
+    (
+        log,
+        names.iter().map(|name| format!("{:?}", machine.state(name))).collect(),
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_successor_goes_on_as_its_predecessor_would_have(
+        all in proptest::collection::vec(made(), 1..6),
+        wishes in proptest::collection::vec((0..10_000_u64, 0..6_usize, 0..9_u8), 0..4),
+        crashes in proptest::collection::vec(0..10_000_u64, 1..6),
+    ) {
+        prop_assert_eq!(history(&all, &wishes, &crashes), history(&all, &wishes, &[]));
+    }
+}
