@@ -136,16 +136,26 @@ fn settings(plan: Option<&AlpinePlan>) -> Result<&AlpinePlan, BuildError> {
 /// The packages of the root file system, by way of the lock.
 pub(crate) fn base(builder: &Builder<'_>, image: &ImagePlan, lock: &mut Lock) -> Result<Vec<LockedApk>, BuildError> {
     let plan = settings(image.alpine.as_ref())?;
-    let from = match &plan.miniroot {
-        Some(file) => format!("{} miniroot {}", plan.reference(), file_digest(builder, file.as_ref())?),
-        None => plan.reference(),
-    };
+    let from = base_reference(builder, plan)?;
     answer(builder, lock, &from, &image.packages, || {
         let miniroot = Miniroot::read(builder, plan)?;
         let database = miniroot.as_ref().map(|miniroot| &miniroot.database);
         let found = whole_client(builder, plan)?.resolve(&image.packages, database, &mut progress(builder))?;
         Ok(found)
     })
+}
+
+/// Whom the packages of the root file system are asked of, for the lock.
+pub(crate) fn base_reference(builder: &Builder<'_>, plan: &AlpinePlan) -> Result<String, BuildError> {
+    Ok(match &plan.miniroot {
+        Some(file) => format!("{} miniroot {}", plan.reference(), file_digest(builder, file.as_ref())?),
+        None => plan.reference(),
+    })
+}
+
+/// The same for one package without what it needs.
+pub(crate) fn single_reference(plan: &AlpinePlan) -> String {
+    format!("{}, without what it needs", plan.reference())
 }
 
 /// One package without what it needs, by way of the lock: a kernel, or firmware.
@@ -155,7 +165,7 @@ pub(crate) fn single(
     name: &str,
     lock: &mut Lock,
 ) -> Result<LockedApk, BuildError> {
-    let from = format!("{}, without what it needs", plan.reference());
+    let from = single_reference(plan);
     let found = answer(builder, lock, &from, &[name.to_owned()], || {
         Ok(vec![
             whole_client(builder, plan)?.resolve_alone(name, &mut progress(builder))?,

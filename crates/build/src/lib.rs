@@ -13,6 +13,7 @@
 mod access;
 mod alpine;
 mod alpine_root;
+mod asked;
 mod authorities;
 mod budget;
 mod build_record;
@@ -41,6 +42,7 @@ mod sizes;
 mod source_kernel;
 mod treemap;
 
+pub use asked::Asked;
 pub use budget::OverBudget;
 pub use build_record::BuildRecord;
 pub use builder::{Builder, Report};

@@ -1,7 +1,7 @@
 //! Packages: from names to exact versions, by way of the lock, and from those to files in the cache.
 
 use mos_config::{AlpinePlan, Authorities, Base, Distribution, ImagePlan, InitramfsPlace, KernelSource, Lock, Plan};
-use mos_packages::{Deb, LockedPackage, NotFound, PackageError, Progress, deb};
+use mos_packages::{Deb, LockedPackage, PackageError, Progress, Unsatisfied, deb};
 use mos_tree::Tree;
 
 use crate::alpine;
@@ -168,12 +168,8 @@ pub(crate) fn tree_of(package: &Deb) -> Result<Tree, BuildError> {
 
 /// The one package that answers a request.
 fn single(packages: Vec<LockedPackage>, asked: &str) -> Result<LockedPackage, PackageError> {
-    let missing = NotFound {
-        name: asked.to_owned(),
-        nearest: None,
-    };
-    let first = packages.into_iter().next();
-    first.ok_or_else(|| PackageError::NotFound(vec![missing]))
+    let none = || PackageError::Unsatisfiable(vec![Unsatisfied::none(asked)]);
+    packages.into_iter().next().ok_or_else(none)
 }
 
 fn answer(

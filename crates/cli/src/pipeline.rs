@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mos_boot::secure_boot::Identity;
 use mos_build::{
-    Builder, BuiltFlist, BuiltImage, Document, Made, NodePrograms, PackMode, Report, Signers, plan_release,
+    Asked, Builder, BuiltFlist, BuiltImage, Document, Made, NodePrograms, PackMode, Report, Signers, plan_release,
 };
 use mos_channel::KeyPair;
 use mos_channel::publish::{Progress, PublishPlan};
@@ -64,6 +64,20 @@ impl<'c> Pipeline<'c> {
     /// Takes over what a lock has and this one has not.
     pub(crate) fn keep_in_lock(&mut self, before: &Lock) {
         self.lock.adopt(before);
+    }
+
+    /// The same, but only what one of these plans, of other environments, asks for.
+    pub(crate) fn keep_in_lock_for(&mut self, mut before: Lock, others: &[Plan]) -> Result<()> {
+        let asked = self.with_builder("reading", |builder, _, _| Asked::by(builder, others))?;
+        before.retain_requests(|request| asked.contains(request));
+        let mut components = Lock::default();
+        for component in others.iter().flat_map(|plan| &plan.components) {
+            let entry = before.component(&component.name, &component.source).cloned();
+            entry.into_iter().for_each(|entry| components.set_component(entry));
+        }
+        before.retain_components(|entry| components.components().any(|kept| kept == entry));
+        self.lock.adopt(&before);
+        Ok(())
     }
 
     /// Finds out the exact state of everything, without building.
@@ -205,9 +219,14 @@ impl<'c> Pipeline<'c> {
         };
         let root = RootSettings::of(&repository, repository.environments.get(&self.plan.environment));
         error.map_lines(|line| {
-            let named = line.strip_prefix("  ").and_then(|rest| rest.split_once(": "));
+            let of_debian = line.strip_prefix("package `").and_then(|rest| rest.split_once("`: "));
+            let of_alpine = || line.strip_prefix("  ").and_then(|rest| rest.split_once(": "));
+            let named = of_debian.or_else(of_alpine);
             match named.and_then(|(name, _)| root.position_of(name)) {
-                Some(position) => format!("  {position}: {}", line.trim_start()),
+                Some(position) => {
+                    let indent = &line[..line.len() - line.trim_start().len()];
+                    format!("{indent}{position}: {}", line.trim_start())
+                }
                 None => line.to_owned(),
             }
         })
@@ -291,7 +310,7 @@ fn kind_of(error: &mos_build::BuildError) -> Kind {
         | E::Component(
             mos_components::ComponentError::MissingTool { .. } | mos_components::ComponentError::NoProgram { .. },
         )
-        | E::Package(mos_packages::PackageError::NoApt { .. } | mos_packages::PackageError::NotFound(_)) => {
+        | E::Package(mos_packages::PackageError::NoApt { .. } | mos_packages::PackageError::Unsatisfiable(_)) => {
             Kind::NotFound
         }
         E::Component(
@@ -300,11 +319,14 @@ fn kind_of(error: &mos_build::BuildError) -> Kind {
         | E::Package(mos_packages::PackageError::Digest { .. }) => Kind::Trust,
         E::Alpine(error) if error.is_about_trust() => Kind::Trust,
         E::Alpine(mos_alpine::AlpineError::Unsatisfiable(_) | mos_alpine::AlpineError::Gone { .. }) => Kind::NotFound,
-        E::Several(errors) => errors
-            .iter()
-            .map(kind_of)
-            .find(|kind| *kind == Kind::Trust)
-            .unwrap_or(Kind::Problem),
+        E::Several(errors) => {
+            let kinds: Vec<Kind> = errors.iter().map(kind_of).collect();
+            match kinds[..] {
+                _ if kinds.contains(&Kind::Trust) => Kind::Trust,
+                [first, ..] if kinds.iter().all(|kind| *kind == first) => first,
+                _ => Kind::Problem,
+            }
+        }
         _ => Kind::Problem,
     }
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{LockedPackage, NotFound, PackageError, configuration, uris};
+use crate::{LockedPackage, PackageError, configuration, unsatisfied, uris};
 
 /// Lists that are younger are not fetched again: Debian's archive changes four times a day.
 const LISTS_FRESH: Duration = Duration::from_secs(60 * 60);
@@ -70,7 +70,7 @@ impl Apt {
     /// Sorted by name.
     ///
     /// # Errors
-    /// [`PackageError::NotFound`] names the nearest; [`PackageError::Apt`] holds a conflict in apt's own words.
+    /// [`PackageError::Unsatisfiable`] has all that cannot be had, at once.
     pub fn resolve(
         &self,
         names: &[impl AsRef<str>],
@@ -112,7 +112,8 @@ impl Apt {
         if let Some(image) = image {
             found = self.resolve(&[image], false, progress)?;
         }
-        found.pop().ok_or_else(|| self.not_found(&[name]))
+        let none = || PackageError::Unsatisfiable(vec![unsatisfied::Unsatisfied::none(name)]);
+        found.pop().ok_or_else(none)
     }
 
     /// Brings a package into the cache, unless it is there, and checks its digest.
@@ -150,7 +151,8 @@ impl Apt {
             vec![
                 "install",
                 "--print-uris",
-                "-qq",
+                // With one more it would not say what does not fit together.
+                "-q",
                 "--yes",
                 "--no-install-recommends",
                 "--",
@@ -162,10 +164,10 @@ impl Apt {
         let output = self.run("apt-get", &arguments)?;
         let mut packages = uris::parse(&String::from_utf8_lossy(&output.stdout));
         let missing = |name: &&&str| !packages.iter().any(|package| package.name == bare(name));
-        let absent = names.iter().filter(|name| missing(name) && !self.exists(bare(name)));
-        let absent: Vec<&str> = absent.map(|name| bare(name)).collect();
-        if !absent.is_empty() {
-            return Err(self.not_found(&absent));
+        let missing: Vec<&str> = names.iter().filter(missing).copied().collect();
+        let problems = unsatisfied::explain(self, &missing, &String::from_utf8_lossy(&output.stdout));
+        if !problems.is_empty() {
+            return Err(PackageError::Unsatisfiable(problems));
         }
         if !output.status.success() || packages.is_empty() {
             let action = format!("find {}", names.join(", "));
@@ -310,27 +312,21 @@ impl Apt {
         self.command(program)?.args(arguments).output().map_err(no_apt(program))
     }
 
-    fn exists(&self, name: &str) -> bool {
-        self.run("apt-cache", &["show", "--no-all-versions", "--", name])
-            .is_ok_and(|output| !output.stdout.is_empty())
+    pub(crate) fn exists(&self, name: &str) -> bool {
+        !self
+            .ask("apt-cache", &["show", "--no-all-versions", "--", name])
+            .is_empty()
     }
 
-    fn not_found(&self, absent: &[&str]) -> PackageError {
-        let names = self
-            .run("apt-cache", &["pkgnames"])
-            .map(|output| output.stdout)
-            .unwrap_or_default();
-        let names = String::from_utf8_lossy(&names);
-        let absent = absent.iter().map(|name| NotFound {
-            name: (*name).to_owned(),
-            nearest: mos_toml::nearest(name, names.lines()).map(str::to_owned),
-        });
-        PackageError::NotFound(absent.collect())
+    /// What a program prints; nothing when it cannot be run.
+    pub(crate) fn ask(&self, program: &'static str, arguments: &[&str]) -> String {
+        let printed = self.run(program, arguments).map(|output| output.stdout);
+        String::from_utf8_lossy(&printed.unwrap_or_default()).into_owned()
     }
 }
 
 /// The name of `name=version`, without the architecture of `name:architecture`.
-fn bare(name: &str) -> &str {
+pub(crate) fn bare(name: &str) -> &str {
     name.split(['=', ':']).next().unwrap_or(name)
 }
 

@@ -1,8 +1,9 @@
 //! What can go wrong between a package's name and its tree.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
+
+use crate::Unsatisfied;
 
 /// Why a package could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +25,9 @@ pub enum PackageError {
         /// apt's messages.
         said: String,
     },
-    /// No source has packages of these names.
+    /// Packages that no source has, or that do not fit together.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    NotFound(Vec<NotFound>),
+    Unsatisfiable(Vec<Unsatisfied>),
     /// The mirrors have moved on.
     #[error("package `{name}`: version {version} of mos.lock is gone from the mirrors; run `mos lock --update {name}`")]
     VersionGone {
@@ -35,7 +36,7 @@ pub enum PackageError {
         /// The version of the lock.
         version: String,
     },
-    /// apt refused for another reason: a conflict, or a mirror out of reach.
+    /// apt refused for another reason, such as a mirror out of reach.
     #[error("apt could not {action}:\n{said}")]
     Apt {
         /// What was asked of it.
@@ -68,23 +69,4 @@ pub enum PackageError {
         /// What the system said.
         source: io::Error,
     },
-}
-
-/// A package that no source has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotFound {
-    /// The package.
-    pub name: String,
-    /// The package whose name is most like it.
-    pub nearest: Option<String>,
-}
-
-impl fmt::Display for NotFound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "package `{}`: no source of this host has it", self.name)?;
-        match &self.nearest {
-            Some(nearest) => write!(f, "; did you mean `{nearest}`?"),
-            None => Ok(()),
-        }
-    }
 }

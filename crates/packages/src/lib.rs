@@ -11,10 +11,12 @@ pub mod compression;
 mod configuration;
 pub mod deb;
 mod error;
+mod unsatisfied;
 mod uris;
 
 pub use apt::{Apt, Deb, Progress};
-pub use error::{NotFound, PackageError};
+pub use error::PackageError;
+pub use unsatisfied::Unsatisfied;
 
 /// One package of one exact version: what a lock file keeps of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

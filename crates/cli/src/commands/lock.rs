@@ -1,6 +1,6 @@
 //! `mos lock`.
 
-use mos_config::Lock;
+use mos_config::{Lock, LockedRequest, Plan};
 
 use crate::context::Context;
 use crate::error::{CliError, Result};
@@ -10,7 +10,8 @@ use crate::{output, ui};
 /// Find out the exact state of everything an environment uses, and write mos.lock
 ///
 /// Versions, commits and digests of components and packages. What the lock has already stays; --update asks anew, shows what
-/// would change, and writes it after a yes. What only other environments use stays as it is.
+/// would change, and writes it after a yes. What only other environments use stays as it is; what no environment asks for
+/// any more goes when all is asked anew.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LockArgs {
     /// The environment, a file in environments/
@@ -43,8 +44,19 @@ pub(crate) fn run(context: &Context, args: &LockArgs) -> Result<()> {
         }
     })?;
     pipeline.resolve()?;
-    if args.update.is_some() && has_other_environments(context)? {
-        pipeline.keep_in_lock(&before);
+    match args.update.as_deref() {
+        Some("") => match other_plans(context, &args.env, &before) {
+            Ok(others) => pipeline.keep_in_lock_for(before.clone(), &others)?,
+            Err(error) => {
+                context.ui.line(format!("warning: {error}"));
+                context
+                    .ui
+                    .line("What only other environments use stays in the lock: not all of them can be read.");
+                pipeline.keep_in_lock(&before);
+            }
+        },
+        Some(_) => pipeline.keep_in_lock(&before),
+        None => {}
     }
     let changes = changes(&before, pipeline.lock());
     changes.iter().try_for_each(output::line)?;
@@ -65,10 +77,16 @@ pub(crate) fn run(context: &Context, args: &LockArgs) -> Result<()> {
     pipeline.write_lock()
 }
 
-/// True when the lock may hold what this run knows nothing of.
-fn has_other_environments(context: &Context) -> Result<bool> {
+/// Those of the other environments.
+fn other_plans(context: &Context, environment: &str, lock: &Lock) -> Result<Vec<Plan>> {
     let repository = context.load()?.repository;
-    Ok(repository.is_some_and(|repository| repository.environments.len() > 1))
+    let names = repository
+        .into_iter()
+        .flat_map(|repository| repository.environments.into_keys());
+    names
+        .filter(|name| name != environment)
+        .map(|name| context.plan_with(&name, lock))
+        .collect()
 }
 
 fn unknown(lock: &Lock, name: &str) -> CliError {
@@ -120,7 +138,17 @@ fn changes(before: &Lock, after: &Lock) -> Vec<String> {
         .iter()
         .filter(|(name, _)| !new.iter().any(|(other, _)| other == name));
     lines.extend(gone.map(|(name, state)| format!("- {name} {state}")));
+    let questions: Vec<_> = after.requests().map(question).collect();
+    let dropped = before
+        .requests()
+        .filter(|request| !questions.contains(&question(request)));
+    lines.extend(dropped.map(|request| format!("- request {}", request.wanted.join(" "))));
     lines
+}
+
+/// What was asked, and of whom.
+fn question(request: &LockedRequest) -> (&str, &[String]) {
+    (&request.from, &request.wanted)
 }
 
 /// Every entry: what it is, and its state.

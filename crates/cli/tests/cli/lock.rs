@@ -146,6 +146,53 @@ fn what_other_environments_have_locked_survives_an_update() {
     assert_eq!(lock(), before);
 }
 
+#[test]
+fn what_no_environment_asks_for_any_more_is_dropped_by_an_update_of_all() {
+    let system = hello();
+    let dev = fs::read_to_string(system.repository().join("environments/dev.toml")).unwrap();
+    let testing = format!("{dev}[image]\npackages = [\"wireless-regdb\"]\n");
+    system.write("environments/testing.toml", &testing);
+    system.mos(&["lock", "--env", "dev"]);
+    let without = fs::read_to_string(system.repository().join("mos.lock")).unwrap();
+    system.mos(&["lock", "--env", "testing"]);
+    system.write("environments/testing.toml", &dev);
+    let update = ["lock", "--env", "dev", "--update"];
+    let said = says(&system, &[&update[..], &["--dry-run"]].concat());
+    for gone in [
+        "- package wireless-regdb\n",
+        "- request busybox-static wireless-regdb\n",
+    ] {
+        assert!(said.contains(gone), "{said}");
+    }
+    system.mos(&[&update[..], &["--yes"]].concat());
+    let lock = fs::read_to_string(system.repository().join("mos.lock")).unwrap();
+    assert_eq!(lock, without);
+}
+
+#[test]
+fn lines_of_debian_that_cannot_be_had_are_told_at_once_with_their_places() {
+    let system = hello();
+    system.write(
+        "image/packages.list",
+        "busybox-static\nbusybox-sttaic\n\n  bash-sttaic\n",
+    );
+    let project = fs::read_to_string(system.repository().join("mos.toml")).unwrap();
+    let line = project.lines().count() + 2;
+    let kernel = "linux-image-6.12-clod-amd64";
+    system.write("mos.toml", &format!("{project}[kernel]\npackage = \"{kernel}\"\n"));
+    let none = "no source of this host has it; did you mean";
+    let said = says(&system, &["lock", "--env", "dev"]);
+    for expected in [
+        format!("image/packages.list:2:1: package `busybox-sttaic`: {none} `busybox-static`?"),
+        format!("image/packages.list:4:3: package `bash-sttaic`: {none} `bash-static`?"),
+        format!("mos.toml:{line}:11: package `{kernel}`: {none} `linux-image-6.12-cloud-amd64`?"),
+        "[exit 4]".to_owned(),
+    ] {
+        assert!(said.contains(&expected), "{expected} is not in:\n{said}");
+    }
+    assert!(!system.repository().join("mos.lock").exists());
+}
+
 /// A network namespace of its own has no way out: not even the loopback device is up.
 #[test]
 fn a_build_from_the_lock_and_a_warm_cache_needs_no_network() {
