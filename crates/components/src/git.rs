@@ -11,6 +11,7 @@ use mos_config::{LockedComponent, Source};
 use mos_store::Digest;
 
 use crate::error::ComponentError;
+use crate::release::expected;
 use crate::run::output;
 use crate::workshop::{Progress, Workshop};
 
@@ -47,9 +48,7 @@ pub(crate) fn fetch(
     };
     let url = absolute(url, shop);
     let git = Repository::open(component, &url, shop)?;
-    let wanted = commit
-        .as_deref()
-        .or_else(|| locked.map(|locked| locked.digest.as_str()));
+    let wanted = expected(commit.as_deref(), locked);
     let found = match wanted {
         Some(commit) if git.has(commit) => commit.to_owned(),
         Some(commit) => {

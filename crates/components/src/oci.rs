@@ -14,7 +14,7 @@ use mos_store::Digest;
 use mos_tree::{Content, Kind, Tree, layer};
 
 use crate::error::ComponentError;
-use crate::release::head;
+use crate::release::{expected, head};
 use crate::workshop::{Progress, Workshop};
 
 /// Longest magic of a compression, in bytes.
@@ -40,9 +40,7 @@ pub(crate) fn fetch(
     let Source::Oci { image, version, sha256 } = source else {
         return Err(ComponentError::source(component, "not a container image"));
     };
-    let wanted = sha256
-        .as_deref()
-        .or_else(|| locked.map(|locked| locked.digest.as_str()));
+    let wanted = expected(sha256.as_deref(), locked);
     if let Some(manifest) = wanted {
         let layout = place(shop, image, manifest);
         if layout.join("index.json").is_file() {

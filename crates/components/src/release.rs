@@ -52,9 +52,7 @@ pub(crate) fn fetch(
     };
     let last = url.rsplit('/').next().unwrap_or(url);
     let name = rename.clone().unwrap_or_else(|| last.to_owned());
-    let expected = sha256
-        .as_deref()
-        .or_else(|| locked.map(|locked| locked.digest.as_str()));
+    let expected = expected(sha256.as_deref(), locked);
     let (file, found) = if url.contains("://") {
         let place = Digest::of(url.as_bytes()).to_string();
         let file = shop.folder("releases").join(&place[..16]).join(last);
@@ -86,6 +84,11 @@ fn failed(component: &str, error: DownloadError) -> ComponentError {
         DownloadError::Digest { url, expected, found } => wrong_digest(component, &url, &expected, &found),
         other => ComponentError::source(component, other.to_string()),
     }
+}
+
+/// The digest or commit that must come: what the configuration says counts before what the lock has.
+pub(crate) fn expected<'d>(configured: Option<&'d str>, locked: Option<&'d LockedComponent>) -> Option<&'d str> {
+    configured.or_else(|| locked.map(|locked| locked.digest.as_str()))
 }
 
 fn wrong_digest(component: &str, url: &str, expected: &str, found: &str) -> ComponentError {

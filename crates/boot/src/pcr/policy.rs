@@ -109,7 +109,7 @@ pub fn sign(image: &[u8], identity: &Identity, phases: &[&str]) -> Result<Vec<u8
         entries.push(Entry {
             pcrs: vec![REGISTER],
             pkfp: key.fingerprint(),
-            pol: hex(&policy),
+            pol: hex::encode(policy),
             sig: STANDARD.encode(identity.sign(&policy)?),
         });
     }
@@ -141,14 +141,14 @@ pub fn verify(image: &[u8]) -> Result<Vec<Verdict>, PolicyError> {
 fn possible(image: &[u8]) -> Result<Vec<(String, &'static str)>, PcrError> {
     let phases = std::iter::once("").chain(PHASES);
     phases
-        .map(|phases| Ok((hex(&policy(&predict(image, BANK, phases)?)), phases)))
+        .map(|phases| Ok((hex::encode(policy(&predict(image, BANK, phases)?)), phases)))
         .collect()
 }
 
 fn verdict(entry: &Entry, key: &PublicKey, possible: &[(String, &'static str)]) -> Verdict {
     let fits = possible.iter().find(|(policy, _)| *policy == entry.pol);
     let signature = STANDARD.decode(&entry.sig).unwrap_or_default();
-    let signed = unhex(&entry.pol).is_some_and(|policy| key.verifies(&policy, &signature));
+    let signed = hex::decode(&entry.pol).is_ok_and(|policy| key.verifies(&policy, &signature));
     Verdict {
         phases: fits.map(|(_, phases)| (*phases).to_owned()),
         key: entry.pkfp.clone(),
@@ -171,18 +171,4 @@ fn policy(value: &[u8]) -> [u8; 32] {
     hasher.update(selected);
     hasher.update(Sha256::digest(value));
     hasher.finalize().into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text.chars().map(|digit| Some(digit.to_digit(16)? as u8)).collect();
-    Some(
-        digits?
-            .chunks(2)
-            .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
-            .collect(),
-    )
 }

@@ -88,12 +88,12 @@ impl Certificate {
 
     /// Whom it names: the last common name of its subject.
     pub fn name(&self) -> String {
-        common_name(&self.subject).unwrap_or_else(|| format!("serial {}", hex(&self.serial)))
+        common_name(&self.subject).unwrap_or_else(|| format!("serial {}", hex::encode(&self.serial)))
     }
 
     /// SHA-256 of the whole certificate, as hexadecimal digits.
     pub fn fingerprint(&self) -> String {
-        hex(&Sha256::digest(&self.der))
+        hex::encode(Sha256::digest(&self.der))
     }
 
     /// The key that it is about.
@@ -245,8 +245,4 @@ fn common_name(name: &[u8]) -> Option<String> {
         }
     }
     found
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

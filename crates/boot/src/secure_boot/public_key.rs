@@ -3,7 +3,7 @@
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use sha2::{Digest as _, Sha256};
 
-use super::certificate::{hex, key_info};
+use super::certificate::key_info;
 use super::der::{Reader, tag};
 use super::{SecureBootError, pem};
 
@@ -37,7 +37,7 @@ impl PublicKey {
 
     /// SHA-256 of the key, as hexadecimal digits.
     pub fn fingerprint(&self) -> String {
-        hex(&Sha256::digest(&self.0))
+        hex::encode(Sha256::digest(&self.0))
     }
 
     /// Whether the private half made this signature (PKCS #1 v1.5, SHA-256).

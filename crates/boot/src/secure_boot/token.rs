@@ -43,7 +43,7 @@ impl Token {
             match name {
                 "token" => token = Some(text),
                 "object" => object = Some(text),
-                "id" => id = Some(super::certificate::hex(&bytes)),
+                "id" => id = Some(hex::encode(&bytes)),
                 "type" if text == "private" => {}
                 "module-path" => module = Some(PathBuf::from(text)),
                 "pin-source" => pin_file = Some(PathBuf::from(text.strip_prefix("file:").unwrap_or(&text))),

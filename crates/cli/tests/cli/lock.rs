@@ -181,7 +181,7 @@ fn lines_of_debian_that_cannot_be_had_are_told_at_once_with_their_places() {
     let kernel = "linux-image-6.12-clod-amd64";
     system.write("mos.toml", &format!("{project}[kernel]\npackage = \"{kernel}\"\n"));
     let none = "no source of this host has it; did you mean";
-    let said = says(&system, &["lock", "--env", "dev"]);
+    let said = transcript(&mut system.command(&["lock", "--env", "dev"]), system.folder());
     for expected in [
         format!("image/packages.list:2:1: package `busybox-sttaic`: {none} `busybox-static`?"),
         format!("image/packages.list:4:3: package `bash-sttaic`: {none} `bash-static`?"),

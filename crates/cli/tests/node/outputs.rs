@@ -9,7 +9,7 @@ use std::process::Command;
 use mos_vm::{Boot, Disk, DiskFormat, Machine, Medium, Output, Vm, VmError};
 
 use crate::support::{cache, run};
-use crate::system::{BOOT, System};
+use crate::system::{System, wait_for};
 
 /// What the node says once its programs run. They come from the initramfs, so the medium was read whole.
 const MARKER: &str = "mosnet: network up: eth0";
@@ -27,7 +27,7 @@ fn boots(system: &System, said: &str, medium: impl FnOnce(&Path) -> Medium) {
     machine.memory = 512;
     match Vm::start(&machine, Output::default()) {
         Err(VmError::Missing { what, package }) => eprintln!("SKIPPED: {what} is missing (package {package})"),
-        vm => drop(vm.unwrap().wait_for(said, BOOT).unwrap()),
+        vm => drop(wait_for(&mut vm.unwrap(), said)),
     }
 }
 

@@ -7,13 +7,20 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use mos_serve::Server;
-use mos_vm::{Boot, Disk, Machine, Vm, disk};
+use mos_vm::{Boot, Disk, Line, Machine, Vm, VmError, disk};
 
 use crate::support::run;
 pub(crate) use crate::support::{Script, System, mos};
 
 /// A boot under software emulation on a busy machine, with room to spare.
 pub(crate) const BOOT: Duration = Duration::from_secs(150);
+/// Processor time after which a machine that was waited for that long has had its chance: a boot through firmware takes
+/// about 15 s.
+const WORK: Duration = Duration::from_secs(60);
+/// The most by the clock; less than what ends a test (.config/nextest.toml).
+const MOST: Duration = Duration::from_secs(480);
+/// How often the machine's work is looked at.
+const ROUND: Duration = Duration::from_secs(5);
 const DISK: u64 = 64 << 20;
 
 impl System {
@@ -94,16 +101,63 @@ pub(crate) fn dead_port() -> u16 {
     }
 }
 
+/// How long a machine is waited for. On a busy host a boot takes as much processor time as ever and many times as long by
+/// the clock: so the clock alone ends nothing before [`MOST`], and a machine that does nothing or turns in circles is
+/// found out all the same.
+pub(crate) struct Patience {
+    machine: u32,
+    begin: Instant,
+    used: Duration,
+}
+
+impl Patience {
+    pub(crate) fn new(vm: &Vm) -> Self {
+        Self {
+            machine: vm.id(),
+            begin: Instant::now(),
+            used: processor_time(vm.id()),
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        let waited = self.begin.elapsed();
+        let used = processor_time(self.machine).saturating_sub(self.used);
+        waited >= MOST || waited >= BOOT && used >= WORK
+    }
+}
+
+/// What a process has used of processors (proc_pid_stat(5): utime and stime, in hundredths of a second).
+fn processor_time(process: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').skip(11).take(2));
+    let ticks = fields
+        .into_iter()
+        .flatten()
+        .filter_map(|field| field.parse::<u64>().ok());
+    Duration::from_millis(ticks.sum::<u64>() * 10)
+}
+
+/// Waits for a line of the console with as much patience.
+pub(crate) fn wait_for(vm: &mut Vm, pattern: &str) -> Line {
+    let patience = Patience::new(vm);
+    loop {
+        match vm.wait_for(pattern, ROUND) {
+            Err(VmError::Timeout { .. }) if !patience.is_over() => {}
+            other => return other.unwrap(),
+        }
+    }
+}
+
 /// Waits until the console has said all of these, in any order.
 pub(crate) fn wait_all(vm: &Vm, patterns: &[&str]) {
-    let end = Instant::now() + BOOT;
+    let patience = Patience::new(vm);
     loop {
         let said = console(vm);
         let Some(missing) = patterns.iter().find(|pattern| !said.contains(**pattern)) else {
             return;
         };
         assert!(
-            Instant::now() < end,
+            !patience.is_over(),
             "`{missing}` did not appear on the console:\n{said}"
         );
         std::thread::sleep(Duration::from_millis(50));
@@ -112,14 +166,14 @@ pub(crate) fn wait_all(vm: &Vm, patterns: &[&str]) {
 
 /// Waits until the console has said one of these, whole: what comes from a serial line may be half a word at any moment.
 pub(crate) fn wait_any<'p>(vm: &Vm, patterns: &[&'p str]) -> &'p str {
-    let end = Instant::now() + BOOT;
+    let patience = Patience::new(vm);
     loop {
         let said = console(vm);
         if let Some(found) = patterns.iter().find(|pattern| said.contains(**pattern)) {
             return found;
         }
         assert!(
-            Instant::now() < end,
+            !patience.is_over(),
             "none of {patterns:?} appeared on the console:\n{said}"
         );
         std::thread::sleep(Duration::from_millis(50));
