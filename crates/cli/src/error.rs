@@ -54,10 +54,12 @@ impl CliError {
         self
     }
 
+    /// Problems of configuration bring the word with them that every error begins with.
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        let message = message.into();
         Self {
             kind,
-            message: message.into(),
+            message: message.strip_prefix("error: ").map_or(message.clone(), str::to_owned),
             hints: Vec::new(),
         }
     }

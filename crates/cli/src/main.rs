@@ -16,6 +16,7 @@ mod pipeline;
 #[cfg(test)]
 mod reference;
 mod stores;
+mod turn;
 mod ui;
 
 use std::panic::{self, AssertUnwindSafe};

@@ -1,9 +1,9 @@
 //! The way of one environment, for the verbs that walk a stretch of it: plan, runtime, image, release.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use mos_boot::secure_boot::Identity;
+use mos_boot::secure_boot::{Identity, SecureBootError};
 use mos_build::{
     Asked, Builder, BuiltFlist, BuiltImage, Document, Made, NodePrograms, PackMode, Report, Signers, plan_release,
 };
@@ -14,6 +14,7 @@ use mos_tree::Tree;
 
 use crate::context::{Context, now};
 use crate::error::{CliError, Kind, Result, io, problems};
+use crate::turn::wait_for_turn;
 use crate::ui::{self, Work};
 
 /// The variable that names another place for the private key of Secure Boot: a file, or a `pkcs11:` address.
@@ -102,9 +103,12 @@ impl<'c> Pipeline<'c> {
         let image = self.image_of_any_size()?;
         let reporter = self.reporter("checking the boot image's size");
         let within = self.builder(&reporter).check_budget(&self.plan, &image);
-        within.map_err(|error| {
-            let command = format!("mos image size --env {}", self.plan.environment);
-            build_error(error).with_hint(format!("`{command}` shows where its bytes are"))
+        within.map_err(|error| match error {
+            mos_build::BuildError::OverBudget(_) => build_error(error).with_hint(format!(
+                "`mos image size --env {}` shows where its bytes are",
+                self.plan.environment
+            )),
+            other => build_error(other),
         })?;
         Ok(image)
     }
@@ -156,7 +160,11 @@ impl<'c> Pipeline<'c> {
         let named = std::env::var_os(variable).map(PathBuf::from);
         let key = named.unwrap_or_else(|| path.with_added_extension("key"));
         let identity = Identity::open(&key, &path.with_added_extension("crt")).map_err(|error| {
-            CliError::new(Kind::Trust, error.to_string()).with_hint("`mos keys new --secure-boot` makes keys")
+            let told = CliError::new(Kind::Trust, error.to_string());
+            match is_missing(&error) {
+                true => told.with_hint("`mos keys new --secure-boot` makes keys"),
+                false => told,
+            }
         })?;
         Ok(Some(identity))
     }
@@ -269,20 +277,13 @@ pub(crate) fn kernel_tree(context: &Context) -> Result<Tree> {
     Ok(tree)
 }
 
-/// Locks the config repository until the file is dropped; the lock ends with the process, however that ends.
-fn wait_for_turn(context: &Context, repository: &Path) -> Result<File> {
-    let folder = File::open(repository).map_err(io(repository))?;
-    match folder.try_lock() {
-        Ok(()) => return Ok(folder),
-        Err(TryLockError::WouldBlock) => {}
-        Err(TryLockError::Error(error)) => return Err(io(repository)(error)),
+/// True when there is no such file: new keys help with nothing else, since firmware knows the old ones.
+fn is_missing(error: &SecureBootError) -> bool {
+    match error {
+        SecureBootError::InFile { source, .. } => is_missing(source),
+        SecureBootError::Io { source } => source.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
     }
-    context.ui.line(format!(
-        "Another mos works on {}; waiting for it.",
-        repository.display()
-    ));
-    folder.lock().map_err(io(repository))?;
-    Ok(folder)
 }
 
 struct Reporter {

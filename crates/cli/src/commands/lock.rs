@@ -32,17 +32,18 @@ pub(crate) struct LockArgs {
 }
 
 pub(crate) fn run(context: &Context, args: &LockArgs) -> Result<()> {
-    let before = Lock::read(&context.config()?).map_err(|error| CliError::problem(error.to_string()))?;
-    if let Some(name) = args.update.as_deref().filter(|name| !name.is_empty())
-        && !names(&before).any(|known| known == name)
-    {
-        return Err(unknown(&before, name));
-    }
+    let mut before = Lock::default();
+    let mut missing = None;
     let mut pipeline = Pipeline::open_unlocked(context, &args.env, |lock| {
+        before = lock.clone();
         if let Some(name) = &args.update {
+            missing = unknown(lock, name);
             forget(lock, name);
         }
     })?;
+    if let Some(error) = missing {
+        return Err(error);
+    }
     pipeline.resolve()?;
     match args.update.as_deref() {
         Some("") => match other_plans(context, &args.env, &before) {
@@ -60,7 +61,7 @@ pub(crate) fn run(context: &Context, args: &LockArgs) -> Result<()> {
     }
     let changes = changes(&before, pipeline.lock());
     changes.iter().try_for_each(output::line)?;
-    if changes.is_empty() {
+    if *pipeline.lock() == before {
         context.ui.line("The lock is up to date.");
     }
     if args.dry_run {
@@ -89,12 +90,16 @@ fn other_plans(context: &Context, environment: &str, lock: &Lock) -> Result<Vec<
         .collect()
 }
 
-fn unknown(lock: &Lock, name: &str) -> CliError {
+/// The error for a name, not empty, of which the lock knows nothing.
+fn unknown(lock: &Lock, name: &str) -> Option<CliError> {
+    if name.is_empty() || names(lock).any(|known| known == name) {
+        return None;
+    }
     let error = CliError::not_found(format!("mos.lock has neither component nor package `{name}`"));
-    match mos_toml::nearest(name, names(lock)) {
+    Some(match mos_toml::nearest(name, names(lock)) {
         Some(near) => error.with_hint(format!("did you mean `{near}`?")),
         None => error,
-    }
+    })
 }
 
 /// Everything that --update may name.
@@ -126,18 +131,18 @@ fn forget(lock: &mut Lock, name: &str) {
 /// What is new, changed and gone, a line each.
 fn changes(before: &Lock, after: &Lock) -> Vec<String> {
     let (old, new) = (entries(before), entries(after));
-    let mut lines = Vec::new();
-    for (name, state) in &new {
-        match old.iter().find(|(other, _)| other == name) {
-            None => lines.push(format!("+ {name} {state}")),
-            Some((_, other)) if other != state => lines.push(format!("~ {name} {other} -> {state}")),
-            Some(_) => {}
-        }
-    }
+    let in_old = |entry: &Entry| old.iter().find(|other| other.name == entry.name);
+    let mut lines: Vec<String> = new
+        .iter()
+        .filter_map(|entry| match in_old(entry) {
+            None => Some(format!("+ {} {}", entry.name, entry.state)),
+            Some(before) => before.change_to(entry),
+        })
+        .collect();
     let gone = old
         .iter()
-        .filter(|(name, _)| !new.iter().any(|(other, _)| other == name));
-    lines.extend(gone.map(|(name, state)| format!("- {name} {state}")));
+        .filter(|entry| !new.iter().any(|other| other.name == entry.name));
+    lines.extend(gone.map(|entry| format!("- {} {}", entry.name, entry.state)));
     let questions: Vec<_> = after.requests().map(question).collect();
     let dropped = before
         .requests()
@@ -151,20 +156,49 @@ fn question(request: &LockedRequest) -> (&str, &[String]) {
     (&request.from, &request.wanted)
 }
 
-/// Every entry: what it is, and its state.
-fn entries(lock: &Lock) -> Vec<(String, String)> {
-    let components = lock.components().map(|entry| {
-        let digest = &entry.digest[..entry.digest.len().min(12)];
-        (
-            format!("component {} ({})", entry.name, entry.reference),
-            format!("{} {digest}", entry.version),
-        )
+/// What the lock has of one thing.
+struct Entry {
+    /// What it is.
+    name: String,
+    /// For people: its version.
+    state: String,
+    /// Of its bytes.
+    digest: String,
+}
+
+impl Entry {
+    /// The same version with other bytes is what a lock is there to show.
+    fn change_to(&self, new: &Self) -> Option<String> {
+        if self.state != new.state {
+            return Some(format!("~ {} {} -> {}", new.name, self.state, new.state));
+        }
+        (self.digest != new.digest).then(|| {
+            let (old, now) = (short(&self.digest), short(&new.digest));
+            format!("~ {} {}, other bytes: {old} -> {now}", new.name, new.state)
+        })
+    }
+}
+
+/// As much of a digest as tells two apart.
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
+fn entries(lock: &Lock) -> Vec<Entry> {
+    let components = lock.components().map(|entry| Entry {
+        name: format!("component {} ({})", entry.name, entry.reference),
+        state: format!("{} {}", entry.version, short(&entry.digest)),
+        digest: entry.digest.clone(),
     });
-    let packages = lock
-        .packages()
-        .map(|entry| (format!("package {}", entry.name), entry.version.clone()));
-    let apks = lock
-        .apks()
-        .map(|entry| (format!("package {} (Alpine)", entry.name), entry.version.clone()));
+    let packages = lock.packages().map(|entry| Entry {
+        name: format!("package {}", entry.name),
+        state: entry.version.clone(),
+        digest: entry.sha256.clone(),
+    });
+    let apks = lock.apks().map(|entry| Entry {
+        name: format!("package {} (Alpine)", entry.name),
+        state: entry.version.clone(),
+        digest: entry.sha256.clone(),
+    });
     components.chain(packages).chain(apks).collect()
 }

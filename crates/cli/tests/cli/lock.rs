@@ -1,7 +1,8 @@
 //! `mos lock`.
 
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
 use expect_test::expect;
 
@@ -128,6 +129,65 @@ fn an_update_is_shown_before_it_is_written() {
         unknown.contains("did you mean `busybox-static`?") && unknown.contains("[exit 4]"),
         "{unknown}"
     );
+}
+
+#[test]
+fn other_bytes_under_the_same_version_are_shown_before_they_are_written() {
+    let system = hello();
+    system.mos(&["lock", "--env", "dev"]);
+    let path = system.repository().join("mos.lock");
+    let newest = fs::read_to_string(&path).unwrap();
+    // As if the mirror had replaced busybox-static since.
+    let package = newest
+        .split("[[package]]")
+        .find(|text| text.contains("\"busybox-static\""))
+        .unwrap();
+    let line = package.lines().find(|line| line.starts_with("sha256")).unwrap();
+    let old = newest.replacen(line, &format!("sha256 = \"{}\"", "0123456789abcdef".repeat(4)), 1);
+    fs::write(&path, &old).unwrap();
+    let update = ["lock", "--env", "dev", "--update", "busybox-static"];
+    let shown = transcript(&mut system.command(&update), system.folder());
+    let digest = &line.trim_start_matches("sha256 = \"")[..12];
+    assert!(
+        shown.contains(&format!(", other bytes: 0123456789ab -> {digest}\n"))
+            && shown.contains("Nothing was written: 1 change would be with --yes."),
+        "{shown}"
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), old);
+    system.mos(&[&update[..], &["--yes"]].concat());
+    assert_eq!(fs::read_to_string(&path).unwrap(), newest);
+}
+
+#[test]
+fn who_waits_for_another_mos_is_told_for_whom() {
+    let system = hello();
+    let turn = fs::File::open(system.repository()).unwrap();
+    turn.lock().unwrap();
+    let mut mos = system.command(&["lock", "--env", "dev"]);
+    let mut mos = mos.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(mos.stderr.take().unwrap()).lines();
+    let said = lines.next().unwrap().unwrap();
+    drop(turn);
+    let named = format!("Process {} (`", std::process::id());
+    let known = fs::read_to_string("/proc/locks").unwrap_or_default();
+    assert!(said.contains("; waiting for it."), "{said}");
+    assert!(
+        said.starts_with(&named) || said.starts_with("Another mos"),
+        "{said}\n{known}"
+    );
+    lines.for_each(drop);
+    assert!(mos.wait().unwrap().success());
+}
+
+#[test]
+fn a_broken_lock_is_an_error_once() {
+    let system = hello();
+    system.write("mos.lock", "format = 1\nnothing\n");
+    expect![[r#"
+        ! error: mos.lock:2:8: key with no value, expected `=`
+        [exit 1]
+    "#]]
+    .assert_eq(&says(&system, &["lock", "--env", "dev"]));
 }
 
 #[test]
