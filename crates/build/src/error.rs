@@ -160,6 +160,14 @@ pub enum BuildError {
 }
 
 impl BuildError {
+    /// All that is wrong, as one error.
+    pub(crate) fn all(mut errors: Vec<Self>) -> Self {
+        match errors.len() {
+            1 => errors.remove(0),
+            _ => Self::Several(errors),
+        }
+    }
+
     pub(crate) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { path, source }

@@ -21,7 +21,7 @@ use crate::clean::CleanUp;
 use crate::contents::Contents;
 use crate::error::BuildError;
 use crate::inside::{CONFIG_FILE, CONTENTS_FILE};
-use crate::kernel_part::{KernelPart, Sources, json};
+use crate::kernel_part::{self, KernelPart, Sources, json};
 use crate::licences::licence;
 use crate::modules::folder_digest;
 use crate::node_files::NodeFiles;
@@ -77,7 +77,10 @@ impl Builder<'_> {
         programs: &NodePrograms,
         trust: &str,
     ) -> Result<BuiltImage, BuildError> {
-        let packages = image_packages(self, plan, lock)?;
+        let packages = image_packages(self, plan, lock).map_err(|error| {
+            let others = kernel_part::problems(self, &plan.image, lock);
+            BuildError::all(std::iter::once(error).chain(others).collect())
+        })?;
         let recipe = Recipe::new(self, plan, packages, programs, trust)?;
         let cached = self
             .cache()

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use mos_cache::{Cached, Inputs};
-use mos_config::ImagePlan;
-use mos_kernel::{Firmware, Kernel};
+use mos_config::{ImagePlan, Lock};
+use mos_kernel::{Firmware, FirmwareSource, Kernel, Selection};
 use mos_store::Digest;
 use mos_tree::{Kind, Tree, cpio};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -18,6 +18,7 @@ use crate::image::newest;
 use crate::inside::CONFIG_FILE;
 use crate::modules::{firmware_sources, remember_facts};
 use crate::package::Package;
+use crate::packages::{firmware_packages, image_kernel};
 
 const STEP: &str = "kernel part";
 /// Raised whenever the same inputs would give another part than before.
@@ -105,9 +106,8 @@ fn make(builder: &Builder<'_>, image: &ImagePlan, sources: &Sources<'_>, output:
     let package = sources.kernel.tree(builder, image.alpine.as_ref())?;
     let kernel = Kernel::open(&package)?;
     remember_facts(builder, sources.kernel, &kernel)?;
-    let modules = kernel.select(&image.modules)?;
     let shelves = firmware_sources(builder, image, sources.firmware)?;
-    let firmware = Firmware::collect(&modules, &image.firmware.patterns, &shelves)?;
+    let (modules, firmware) = choose(&kernel, image, &shelves).map_err(BuildError::all)?;
     let mut contents = Contents::default();
     contents.note_modules(&modules);
     contents.note_firmware(&firmware);
@@ -129,6 +129,58 @@ fn make(builder: &Builder<'_>, image: &ImagePlan, sources: &Sources<'_>, output:
         fs::write(&path, content).map_err(BuildError::at(&path))?;
     }
     Ok(())
+}
+
+/// What goes in; or every line of the lists that cannot be satisfied.
+fn choose(
+    kernel: &Kernel<'_>,
+    image: &ImagePlan,
+    shelves: &[FirmwareSource],
+) -> Result<(Selection, Firmware), Vec<BuildError>> {
+    let patterns = &image.firmware.patterns;
+    match kernel.select(&image.modules) {
+        Ok(modules) => match Firmware::collect(&modules, patterns, shelves) {
+            Ok(firmware) => Ok((modules, firmware)),
+            Err(error) => Err(vec![error.into()]),
+        },
+        Err(error) => {
+            let mut errors = vec![error.into()];
+            let none: [&str; 0] = [];
+            let rest = kernel.select(&none).ok();
+            let rest = rest.and_then(|none| Firmware::collect(&none, patterns, shelves).err());
+            errors.extend(rest.map(BuildError::from));
+            Err(errors)
+        }
+    }
+}
+
+/// What is wrong with the lists of modules and firmware, as far as the packages tell that can be had: asked when others
+/// cannot, so that a user sees all of it at once. A kernel is not compiled for this.
+pub(crate) fn problems(builder: &Builder<'_>, image: &ImagePlan, lock: &mut Lock) -> Vec<BuildError> {
+    let mut found = || -> Result<Vec<BuildError>, BuildError> {
+        if image.kernel_source.is_some() {
+            return Ok(Vec::new());
+        }
+        let package = image_kernel(builder, image, lock)?;
+        let tree = package.tree(builder, image.alpine.as_ref())?;
+        let kernel = Kernel::open(&tree)?;
+        remember_facts(builder, &package, &kernel)?;
+        let shelves = firmware_packages(builder, image, lock)
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()
+            .and_then(|packages| firmware_sources(builder, image, &packages));
+        Ok(match shelves {
+            Ok(shelves) => choose(&kernel, image, &shelves).err().unwrap_or_default(),
+            Err(_) => kernel
+                .select(&image.modules)
+                .err()
+                .map(BuildError::from)
+                .into_iter()
+                .collect(),
+        })
+    };
+    // Whatever fails here was told already.
+    found().unwrap_or_default()
 }
 
 /// `boot/config-VERSION`, or nothing.

@@ -68,13 +68,9 @@ pub(crate) fn image_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock
         Authorities::None | Authorities::Files(_) => None,
     };
     let image = &plan.image;
-    let alpine = image.alpine.as_ref();
     let base = base(builder, image, lock);
     let kernel = image_kernel(builder, image, lock);
-    let firmware = image.firmware.packages.iter();
-    let firmware: Vec<_> = firmware
-        .map(|name| named(builder, name, alpine, lock, How::Single))
-        .collect();
+    let firmware = firmware_packages(builder, image, lock);
     let errors = base.as_ref().err().into_iter().chain(kernel.as_ref().err());
     let count = errors
         .chain(firmware.iter().filter_map(|one| one.as_ref().err()))
@@ -95,6 +91,18 @@ pub(crate) fn image_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock
             InitramfsPlace::Embedded => None,
         },
     })
+}
+
+/// The packages that firmware is taken from.
+pub(crate) fn firmware_packages(
+    builder: &Builder<'_>,
+    image: &ImagePlan,
+    lock: &mut Lock,
+) -> Vec<Result<Package, BuildError>> {
+    let names = image.firmware.packages.iter();
+    names
+        .map(|name| named(builder, name, image.alpine.as_ref(), lock, How::Single))
+        .collect()
 }
 
 /// The packages of the root file system.

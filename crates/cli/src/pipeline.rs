@@ -9,7 +9,7 @@ use mos_build::{
 };
 use mos_channel::KeyPair;
 use mos_channel::publish::{Progress, PublishPlan};
-use mos_config::{Lock, Plan, RootSettings};
+use mos_config::{Listed, Lock, Plan, RootSettings};
 use mos_tree::Tree;
 
 use crate::context::{Context, now};
@@ -220,24 +220,21 @@ impl<'c> Pipeline<'c> {
         result.map_err(|error| self.with_places(build_error(error)))
     }
 
-    /// Puts before each line about a package where that is listed.
+    /// Puts before each line about a package, a module or firmware where that is listed.
     fn with_places(&self, error: CliError) -> CliError {
         let Some(repository) = self.context.load().ok().and_then(|loaded| loaded.repository) else {
             return error;
         };
         let root = RootSettings::of(&repository, repository.environments.get(&self.plan.environment));
-        error.map_lines(|line| {
-            let of_debian = line.strip_prefix("package `").and_then(|rest| rest.split_once("`: "));
-            let of_alpine = || line.strip_prefix("  ").and_then(|rest| rest.split_once(": "));
-            let named = of_debian.or_else(of_alpine);
-            match named.and_then(|(name, _)| root.position_of(name)) {
+        error.map_lines(
+            |line| match subject(line).and_then(|(listed, name)| root.position_of(listed, name)) {
                 Some(position) => {
-                    let indent = &line[..line.len() - line.trim_start().len()];
-                    format!("{indent}{position}: {}", line.trim_start())
+                    let (indent, text) = line.split_at(line.len() - line.trim_start().len());
+                    format!("{indent}{position}: {text}")
                 }
                 None => line.to_owned(),
-            }
-        })
+            },
+        )
     }
 
     /// Keeps what was found out.
@@ -254,6 +251,23 @@ impl<'c> Pipeline<'c> {
         }
         Ok(())
     }
+}
+
+/// What a line of an error is about: "module `ext5`: …", or "  ext5: …" for packages of Alpine.
+fn subject(line: &str) -> Option<(Listed, &str)> {
+    const WORDS: [(&str, Listed); 3] = [
+        ("package `", Listed::Package),
+        ("module `", Listed::Module),
+        ("firmware `", Listed::Firmware),
+    ];
+    let quoted = WORDS.iter().find_map(|(word, listed)| {
+        let (name, _) = line.strip_prefix(word)?.split_once("`: ")?;
+        Some((*listed, name))
+    });
+    quoted.or_else(|| {
+        let (name, _) = line.strip_prefix("  ")?.split_once(": ")?;
+        Some((Listed::Package, name))
+    })
 }
 
 /// The files of the kernel package that the config repository names, as the lock has it.

@@ -41,6 +41,19 @@ pub struct RootSettings<'r> {
     lists: Vec<&'r [Item<String>]>,
     kernel: Option<&'r Item<String>>,
     firmware: &'r [Item<String>],
+    modules: Vec<&'r [Item<String>]>,
+    patterns: &'r [Item<String>],
+}
+
+/// What the lines of lists name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// A package, in whichever list.
+    Package,
+    /// A kernel module, or what is kept out.
+    Module,
+    /// Firmware, by name or pattern.
+    Firmware,
 }
 
 impl<'r> RootSettings<'r> {
@@ -50,12 +63,16 @@ impl<'r> RootSettings<'r> {
         let own = environment.map(|environment| &environment.image);
         let mut lists = vec![&repository.image.packages[..]];
         lists.extend(own.map(|own| &own.packages[..]));
+        let mut modules = vec![&repository.image.modules[..]];
+        modules.extend(own.map(|own| &own.modules[..]));
         Self {
             base: own.and_then(|own| own.base.as_ref()).unwrap_or(&project.base),
             alpine: environment.map_or_else(|| project.alpine.clone(), |own| own.alpine.over(&project.alpine)),
             lists,
             kernel: project.kernel_package.as_ref(),
             firmware: &repository.image.firmware.packages,
+            modules,
+            patterns: &repository.image.firmware.patterns,
         }
     }
 
@@ -76,12 +93,17 @@ impl<'r> RootSettings<'r> {
         self.has_alpine().then(|| self.alpine.plan())
     }
 
-    /// Where a package is listed.
-    pub fn position_of(&self, package: &str) -> Option<&'r Position> {
+    /// Where something is listed, by the name that a plan has for it.
+    pub fn position_of(&self, listed: Listed, name: &str) -> Option<&'r Position> {
         let others = self.kernel.into_iter().chain(self.firmware);
-        let mut all = self.lists.iter().copied().flatten().chain(others);
-        let own = |item: &&Item<String>| Distribution::split(&item.value).1 == package;
-        all.find(own).map(|item| &item.position)
+        let mut packages = self.lists.iter().copied().flatten().chain(others);
+        let mut modules = self.modules.iter().copied().flatten();
+        let found = match listed {
+            Listed::Package => packages.find(|item| Distribution::split(&item.value).1 == name),
+            Listed::Module => modules.find(|item| item.value == name),
+            Listed::Firmware => self.patterns.iter().find(|item| item.value == name),
+        };
+        found.map(|item| &item.position)
     }
 
     fn has_alpine(&self) -> bool {

@@ -196,6 +196,11 @@ impl FirmwareList {
             problems,
         );
         check_entries(&self.patterns, is_below, "a path below lib/firmware", problems);
+        let words = self.patterns.iter();
+        for word in words.filter(|word| matches!(word.value.as_str(), "package" | "folder")) {
+            let problem = Problem::error(Some(word.position.clone()), format!("`{}` names none", word.value));
+            problems.push(problem.with_hint("write `package NAME` or `folder PATH` in one line"));
+        }
         if let (Some(pattern), true) = (
             self.patterns.first(),
             self.packages.is_empty() && self.folders.is_empty(),
@@ -297,5 +302,10 @@ mod tests {
         );
         assert!(problems.contains("`../outside` is not the path"), "{problems}");
         assert!(read("a.bin\n").1.contains("nowhere to take firmware from"));
+        let (_, problems) = read("package x\nfolder\n");
+        assert!(
+            problems.contains("firmware.conf:2:1: `folder` names none"),
+            "{problems}"
+        );
     }
 }

@@ -47,7 +47,7 @@ pub use base::{AlpinePlan, AlpineSettings, Base, RepositoryPlace, split_tag};
 pub use check::check;
 pub use ci::Ci;
 pub use component::{Build, BuildKind, Component, Install};
-pub use distribution::{Distribution, RootSettings};
+pub use distribution::{Distribution, Listed, RootSettings};
 pub use environment::{Environment, EnvironmentKind, ImageSettings, Release, Selection};
 pub use image::{FirmwareList, ImageLists, ImageOutput, SizeSettings};
 pub use kernel::{KernelBase, KernelChoice, KernelOrigin, KernelSource};

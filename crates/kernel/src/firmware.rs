@@ -88,7 +88,7 @@ pub struct Firmware {
 #[non_exhaustive]
 pub enum FirmwareError {
     /// Patterns that cover no file of any source; all of them at once.
-    #[error("no firmware is named {}; there are {files} files in {sources} sources", unmatched(.patterns))]
+    #[error("{}", unmatched(.patterns, *.files, *.sources))]
     Unmatched {
         /// The patterns, each with the name that is most like it.
         patterns: Vec<(String, Option<String>)>,
@@ -102,12 +102,14 @@ pub enum FirmwareError {
     Damaged(#[from] KernelError),
 }
 
-fn unmatched(patterns: &[(String, Option<String>)]) -> String {
-    let one = |(pattern, nearest): &(String, Option<String>)| match nearest {
-        Some(nearest) => format!("`{pattern}` (did you mean `{nearest}`?)"),
-        None => format!("`{pattern}`"),
+/// A line for each, which begins with what it is about.
+fn unmatched(patterns: &[(String, Option<String>)], files: usize, sources: usize) -> String {
+    let one = |(pattern, nearest): &(String, Option<String>)| {
+        let near = nearest.as_ref().map(|nearest| format!("; did you mean `{nearest}`?"));
+        let near = near.unwrap_or_default();
+        format!("firmware `{pattern}`: none of the {files} files in {sources} sources has this name{near}")
     };
-    patterns.iter().map(one).collect::<Vec<_>>().join(", ")
+    patterns.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
 impl FirmwareSource {

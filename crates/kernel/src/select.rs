@@ -2,7 +2,6 @@
 //! their companions name. Writes nothing.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use crate::closure::Closure;
 use crate::facts::Facts;
@@ -15,7 +14,7 @@ use crate::selection::{Module, Reason, Selection};
 /// A name that is neither a module of this kernel nor built into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Absent {
-    /// The name as it was asked for.
+    /// The name as it was asked for, or kept out.
     pub name: String,
     /// The module whose name is most like it.
     pub nearest: Option<String>,
@@ -26,7 +25,7 @@ pub struct Absent {
 #[non_exhaustive]
 pub enum SelectError {
     /// Names that the kernel does not have; all of them at once.
-    #[error("kernel {version} has no module {}", list(.absent))]
+    #[error("{}", lines(.version, .absent))]
     Absent {
         /// The kernel's version.
         version: String,
@@ -44,17 +43,20 @@ pub enum SelectError {
     Kernel(#[from] KernelError),
 }
 
-impl fmt::Display for Absent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.nearest {
-            Some(nearest) => write!(f, "`{}` (did you mean `{nearest}`?)", self.name),
-            None => write!(f, "`{}`", self.name),
-        }
-    }
-}
-
-fn list(absent: &[Absent]) -> String {
-    absent.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+/// A line for each, which begins with what it is about.
+fn lines(version: &str, absent: &[Absent]) -> String {
+    let one = |Absent { name, nearest }: &Absent| {
+        let problem = match name.strip_prefix(OUT) {
+            Some(_) => "keeps nothing out: it has no such module",
+            None => "it has no such module",
+        };
+        let near = nearest.as_ref().map(|nearest| format!("; did you mean `{nearest}`?"));
+        format!(
+            "module `{name}`: kernel {version}: {problem}{}",
+            near.unwrap_or_default()
+        )
+    };
+    absent.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
 fn needs(broken: &[(String, String)]) -> String {
@@ -136,7 +138,11 @@ impl Kernel<'_> {
         let facts = closure.facts();
         let unknown = asked_for(names).filter(|name| closure.named(name).is_none());
         let all = || facts.iter().map(|(module, _)| module);
-        let idle = kept_out(names).filter(|word| !all().any(|module| facts.answers_to(module, word)));
+        let is_idle = |word: &str| !all().any(|module| facts.answers_to(module, word));
+        let idle = names
+            .iter()
+            .copied()
+            .filter(|name| name.strip_prefix(OUT).is_some_and(is_idle));
         let absent: Vec<&str> = unknown.chain(idle).collect();
         if !absent.is_empty() {
             return Err(self.absent(&absent));
@@ -158,7 +164,7 @@ impl Kernel<'_> {
     fn absent(&self, names: &[&str]) -> SelectError {
         let nearest = |name: &str| {
             let candidates = self.module_names().chain(self.builtin_names());
-            mos_toml::nearest(&normal(name), candidates).map(str::to_owned)
+            mos_toml::nearest(&normal(name.trim_start_matches(OUT)), candidates).map(str::to_owned)
         };
         let absent = |name: &&str| Absent {
             name: (*name).to_owned(),

@@ -239,7 +239,14 @@ fn real_kernel_tells_builtin_absent_and_why() {
     };
     assert_eq!(absent.len(), 1);
     let near = kernel.select(&["virtio_nte"]).unwrap_err().to_string();
-    assert!(near.contains("`virtio_nte` (did you mean `virtio_net`?)"), "{near}");
+    let says = format!(
+        "kernel {}: it has no such module; did you mean `virtio_net`?",
+        kernel.version()
+    );
+    assert_eq!(near, format!("module `virtio_nte`: {says}"));
+    let both = kernel.select(&["virtio_nte", "!virtio_nte"]).unwrap_err().to_string();
+    let idle = format!("module `!virtio_nte`: kernel {}: keeps nothing out: ", kernel.version());
+    assert!(both.lines().count() == 2 && both.contains(&idle), "{both}");
 
     let builtin = kernel.module_names().next().map(str::to_owned);
     assert!(builtin.is_some_and(|name| !kernel.is_builtin(&name)));

@@ -172,6 +172,29 @@ fn image_needs_the_key_and_the_programs_of_the_node() {
 }
 
 #[test]
+fn every_line_that_cannot_be_satisfied_is_told_in_one_go_with_its_place() {
+    let system = hello();
+    system.write("image/packages.list", "busybox-static\nno-such-package\n");
+    system.write("image/modules.conf", "virtio_net\nno_such_module\n!no_such_companion\n");
+    system.write("image/firmware.conf", "folder fw\nno-such/*.bin\n");
+    system.write("fw/some.bin", "firmware");
+    let output = system.command(&["image", "build", "--env", "dev"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for (place, start) in [
+        ("image/modules.conf:2:1", "module `no_such_module`: kernel "),
+        ("image/modules.conf:3:1", "module `!no_such_companion`: kernel "),
+        (
+            "image/firmware.conf:2:1",
+            "firmware `no-such/*.bin`: none of the 1 files in 1 sources",
+        ),
+    ] {
+        assert!(said.contains(&format!("{place}: {start}")), "{place}: {said}");
+    }
+    assert!(said.contains("no-such-package"), "{said}");
+}
+
+#[test]
 fn combined_runtime_is_one_flist_of_everything() {
     const OTHER: Script = Script {
         name: "other",
