@@ -113,7 +113,7 @@ impl Alpine {
             package: &locked.full_name(),
             size: locked.size,
         });
-        let mut other = None;
+        let (mut other, mut nowhere) = (None, Vec::new());
         for repository in &self.repositories {
             match self.download(std::iter::once(repository), locked, locked.size.min(PACKAGE_MAX)) {
                 Ok((bytes, url)) => {
@@ -129,12 +129,13 @@ impl Alpine {
                         found,
                     });
                 }
+                Err(AlpineError::Gone { tried, .. }) => nowhere.extend(tried),
                 Err(error) => other = other.or(Some(error)),
             }
         }
         Err(other.unwrap_or_else(|| AlpineError::Gone {
             name: locked.full_name(),
-            tried: Vec::new(),
+            tried: nowhere,
         }))
     }
 

@@ -109,6 +109,18 @@ fn another_package_under_a_locked_name_is_refused() {
         Err(AlpineError::Gone { tried, .. }) => assert_eq!(tried.len(), 1),
         other => panic!("{other:?}"),
     }
+    let mut second = client.repositories[0].clone();
+    second.url = second.url.replace("/main", "/community");
+    client.repositories.push(second);
+    match client.fetch(&locked[0], &mut |_| {}) {
+        Err(AlpineError::Gone { tried, .. }) => {
+            assert!(
+                tried[0].contains("/main") && tried[1].contains("/community"),
+                "{tried:?}"
+            )
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What can go wrong while building.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use mos_cache::CacheError;
@@ -160,8 +161,14 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    /// All that is wrong, as one error.
-    pub(crate) fn all(mut errors: Vec<Self>) -> Self {
+    /// All that is wrong, as one error; what several steps came upon is told once.
+    pub(crate) fn all(errors: Vec<Self>) -> Self {
+        let mut told = BTreeSet::new();
+        let flat = errors.into_iter().flat_map(|error| match error {
+            Self::Several(errors) => errors,
+            one => vec![one],
+        });
+        let mut errors: Vec<Self> = flat.filter(|error| told.insert(error.to_string())).collect();
         match errors.len() {
             1 => errors.remove(0),
             _ => Self::Several(errors),
@@ -186,5 +193,19 @@ impl From<CacheError<BuildError>> for BuildError {
             CacheError::Step(error) => error,
             CacheError::Io { path, source } => Self::Io { path, source },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_steps_came_upon_is_told_once() {
+        let mirror = || BuildError::NoMirror("v3.22/main".to_owned());
+        let one = BuildError::all(vec![mirror(), BuildError::Several(vec![mirror()])]);
+        assert_eq!(one.to_string(), mirror().to_string());
+        let two = BuildError::all(vec![mirror(), BuildError::Access("x".to_owned()), mirror()]);
+        assert_eq!(two.to_string(), format!("{}\naccess: x", mirror()));
     }
 }

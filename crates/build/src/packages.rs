@@ -71,13 +71,9 @@ pub(crate) fn image_packages(builder: &Builder<'_>, plan: &Plan, lock: &mut Lock
     let base = base(builder, image, lock);
     let kernel = image_kernel(builder, image, lock);
     let firmware = firmware_packages(builder, image, lock);
-    let errors = base.as_ref().err().into_iter().chain(kernel.as_ref().err());
-    let count = errors
-        .chain(firmware.iter().filter_map(|one| one.as_ref().err()))
-        .count();
-    if count > 1 {
+    if base.is_err() || kernel.is_err() || firmware.iter().any(Result::is_err) {
         let errors = base.err().into_iter().chain(kernel.err());
-        return Err(BuildError::Several(
+        return Err(BuildError::all(
             errors.chain(firmware.into_iter().filter_map(Result::err)).collect(),
         ));
     }

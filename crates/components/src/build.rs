@@ -135,12 +135,17 @@ impl Job<'_> {
         let work = self
             .shop
             .folder("build")
-            .join(format!("{}-{}-{}", self.name(), &key[..16], std::process::id()));
+            .join(format!("{}-{}", self.name(), &key[..16]));
+        // What a killed build left; nobody else works there, since steps take turns.
+        match fs::remove_dir_all(&work) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(ComponentError::at(&work)(error)),
+            _ => {}
+        }
         let made = self.place(&work).and_then(|place| match self.settings.kind {
             BuildKind::Cargo => self.compile(&place, output, progress),
             BuildKind::None => self.copy(&place.directory, output, progress),
         });
-        // The result is what counts; a leftover is small and goes with `mos clean`.
+        // The result is what counts; a leftover goes with the next build of this component, or `mos clean`.
         let _ = fs::remove_dir_all(&work);
         made
     }

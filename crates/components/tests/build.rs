@@ -217,11 +217,16 @@ fn a_damaged_cache_entry_is_built_again() {
     hello(directory.path(), "fn main() { println!(\"hello\"); }");
     let shop = shop(directory.path(), &directory.path().join("cache"));
     let wanted = component(path_source(), &["hello"]);
-    let (_, built) = make(&wanted, &shop).unwrap();
+    let (fetched, built) = make(&wanted, &shop).unwrap();
     assert_eq!(run(&built.binaries["hello"], ""), "hello");
     fs::write(&built.binaries["hello"], "damaged").unwrap();
+    // As if the build that damaged it had been killed.
+    let left = format!("cache/build/{}-{}", fetched.name, &built.key.to_string()[..16]);
+    let left = directory.path().join(left);
+    fs::create_dir_all(left.join("source")).unwrap();
     let (_, again) = make(&wanted, &shop).unwrap();
     assert!(!again.cached);
+    assert!(!left.exists());
     check_static(&fs::read(&again.binaries["hello"]).unwrap()).unwrap();
 
     hello(directory.path(), "fn main() { println!(\"changed\"); }");

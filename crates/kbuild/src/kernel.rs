@@ -121,15 +121,16 @@ impl Kernel {
     /// # Errors
     /// [`KbuildError`]; [`KbuildError::Refused`] names every setting that did not take.
     pub fn build(&self, source: &Source, progress: &mut Progress<'_>) -> Result<BuiltKernel, KbuildError> {
-        let name = format!("kernel-{}-{}", self.short(), std::process::id());
-        let root = self.shop.folder("build").join(name);
-        let made = self.step(|output| {
-            let mut work = self.compile(source, &root, progress)?;
-            self.pack(&mut work, output)
-        });
-        // The result is what counts; a leftover goes with `mos clean`.
-        let _ = fs::remove_dir_all(&root);
-        made
+        let root = self.shop.folder("build").join(format!("kernel-{}-once", self.short()));
+        self.step(|output| {
+            // Gigabytes that a killed build left; nobody else works there, since steps take turns.
+            remove_folder(&root)?;
+            let made = self.compile(source, &root, progress);
+            let made = made.and_then(|mut work| self.pack(&mut work, output));
+            // The result is what counts; a leftover goes with the next build of this kernel, or `mos clean`.
+            let _ = remove_folder(&root);
+            made
+        })
     }
 
     fn step(&self, produce: impl FnOnce(&Path) -> Result<(), KbuildError>) -> Result<BuiltKernel, KbuildError> {
@@ -204,9 +205,7 @@ impl Kernel {
             return Ok((work, lock));
         }
         let linux = root.join("linux");
-        if linux.exists() {
-            fs::remove_dir_all(&linux).map_err(KbuildError::at(&linux))?;
-        }
+        remove_folder(&linux)?;
         let work = self.compile(source, &root, progress)?;
         let (from, to) = (work.file(".config"), root.join(KEPT_CONFIG));
         fs::copy(&from, &to).map_err(KbuildError::at(&from))?;
@@ -224,5 +223,13 @@ impl Kernel {
             let (mut work, _lock) = self.kept(source, progress)?;
             self.pack(&mut work, output)
         })
+    }
+}
+
+/// Removes a folder, if it is there.
+fn remove_folder(path: &Path) -> Result<(), KbuildError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(KbuildError::at(path)(error)),
+        _ => Ok(()),
     }
 }

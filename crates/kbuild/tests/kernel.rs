@@ -143,6 +143,10 @@ fn an_archive_becomes_the_tree_of_a_package_once() {
     let wanted = wanted(&[("NET", "y"), ("HZ", "250")]);
     let shop = lab.shop();
     let kernel = Kernel::new(lab.archive().identity(), &wanted, &[], &shop).unwrap();
+    // As if a build had been killed: nothing of it may be in the way, or stay.
+    let left = format!("cache/build/kernel-{}-once/linux", &kernel.key().to_string()[..16]);
+    fs::create_dir_all(lab.path(&left)).unwrap();
+    fs::write(lab.path(&left).join("drivers"), "half").unwrap();
     let mut said = Vec::new();
     let built = kernel
         .build(&lab.archive(), &mut |line| said.push(line.to_owned()))

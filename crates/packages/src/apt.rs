@@ -129,6 +129,7 @@ impl Apt {
         if path.is_file() && sha256(&path)? == package.sha256 {
             progress(Progress::Cached(package));
         } else {
+            self.has_room_for(package)?;
             self.update(LISTS_FRESH, progress)?;
             progress(Progress::Downloading(package));
             let downloaded = match self.download(package, &wanted, &path) {
@@ -143,6 +144,21 @@ impl Apt {
         Ok(Deb {
             path,
             locked: package.clone(),
+        })
+    }
+
+    fn has_room_for(&self, package: &LockedPackage) -> Result<(), PackageError> {
+        let folder = self.cache.join("debs");
+        let free = std::path::absolute(&folder).and_then(|folder| mos_sys::space::free(&folder));
+        let free = free.map_err(at(&folder))?;
+        if package.size <= free {
+            return Ok(());
+        }
+        Err(PackageError::NoRoom {
+            folder,
+            name: package.name.clone(),
+            needed: package.size,
+            free,
         })
     }
 
@@ -211,7 +227,9 @@ impl Apt {
             });
         }
         let action = format!("fetch {wanted}");
-        let file = only_file(scratch)?.ok_or(PackageError::Apt { action, said })?;
+        // A download that broke off, as on a full disk, says nothing about the mirror.
+        let whole = only_file(scratch)?.filter(|_| output.status.success());
+        let file = whole.ok_or(PackageError::Apt { action, said })?;
         let found = sha256(&file)?;
         if found != package.sha256 {
             return Err(PackageError::Digest {
@@ -390,6 +408,29 @@ mod tests {
         for good in ["libstdc++6", "busybox-static=1:1.35.0-4+deb12u1", "libc6:amd64"] {
             assert!(check(good).is_ok(), "{good}");
         }
+    }
+
+    #[test]
+    fn a_package_that_does_not_fit_is_not_begun() {
+        let cache = tempfile::tempdir().unwrap();
+        let package = LockedPackage {
+            name: "huge".to_owned(),
+            version: "1".to_owned(),
+            architecture: "amd64".to_owned(),
+            sha256: String::new(),
+            size: u64::MAX - 1,
+        };
+        let apt = Apt::new(cache.path().join("apt"));
+        let error = apt.fetch(&package, &mut |_| panic!("something was begun")).unwrap_err();
+        assert!(
+            matches!(&error, PackageError::NoRoom { needed, .. } if *needed == package.size),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("are needed for package `huge` and "),
+            "{error}"
+        );
+        assert!(!cache.path().join("apt").exists());
     }
 
     #[test]

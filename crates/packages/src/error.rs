@@ -44,6 +44,21 @@ pub enum PackageError {
         /// apt's messages.
         said: String,
     },
+    /// The package does not fit onto the disk; nothing was fetched.
+    #[error(
+        "{}: {needed} bytes are needed for package `{name}` and {free} are free; make room, or name another folder with --cache",
+        folder.display()
+    )]
+    NoRoom {
+        /// Where packages are kept.
+        folder: PathBuf,
+        /// The package.
+        name: String,
+        /// Its bytes.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
     /// The same version has other bytes than the lock says.
     #[error(
         "package `{name}`: the mirror's {version} has SHA-256 {found}, mos.lock says {expected}; if a rebuild is expected, run `mos lock --update {name}`"
