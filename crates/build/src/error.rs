@@ -49,7 +49,7 @@ pub enum BuildError {
     #[error(transparent)]
     Modules(#[from] mos_kernel::SelectError),
     /// The firmware.
-    #[error("image/firmware.conf: {0}")]
+    #[error(transparent)]
     Firmware(#[from] mos_kernel::FirmwareError),
     /// The root file system's skeleton.
     #[error(transparent)]
