@@ -3,12 +3,14 @@
 //! All of it is made from values in memory: no mount, no loop device, no root. The same input gives the same bytes.
 //!
 //! * [`root`]: the directories, device nodes, accounts and BusyBox commands that every image starts from.
+//! * [`embedded`]: the initramfs in a kernel that was made around it.
 //! * [`initramfs()`]: a tree as a compressed cpio archive that the kernel unpacks.
 //! * [`pcr`]: what the TPM will say after such a start.
 //! * [`secure_boot`]: keys, certificates and signatures of EFI programs.
 //! * [`uki`]: stub, kernel, initramfs and command line as one PE file that firmware starts; and reading one again.
 //! * [`media`]: that file on a disk (raw, qcow2), on an ISO image, on a server for network boot.
 
+pub mod embedded;
 mod initramfs;
 pub mod media;
 pub mod pcr;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! vmlinuz.efi --sections--> .initrd --decompressed--> cpio --> Tree
+//!      or a kernel around its initramfs, decompressed --^
 //! contents.json beside it, if it is of this very image ------> who brought what
 //! ```
 
@@ -9,8 +10,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mos_boot::secure_boot;
 use mos_boot::uki::{self, PeError};
+use mos_boot::{embedded, secure_boot};
 use mos_packages::compression::Compression;
 use mos_store::Digest;
 use mos_tree::Tree;
@@ -24,6 +25,8 @@ pub const CONTENTS_FILE: &str = "contents.json";
 pub const CONFIG_FILE: &str = "kernel.config";
 /// An initramfs is unpacked into a node's memory: more than this would be no boot image.
 const LARGEST: u64 = 4 << 30;
+/// zstd level of an estimate.
+const ESTIMATE: u8 = 19;
 /// What an EFI program begins with (Microsoft PE/COFF specification, section 2).
 const EFI_MAGIC: &[u8] = b"MZ";
 
@@ -41,7 +44,7 @@ pub struct Inside {
     pub signers: Vec<String>,
     /// The sections of an EFI file with their content; none for a bare initramfs.
     pub sections: BTreeMap<String, Vec<u8>>,
-    /// Bytes of the initramfs as it is stored.
+    /// Bytes of the initramfs as it is stored; an estimate when it is compressed together with the kernel around it.
     pub initramfs_bytes: u64,
     /// The root file system.
     pub root: Tree,
@@ -71,9 +74,9 @@ pub enum InsideError {
         /// What is wrong.
         source: PeError,
     },
-    /// An EFI program without a section `.initrd`, and no initramfs beside it.
+    /// An EFI program without a section `.initrd` or a kernel around an initramfs, and no initramfs beside it.
     #[error(
-        "{path}: an EFI program without a section .initrd, and no initramfs.cpio, .zst or .xz is beside it; name a unified kernel image"
+        "{path}: an EFI program with neither a section .initrd nor an initramfs that can be found in the kernel, and no initramfs.cpio, .zst or .xz is beside it; name a unified kernel image"
     )]
     NoInitramfs {
         /// Where.
@@ -134,23 +137,23 @@ impl Inside {
         }
         // What cannot be read as a signature is none; `mos image verify` says more.
         let signatures = secure_boot::signatures(bytes).unwrap_or_default();
-        let beside;
-        let stored: &[u8] = match sections.get(".initrd") {
-            Some(section) => section,
-            None if sections.is_empty() => bytes,
-            None => {
-                beside = initramfs_beside(records)?.ok_or_else(|| InsideError::NoInitramfs { path: owned() })?;
-                &beside
-            }
+        let (initramfs_bytes, root) = match sections.get(".initrd") {
+            Some(section) => (section.len(), unpacked(path, section)?),
+            None if sections.is_empty() => (bytes.len(), unpacked(path, bytes)?),
+            None => match embedded_in(bytes) {
+                Some(found) => found,
+                None => {
+                    let beside =
+                        initramfs_beside(records)?.ok_or_else(|| InsideError::NoInitramfs { path: owned() })?;
+                    (beside.len(), unpacked(path, &beside)?)
+                }
+            },
         };
-        let archive = Compression::of_content(stored).decompress(stored, LARGEST);
-        let archive = archive.map_err(|source| InsideError::Compressed { path: owned(), source })?;
-        let root = cpio::read(&archive).map_err(|source| InsideError::Archive { path: owned(), source })?;
         Ok(Self {
             bytes: bytes.len() as u64,
             digest: Digest::of(bytes),
             signers: signatures.iter().map(|signature| signature.signer.name()).collect(),
-            initramfs_bytes: stored.len() as u64,
+            initramfs_bytes: initramfs_bytes as u64,
             sections,
             root,
             contents: None,
@@ -189,7 +192,44 @@ impl Inside {
     }
 }
 
-/// The initramfs that a kernel was made around: in it there is no finding it, but the build leaves it beside the image.
+/// The root file system in an initramfs.
+fn unpacked(path: &Path, stored: &[u8]) -> Result<Tree, InsideError> {
+    let path = || path.to_owned();
+    let archive = Compression::of_content(stored).decompress(stored, LARGEST);
+    let archive = archive.map_err(|source| InsideError::Compressed { path: path(), source })?;
+    cpio::read(&archive).map_err(|source| InsideError::Archive { path: path(), source })
+}
+
+/// The initramfs that a kernel was made around: how much of the file it is, and the root file system.
+fn embedded_in(bytes: &[u8]) -> Option<(usize, Tree)> {
+    let payload = embedded::payload(bytes);
+    let vmlinux = match payload {
+        Some(payload) => Compression::of_content(payload).decompress(payload, LARGEST).ok()?,
+        // That of arm64 is not compressed.
+        None if uki::is_kernel(bytes) => bytes.to_vec(),
+        None => return None,
+    };
+    embedded::candidates(&vmlinux).find_map(|stored| {
+        let compression = Compression::of_content(stored);
+        let root = cpio::read(&compression.decompress(stored, LARGEST).ok()?).ok()?;
+        let share = match (compression, payload) {
+            (Compression::None, Some(payload)) => share(payload, &root)?.min(payload.len()),
+            _ => stored.len(),
+        };
+        Some((share, root))
+    })
+}
+
+/// What an archive takes that is compressed with the kernel around it: about what it takes by itself.
+fn share(payload: &[u8], root: &Tree) -> Option<usize> {
+    let compression = match Compression::of_content(payload) {
+        Compression::Zstd => mos_boot::Compression::Zstd(ESTIMATE),
+        _ => mos_boot::Compression::Xz,
+    };
+    Some(mos_boot::initramfs(root, compression).ok()?.len())
+}
+
+/// The same, as the build leaves it beside the image: for a kernel that is compressed in a way that is not known here.
 fn initramfs_beside(folder: &Path) -> Result<Option<Vec<u8>>, InsideError> {
     for name in INITRAMFS_FILES {
         if let Some(bytes) = read_if_there(&folder.join(name))? {
@@ -264,11 +304,8 @@ pub(crate) mod tests {
         assert!(inside.contents.is_none(), "the record of another image is not believed");
     }
 
-    #[test]
-    fn a_kernel_around_its_initramfs_is_read_with_the_one_beside_it() {
-        let folder = tempfile::tempdir().unwrap();
-        image(folder.path(), "0123456789ab", &[("bin/x", "program", "package x")]);
-        let path = folder.path().join("vmlinuz.efi");
+    /// A kernel for x86 as firmware sees it, with this payload.
+    fn bz_image(payload: &[u8]) -> Vec<u8> {
         let stub = [
             b"MZ".as_slice(),
             &[0; 0x3a],
@@ -282,7 +319,46 @@ pub(crate) mod tests {
         // The alignments of sections in memory and in the file.
         (optional[33], optional[37]) = (0x10, 0x02);
         let section = [b".text\0\0\0".as_slice(), &[0; 32]].concat();
-        std::fs::write(&path, [stub.concat(), optional, section].concat()).unwrap();
+        let mut image = [stub.concat(), optional, section].concat();
+        image.resize(0x400, 0);
+        image[0x1f1] = 1;
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        let length = u32::try_from(payload.len() + 4).unwrap();
+        image[0x24c..0x250].copy_from_slice(&length.to_le_bytes());
+        [&image, payload, &[1, 2, 3, 4]].concat()
+    }
+
+    /// The initramfs of a folder, unpacked, in a kernel, packed.
+    fn kernel_around(folder: &Path) -> Vec<u8> {
+        let packed = std::fs::read(folder.join("initramfs.cpio.zst")).unwrap();
+        let archive = zstd::decode_all(packed.as_slice()).unwrap();
+        let mut vmlinux = [b"\x7fELF".as_slice(), &[7; 4096], &archive].concat();
+        vmlinux.resize(vmlinux.len().next_multiple_of(8), 0);
+        vmlinux.extend_from_slice(&(archive.len() as u64).to_le_bytes());
+        vmlinux.extend_from_slice(&[5; 100]);
+        bz_image(&zstd::encode_all(vmlinux.as_slice(), 3).unwrap())
+    }
+
+    #[test]
+    fn an_initramfs_is_found_in_the_kernel_around_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "all work and no play ".repeat(500);
+        image(folder.path(), "0123456789ab", &[("bin/x", &text, "package x")]);
+        let path = folder.path().join("vmlinuz.efi");
+        std::fs::write(&path, kernel_around(folder.path())).unwrap();
+        // What is beside it is not needed.
+        std::fs::remove_file(folder.path().join("initramfs.cpio.zst")).unwrap();
+        let inside = Inside::read(&path).unwrap();
+        assert!(inside.root.get("bin/x").is_some() && inside.contents.is_some());
+        assert!(inside.initramfs_bytes > 100 && inside.initramfs_bytes < inside.bytes);
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_be_unpacked_is_read_with_the_initramfs_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        image(folder.path(), "0123456789ab", &[("bin/x", "program", "package x")]);
+        let path = folder.path().join("vmlinuz.efi");
+        std::fs::write(&path, bz_image(b"\x02\x21\x4c\x18 what lz4 made")).unwrap();
         let inside = Inside::read(&path).unwrap();
         assert!(inside.root.get("bin/x").is_some() && inside.contents.is_some());
         assert!(inside.sections.contains_key(".text") && inside.bytes > 0);

@@ -49,6 +49,21 @@ fn boot(system: &System) -> (String, u64) {
     (said, efi.len())
 }
 
+/// The file says itself what is in it: nothing is beside it.
+fn assert_contents(system: &System) {
+    let alone = system.folder().join("alone.efi");
+    fs::copy(system.repository().join("dist/vmlinuz.efi"), &alone).unwrap();
+    let output = system.mos(&["image", "size", alone.to_str().unwrap(), "--json"]);
+    let sizes: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let number = |name: &str| sizes[name].as_u64().unwrap();
+    assert!(
+        number("initramfs") > 1_000_000 && number("kernel") > number("initramfs"),
+        "{sizes}"
+    );
+    let files = sizes["files"].as_array().unwrap();
+    assert!(files.iter().any(|file| file["path"] == "usr/bin/mos-node"), "{sizes}");
+}
+
 /// First the kernel with everything in it: where it was compiled is kept, so that it is compiled once for both.
 #[test]
 #[ignore = "compiles a kernel, for 13 minutes of a processor: make test-long"]
@@ -71,6 +86,7 @@ fn a_kernel_from_source_boots_around_its_initramfs_and_beside_it() {
         }
         assert!(!said.contains("unable to open an initial console"), "{name}:\n{said}");
         assert!(bytes <= LARGEST, "{name}: {bytes} bytes");
+        assert_contents(&system);
         println!("{name}: {bytes} bytes");
     }
     let lock = fs::read_to_string(system.repository().join("mos.lock")).unwrap();
