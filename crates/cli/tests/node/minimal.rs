@@ -61,7 +61,7 @@ fn assert_contents(system: &System) {
         "{sizes}"
     );
     let files = sizes["files"].as_array().unwrap();
-    assert!(files.iter().any(|file| file["path"] == "usr/bin/mos-node"), "{sizes}");
+    assert!(files.iter().any(|file| file["path"] == "sbin/mos-node"), "{sizes}");
 }
 
 /// First the kernel with everything in it: where it was compiled is kept, so that it is compiled once for both.
