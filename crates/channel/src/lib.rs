@@ -19,6 +19,7 @@ pub mod keys;
 pub mod metadata;
 #[cfg(feature = "publish")]
 pub mod publish;
+pub mod statement;
 
 pub use audit::{Audit, Finding, verify_channel};
 pub use fetch::{ChannelError, Fetched, Past, fetch_release, history};

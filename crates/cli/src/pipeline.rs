@@ -169,6 +169,17 @@ impl<'c> Pipeline<'c> {
         Ok(Some(identity))
     }
 
+    /// The key that signs the environment's releases, where it is at hand.
+    pub(crate) fn release_key(&self) -> Result<Option<KeyPair>> {
+        let is_there = self.context.key_files(&self.plan)?.private.exists();
+        is_there.then(|| self.read_release_key()).transpose()
+    }
+
+    fn read_release_key(&self) -> Result<KeyPair> {
+        let files = self.context.key_files(&self.plan)?;
+        KeyPair::read(&files.private).map_err(|error| CliError::new(Kind::Trust, error.to_string()))
+    }
+
     /// Plans a release of what was built, and publishes it unless `dry_run`.
     pub(crate) fn publish(
         &self,
@@ -177,8 +188,7 @@ impl<'c> Pipeline<'c> {
         flists: &[BuiltFlist],
         dry_run: bool,
     ) -> Result<PublishPlan> {
-        let files = self.context.key_files(&self.plan)?;
-        let pair = KeyPair::read(&files.private).map_err(|error| CliError::new(Kind::Trust, error.to_string()))?;
+        let pair = self.read_release_key()?;
         let channel = mos_store::open_write(to)?;
         let made = Made { image, flists };
         let plan = plan_release(&self.plan, made, &pair, channel.as_ref(), now()?).map_err(publish_error)?;

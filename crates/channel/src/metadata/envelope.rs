@@ -24,27 +24,32 @@ struct RawSignature {
 }
 
 /// An envelope taken apart. Nothing in it is verified yet.
-pub(super) struct Opened {
+pub(crate) struct Opened {
     /// The document.
-    pub(super) payload: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
     /// What the signatures sign.
-    pub(super) message: Vec<u8>,
+    pub(crate) message: Vec<u8>,
     /// The signatures, with the names of their keys.
-    pub(super) signatures: Vec<(String, [u8; 64])>,
+    pub(crate) signatures: Vec<(String, [u8; 64])>,
 }
 
 /// Signs a release.
 #[cfg(feature = "publish")]
 pub fn sign(release: &super::Release, keys: &[&crate::KeyPair]) -> Vec<u8> {
-    let payload = release.to_json();
-    let message = pre_authentication_encoding(PAYLOAD_TYPE, &payload);
+    seal(PAYLOAD_TYPE, &release.to_json(), keys)
+}
+
+/// Signs a payload of a type with keys. The same payload and keys give the same envelope.
+#[cfg(feature = "publish")]
+pub(crate) fn seal(payload_type: &str, payload: &[u8], keys: &[&crate::KeyPair]) -> Vec<u8> {
+    let message = pre_authentication_encoding(payload_type, payload);
     let signature = |key: &&crate::KeyPair| RawSignature {
         keyid: key.id().to_string(),
         sig: BASE64_STANDARD.encode(key.sign(&message)),
     };
     let envelope = Envelope {
-        payload_type: PAYLOAD_TYPE.into(),
-        payload: BASE64_STANDARD.encode(&payload),
+        payload_type: payload_type.into(),
+        payload: BASE64_STANDARD.encode(payload),
         signatures: keys.iter().map(signature).collect(),
     };
     serde_json::to_vec(&envelope).expect("an envelope has only texts, which always have a JSON form")
@@ -52,10 +57,15 @@ pub fn sign(release: &super::Release, keys: &[&crate::KeyPair]) -> Vec<u8> {
 
 /// Takes an envelope apart.
 pub(super) fn open(bytes: &[u8]) -> Result<Opened, String> {
+    open_as(bytes, PAYLOAD_TYPE)
+}
+
+/// The same for a payload of another type.
+pub(crate) fn open_as(bytes: &[u8], payload_type: &str) -> Result<Opened, String> {
     let envelope: Envelope = serde_json::from_slice(bytes).map_err(|error| format!("envelope: {error}"))?;
-    if envelope.payload_type != PAYLOAD_TYPE {
+    if envelope.payload_type != payload_type {
         return Err(format!(
-            "the payload is `{}`, not `{PAYLOAD_TYPE}`",
+            "the payload is `{}`, not `{payload_type}`",
             shorten(&envelope.payload_type)
         ));
     }
@@ -68,7 +78,7 @@ pub(super) fn open(bytes: &[u8]) -> Result<Opened, String> {
     let payload = BASE64_STANDARD
         .decode(&envelope.payload)
         .map_err(|error| format!("payload: {error}"))?;
-    let message = pre_authentication_encoding(PAYLOAD_TYPE, &payload);
+    let message = pre_authentication_encoding(payload_type, &payload);
     let signatures = envelope
         .signatures
         .into_iter()

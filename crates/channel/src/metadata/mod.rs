@@ -4,7 +4,7 @@
 //! envelope looks like is known here alone, so that another trust framework (TUF) can take its place.
 
 mod digest;
-mod envelope;
+pub(crate) mod envelope;
 mod release;
 mod trust;
 

@@ -150,6 +150,44 @@ fn image_over_its_budget_is_no_output_and_what_grew_is_named() {
     assert!(says(&system, &["build", "--env", "dev"]).contains("[exit 1]"));
 }
 
+/// The statement is signed, and of this image alone.
+fn check_provenance(system: &System) {
+    let path = system.repository().join("dist/provenance.dsse.json");
+    let sealed = fs::read_to_string(&path).unwrap();
+    let verify = [
+        "image",
+        "verify",
+        "--provenance",
+        "dist/provenance.dsse.json",
+        "--key",
+        "keys/dev.pub",
+    ];
+    let said = says(system, &verify);
+    assert!(
+        said.contains("  provenance  valid") && !said.contains("[exit"),
+        "{said}"
+    );
+    let other = says(system, &[&verify[..], &["dist/initramfs.cpio.zst"]].concat());
+    assert!(!other.contains("[exit"), "the initramfs is a subject too: {other}");
+    let strange = says(system, &[&verify[..], &["dist/contents.json"]].concat());
+    assert!(
+        strange.contains("it is not of dist/contents.json") && strange.contains("[exit 3]"),
+        "{strange}"
+    );
+    let start = sealed.find("\"payload\":\"").unwrap() + 20;
+    let flipped = if &sealed[start..=start] == "A" { "B" } else { "A" };
+    system.write(
+        "dist/provenance.dsse.json",
+        &format!("{}{flipped}{}", &sealed[..start], &sealed[start + 1..]),
+    );
+    let tampered = says(system, &verify);
+    assert!(
+        tampered.contains("no signature in it is by ") && tampered.contains("[exit 3]"),
+        "{tampered}"
+    );
+    fs::write(path, sealed).unwrap();
+}
+
 #[test]
 fn bills_of_materials_and_provenance_are_beside_the_image_and_the_same_twice() {
     let system = hello();
@@ -161,6 +199,7 @@ fn bills_of_materials_and_provenance_are_beside_the_image_and_the_same_twice() {
     let first = documents();
     fs::remove_dir_all(system.repository().join("dist")).unwrap();
     assert!(first == documents(), "another run writes other documents");
+    check_provenance(&system);
     let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
     let [spdx, cyclonedx, provenance] = [json(&first[0]), json(&first[1]), json(&first[2])];
     let digest: String = <sha2::Sha256 as sha2::Digest>::digest(&first[3])

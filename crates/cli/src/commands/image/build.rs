@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use mos_build::{BuiltImage, CONFIG_FILE, CONTENTS_FILE, ImageReport, OutputFile, Part};
+use mos_channel::statement;
 use mos_config::ImageOutput;
 use serde::Serialize;
 
 use crate::commands::image::upload;
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Result, io};
 use crate::pipeline::{self, Pipeline, build_error};
 use crate::{output, ui};
 
@@ -84,6 +85,10 @@ pub(crate) fn run(context: &Context, args: &BuildArgs) -> Result<()> {
     upload::if_wanted(context, &image, &args.env)
 }
 
+/// From what an image was made, and the same signed.
+const PROVENANCE: &str = "provenance.json";
+const SEALED_PROVENANCE: &str = "provenance.dsse.json";
+
 fn tell(context: &Context, outputs: &[OutputFile]) {
     for file in outputs {
         let what = if file.written { "Wrote" } else { "Unchanged:" };
@@ -107,8 +112,23 @@ fn deliver(
     }
     for document in pipeline.documents(image)? {
         pipeline::place(document.text.as_bytes(), &folder.join(document.name))?;
+        if document.name == PROVENANCE {
+            seal(pipeline, &document.text, &folder.join(SEALED_PROVENANCE))?;
+        }
     }
     Ok(files)
+}
+
+/// Writes a statement signed by the key of the environment's releases. Where that is not at hand, none stays: it would be
+/// of another image.
+fn seal(pipeline: &Pipeline<'_>, text: &str, path: &Path) -> Result<()> {
+    match pipeline.release_key()? {
+        Some(pair) => pipeline::place(&statement::seal(text.as_bytes(), &pair), path),
+        None => match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(path)(error)),
+            _ => Ok(()),
+        },
+    }
 }
 
 /// Puts what the environment wants of an image into a folder, the EFI file in any case; returns that.
