@@ -147,9 +147,8 @@ fn other_bytes_under_the_same_version_are_shown_before_they_are_written() {
     fs::write(&path, &old).unwrap();
     let update = ["lock", "--env", "dev", "--update", "busybox-static"];
     let shown = transcript(&mut system.command(&update), system.folder());
-    let digest = &line.trim_start_matches("sha256 = \"")[..12];
     assert!(
-        shown.contains(&format!(", other bytes: 0123456789ab -> {digest}\n"))
+        shown.contains(", other bytes: [HEX] -> [HEX]\n")
             && shown.contains("Nothing was written: 1 change would be with --yes."),
         "{shown}"
     );
