@@ -14,7 +14,7 @@ PORT   ?= 8080
 FUZZ_SECONDS ?= 60
 MOS    := dist/bin/mos
 
-.PHONY: help run test room build programs check unit deny test-alpine test-garage test-long test-pjdfs fuzz peers-flist peers-image deps-build deps-run deps-test bench clean
+.PHONY: help run test room build programs check unit deny test-alpine test-garage test-long test-pjdfs fuzz peers-flist peers-image deps-build deps-run deps-test deps-long bench clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,7 +51,8 @@ test-garage: deps-test ## Buckets, against a real Garage server (built from crat
 test-alpine: deps-run build ## examples/alpine, from MOS_ALPINE_MIRROR (URL or folder) or MOS_ALPINE_MINIROOT (file)
 	scripts/test-alpine.sh
 
-test-long: deps-test programs ## What takes too long for every day: a kernel compiled from source, booted (examples/minimal)
+test-long: deps-long programs ## What takes too long for every day: a kernel from source, a node for another processor, booted
+	$(CARGO) xtask build node --architecture aarch64
 	$(CARGO) nextest run --locked -p mos --test node --run-ignored only --no-capture
 
 test-pjdfs: deps-test ## Only this: a writable mount against pjdfstest, a test suite of POSIX file systems
@@ -75,7 +76,7 @@ bench-%: build ## One benchmark: bench-build, bench-boot, bench-flist, bench-ima
 peers-flist peers-image:
 	@scripts/peers.sh $(@:peers-%=%)
 
-deps-build deps-run deps-test:
+deps-build deps-run deps-test deps-long:
 	@scripts/deps.sh $(@:deps-%=%)
 
 clean: ## Remove what was built here (the cache in ~/.cache/mos stays: `mos clean`)

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Installs what is missing, and says what: `deps.sh build|run|test`. Debian and Ubuntu; root, or an ordinary user with sudo.
+# Installs what is missing, and says what: `deps.sh build|run|test|long`. Debian and Ubuntu; root, or an ordinary user with sudo.
 set -euo pipefail
 
 build=(gcc libc6-dev make git ca-certificates binutils)
 run=("${build[@]}" qemu-system-x86 qemu-utils ovmf e2fsprogs)
 test=("${run[@]}" bc bison cpio dosfstools gdisk genisoimage kmod mtools erofs-utils busybox-static dnsmasq-base efitools flex fuse3 iproute2 libelf-dev fsverity faketime python3 python3-venv util-linux docker-registry opensc openssl sbsigntool skopeo softhsm2 swtpm tpm2-tools umoci wireless-regdb xorriso)
+# Nodes with another processor than this machine's: `make test-long` has one that is aarch64.
+long=("${test[@]}" gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm qemu-efi-aarch64)
 minimum_rust=92 # 1.92
 
 declare -n wanted="${1:-build}"
@@ -38,13 +40,21 @@ install_rust() {
 minor=$(rust_minor || true) # no rustc at all is no error yet
 [ "${minor:-0}" -ge "$minimum_rust" ] || install_rust "$minor"
 
+# A standard library for aarch64: rustup's, or that of Debian's compiler, which mos fetches.
+cross_rust() {
+    local target=aarch64-unknown-linux-musl
+    compgen -G "$(rustc --print sysroot)/lib/rustlib/aarch64-unknown-linux-*/lib" >/dev/null && return
+    [ -x /usr/bin/rustc ] || { command -v rustup >/dev/null && rustup target add "$target"; } || install_rust ""
+}
+[ "$1" != long ] || cross_rust
+
 # A program from crates.io, when there is none yet: `tool PROGRAM [--version VERSION] CRATE`.
 tool() {
     command -v "$1" >/dev/null && return
     echo "deps: installing $1 from crates.io"
     cargo install --locked --quiet "${@:2}"
 }
-if [ "$1" = test ]; then
+if [ "$1" = test ] || [ "$1" = long ]; then
     tool cargo-nextest cargo-nextest
     tool cargo-deny cargo-deny
     tool pjdfstest --version 0.2.2 pjdfstest

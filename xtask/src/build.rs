@@ -1,9 +1,11 @@
-//! `mos` for this machine, and the node's programs, static: into `dist/bin` and `dist/node`.
+//! `mos` for this machine, and the node's programs, static: into `dist/bin` and `dist/node`; those for another
+//! architecture into `dist/node-aarch64`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mos_architecture::Architecture;
 use mos_cache::Cache;
 use mos_components::{Built, Toolchain, Workshop, build, fetch};
 use mos_config::{Build, BuildKind, PlannedComponent, Source};
@@ -17,19 +19,23 @@ const PROGRAMS: [&str; 3] = ["my_init", "mos-node", "myfs"];
 const PACKAGES: [&str; 3] = ["my-init", "mos-node", "myfs"];
 
 /// Builds both, or only the node's programs: `mos` as it is shipped takes long, and tests compile their own.
-pub(crate) fn run(what: Option<&str>) -> Result<String, String> {
-    let with_mos = match what {
-        None => true,
-        Some("node") => false,
-        Some(other) => return Err(format!("nothing to build is called `{other}`; there is: node")),
+pub(crate) fn run(arguments: &[&str]) -> Result<String, String> {
+    let (with_mos, architecture) = match arguments {
+        [] => (true, Architecture::HOST),
+        ["node"] => (false, Architecture::HOST),
+        ["node", "--architecture", name] => (false, name.parse()?),
+        other => return Err(format!("cannot build `{}`; there is: node", other.join(" "))),
     };
     fs::create_dir_all("dist").map_err(|error| format!("dist: {error}"))?;
     fs::write("dist/CACHEDIR.TAG", CACHE_TAG).map_err(|error| format!("dist/CACHEDIR.TAG: {error}"))?;
     if with_mos {
         mos()?;
     }
-    let built = node_programs()?;
-    let folder = Path::new("dist/node");
+    let built = node_programs(architecture)?;
+    let folder = match architecture {
+        Architecture::HOST => PathBuf::from("dist/node"),
+        other => PathBuf::from(format!("dist/node-{other}")),
+    };
     for (name, path) in &built.binaries {
         copy(path, &folder.join(name))?;
     }
@@ -59,13 +65,14 @@ fn mos() -> Result<(), String> {
 
 /// The same way in which any component of a system is built, so that the programs are static, stripped and free of
 /// this machine's paths.
-fn node_programs() -> Result<Built, String> {
+fn node_programs(architecture: Architecture) -> Result<Built, String> {
     let failed = |error: mos_components::ComponentError| error.to_string();
-    let toolchain = Toolchain::find().map_err(failed)?;
     let shop = Workshop::new(
         std::env::current_dir().map_err(|error| error.to_string())?,
         Cache::new(cache()?),
-    );
+    )
+    .for_architecture(architecture);
+    let toolchain = Toolchain::find(&shop, &mut |line| println!("{line}")).map_err(failed)?;
     let component = component();
     let fetched = fetch(&component, &shop, &mut |_| {}).map_err(failed)?;
     let mut started = false;

@@ -12,7 +12,8 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask COMMAND
 
   build     mos and the node's programs, into dist/bin and dist/node;
-            `build node`: only the latter
+            `build node`: only the latter;
+            `build node --architecture aarch64`: for other machines
   bench     measure what SPECIFICATION.md promises: `bench build`, `bench boot`,
             `bench image`, `bench flist`, or all of them
   layers    check that every crate uses only crates above it in ARCHITECTURE.md
@@ -27,7 +28,10 @@ fn main() -> ExitCode {
         Some("image-make") => bench::make_once(&paths()),
         Some("image-closure") => bench::closure_once(&paths()),
         Some("bench") => bench::run(std::env::args().nth(2).as_deref()),
-        Some("build") => build::run(std::env::args().nth(2).as_deref()),
+        Some("build") => {
+            let arguments: Vec<String> = std::env::args().skip(2).collect();
+            build::run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+        }
         Some("layers") => layers::check(),
         Some("test-garage") => garage::test(),
         _ => {

@@ -34,6 +34,9 @@ pub(crate) mod optional {
     pub(crate) const SECURITY_INDEX: u32 = 4;
 }
 
+/// What linkers for arm64 fill gaps with: `nop`. The headers of systemd's stub end in such a gap.
+const ARM64_NOP: [u8; 4] = 0xd503_201f_u32.to_le_bytes();
+
 /// Initialised data that may be read.
 const CHARACTERISTICS: u32 = 0x4000_0040;
 
@@ -58,6 +61,9 @@ pub enum PeError {
     /// A signature covers the file as it is.
     #[error("the stub is signed, and the signature would not fit the new file; use the unsigned stub")]
     Signed,
+    /// For a processor that no node has.
+    #[error("a program for a machine of kind {0:#06x}, which no node is")]
+    Machine(u16),
     /// Over 4 GiB in all.
     #[error("section {0}: the file would exceed 4 GiB")]
     TooLarge(String),
@@ -84,6 +90,8 @@ pub struct Section {
 /// The headers of a sound file: every section's content is inside.
 #[derive(Debug)]
 pub(crate) struct Pe {
+    /// The processor that it is for (COFF header, `Machine`).
+    pub(crate) machine: u16,
     /// Where the optional header is.
     pub(crate) optional: usize,
     table: usize,
@@ -106,6 +114,7 @@ impl Pe {
         if bytes.get(pe..coff) != Some(b"PE\0\0") {
             return Err(PeError::Damaged("no PE signature"));
         }
+        let machine = u16_at(bytes, coff)?;
         let count = usize::from(u16_at(bytes, add(coff, 2)?)?);
         let optional = add(coff, COFF_LENGTH)?;
         let table = add(optional, usize::from(u16_at(bytes, coff + 16)?))?;
@@ -116,6 +125,7 @@ impl Pe {
             .map(|index| section(bytes, add(table, index * SECTION_LENGTH)?))
             .collect::<Result<_, _>>()?;
         Ok(Self {
+            machine,
             optional,
             table,
             sections,
@@ -135,8 +145,13 @@ impl Pe {
             .unwrap_or(headers)
             .min(headers) as usize;
         let free = bytes.get(used..end).unwrap_or_default();
-        let zeros = free.iter().take_while(|byte| **byte == 0).count();
-        Ok(zeros / SECTION_LENGTH)
+        let is_filling = |word: &&[u8]| **word == ARM64_NOP || word.iter().all(|byte| *byte == 0);
+        let unused: usize = free
+            .chunks(ARM64_NOP.len())
+            .take_while(is_filling)
+            .map(<[u8]>::len)
+            .sum();
+        Ok(unused / SECTION_LENGTH)
     }
 
     fn is_signed(&self, bytes: &[u8]) -> Result<bool, PeError> {
@@ -347,15 +362,21 @@ pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Result<u16, PeError> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use mos_architecture::Architecture;
     use proptest::prelude::*;
 
     /// The smallest PE32+ file with one section `.text` of 512 bytes.
     pub(crate) fn stub() -> Vec<u8> {
+        stub_for(Architecture::X86_64)
+    }
+
+    pub(crate) fn stub_for(architecture: Architecture) -> Vec<u8> {
         let mut bytes = vec![0; 0x400 + 0x200];
         let (coff, opt) = (0x84, 0x98);
         put(&mut bytes, 0, b"MZ");
         put(&mut bytes, PE_OFFSET, &0x80u32.to_le_bytes());
-        put(&mut bytes, 0x80, b"PE\0\0\x64\x86\x01\0");
+        put(&mut bytes, 0x80, b"PE\0\0\0\0\x01\0");
+        put(&mut bytes, 0x84, &architecture.pe_machine().to_le_bytes());
         put(&mut bytes, coff + 16, &240u16.to_le_bytes());
         put(&mut bytes, opt, &PE32_PLUS.to_le_bytes());
         for (field, value) in [

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use mos_architecture::Architecture;
+
 use crate::pe::{self, Pe};
 
 pub use crate::pe::{PeError, Section};
@@ -34,12 +36,20 @@ pub enum UkiError {
     /// The kernel is no PE file: it was built without `CONFIG_EFI_STUB`, or is something else.
     #[error("kernel image: {0}; a unified kernel image needs one built with CONFIG_EFI_STUB")]
     Linux(PeError),
+    /// Stub and kernel are for two machines.
+    #[error("the UEFI stub is for {stub}, and the kernel for {linux}: both must be for the same machine")]
+    Machines {
+        /// What the stub is for.
+        stub: &'static str,
+        /// What the kernel is for.
+        linux: &'static str,
+    },
     /// The command line would be cut or misread.
     #[error("kernel command line: it has {0}")]
     CommandLine(&'static str),
 }
 
-/// The kernel's `COMMAND_LINE_SIZE` on x86, with the final NUL.
+/// The kernel's `COMMAND_LINE_SIZE` on x86 and arm64, with the final NUL.
 const COMMAND_LINE_MAX: usize = 2048;
 
 /// The section with the kernel.
@@ -56,7 +66,15 @@ pub fn uki(stub: &[u8], parts: &UkiParts<'_>) -> Result<Vec<u8>, UkiError> {
     if parts.cmdline.contains(['\0', '\n']) {
         return Err(UkiError::CommandLine("a line end or a NUL byte"));
     }
-    Pe::parse(parts.linux).map_err(UkiError::Linux)?;
+    let linux = Pe::parse(parts.linux).map_err(UkiError::Linux)?.machine;
+    let machine = Pe::parse(stub)?.machine;
+    if machine != linux {
+        let name = |machine| Architecture::of_pe(machine).map_or("another machine", Architecture::name);
+        return Err(UkiError::Machines {
+            stub: name(machine),
+            linux: name(linux),
+        });
+    }
     let sections = [
         (".osrel", parts.osrelease.as_bytes()),
         (".cmdline", parts.cmdline.as_bytes()),
@@ -85,6 +103,15 @@ pub(crate) fn add(image: &[u8], name: &str, content: &[u8]) -> Result<Vec<u8>, P
 /// [`PeError::Damaged`].
 pub fn inspect(bytes: &[u8]) -> Result<Vec<Section>, PeError> {
     Ok(Pe::parse(bytes)?.sections)
+}
+
+/// The processor that an image is for.
+///
+/// # Errors
+/// [`PeError::Damaged`]; [`PeError::Machine`] for one that no node has.
+pub fn architecture(bytes: &[u8]) -> Result<Architecture, PeError> {
+    let machine = Pe::parse(bytes)?.machine;
+    Architecture::of_pe(machine).ok_or(PeError::Machine(machine))
 }
 
 /// True for a kernel image by itself: x86's has a setup header (`Documentation/arch/x86/boot.rst`), that of arm64 a magic
@@ -128,7 +155,7 @@ pub fn extract(bytes: &[u8]) -> Result<BTreeMap<String, &[u8]>, PeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pe::tests::stub;
+    use crate::pe::tests::{stub, stub_for};
 
     fn parts(linux: &[u8]) -> UkiParts<'_> {
         UkiParts {
@@ -186,6 +213,19 @@ mod tests {
         kernel[0x20e..0x210].copy_from_slice(&0xffff_u16.to_le_bytes());
         assert_eq!(kernel_banner(&kernel), None);
         assert_eq!(kernel_banner(&kernel[..0x20f]), None);
+    }
+
+    #[test]
+    fn stub_and_kernel_are_for_the_same_machine() {
+        let (linux, arm) = (stub(), stub_for(Architecture::Aarch64));
+        let error = uki(&arm, &parts(&linux)).unwrap_err().to_string();
+        assert!(
+            error.contains("stub is for aarch64, and the kernel for x86_64"),
+            "{error}"
+        );
+        let image = uki(&arm, &parts(&arm)).unwrap();
+        assert_eq!(architecture(&image), Ok(Architecture::Aarch64));
+        assert_eq!(architecture(&linux), Ok(Architecture::X86_64));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use mos_architecture::Architecture;
 use mos_boot::uki::{self, UkiParts};
 use mos_boot::{Compression, initramfs, root};
 use mos_kernel::Kernel;
@@ -40,7 +41,10 @@ fn package(apt: &Apt, locked: &LockedPackage) -> Result<Tree, PackageError> {
 }
 
 fn parts() -> Result<Parts, PackageError> {
-    let apt = Apt::new(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"));
+    let apt = Apt::new(
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"),
+        Architecture::X86_64,
+    );
     let found = apt.resolve(&["busybox-static", "systemd-boot-efi"], false, &mut quiet)?;
     let kernel = apt.resolve_kernel("linux-image-6.12-cloud-amd64", &mut quiet)?;
     let (busybox, stub, kernel) = (

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use mos_architecture::Architecture;
 use mos_boot::uki::{self, UkiParts};
 use mos_packages::{Apt, deb};
 use mos_tree::Kind;
@@ -16,7 +17,10 @@ use mos_tree::Kind;
 const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 
 fn stub() -> Option<Vec<u8>> {
-    let apt = Apt::new(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"));
+    let apt = Apt::new(
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"),
+        Architecture::X86_64,
+    );
     let quiet = &mut |_: mos_packages::Progress<'_>| {};
     let found = apt
         .resolve(&["systemd-boot-efi"], false, quiet)

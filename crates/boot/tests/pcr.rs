@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use mos_architecture::Architecture;
 use mos_boot::pcr::policy::{self, PolicyError};
 use mos_boot::pcr::{self, Bank, PHASES};
 use mos_boot::secure_boot::{Identity, sign};
@@ -20,7 +21,7 @@ const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 const SYSTEMD_MEASURE: &str = "/lib/systemd/systemd-measure";
 
 fn stub() -> Option<Vec<u8>> {
-    let apt = Apt::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"));
+    let apt = Apt::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"), Architecture::X86_64);
     let quiet = &mut |_: mos_packages::Progress<'_>| {};
     let found = apt.resolve(&["systemd-boot-efi"], false, quiet);
     match found.and_then(|found| apt.fetch(&found[0], quiet)) {

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mos_architecture::Architecture;
 use mos_boot::secure_boot::{self, Certificate, Guid, Identity, Signed, Time, Variable, write_private};
 use mos_packages::{Apt, deb};
 use mos_tree::Kind;
@@ -30,7 +31,7 @@ impl Bench {
                 return None;
             }
         }
-        let apt = Apt::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"));
+        let apt = Apt::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"), Architecture::X86_64);
         let quiet = &mut |_: mos_packages::Progress<'_>| {};
         let found = apt.resolve(&["systemd-boot-efi"], false, quiet);
         let fetched = match found.and_then(|found| apt.fetch(&found[0], quiet)) {

@@ -1,7 +1,6 @@
 //! A root file system of Alpine's packages: what is wanted, exactly which packages that means, and the tree of them.
 
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use mos_alpine::{
@@ -20,8 +19,6 @@ use crate::error::BuildError;
 const WORLD: &str = "etc/apk/world";
 /// Most bytes of files in a miniroot; Alpine's has 8 MB.
 const MINIROOT_MAX: u64 = 1 << 30;
-/// Bytes of an ELF file up to the end of `e_machine` (System V ABI, "ELF Header").
-const ELF_HEAD: u64 = 20;
 /// As many scripts that were not run are named in the line about them.
 const SCRIPTS_SHOWN: usize = 8;
 
@@ -73,7 +70,7 @@ fn client(builder: &Builder<'_>, plan: &AlpinePlan) -> Result<Alpine, BuildError
     Ok(Alpine {
         repositories: repositories.collect::<Result<Vec<Repository>, AlpineError>>()?,
         keys: Keys::read(&builder.repository().join(&plan.keys))?,
-        architecture: plan.architecture.clone(),
+        architecture: plan.architecture.name().to_owned(),
         cache: builder.cache().root().join("alpine"),
         options: Options::default(),
     })
@@ -226,7 +223,7 @@ pub(crate) fn install(builder: &Builder<'_>, image: &ImagePlan, packages: &[Apk]
         packages,
         &Settings {
             world: &parse_world(&wanted)?,
-            architecture: &plan.architecture,
+            architecture: plan.architecture.name(),
             repositories: &lines_for_node(plan),
             keys: Some(&Keys::read(&builder.repository().join(&plan.keys))?),
             devices: false,
@@ -247,32 +244,6 @@ pub(crate) fn scripts_line(installed: &Installed) -> Option<String> {
             named.join(", ")
         )
     })
-}
-
-/// Refuses programs of the node that are for another machine than the packages.
-pub(crate) fn check_architecture(plan: &AlpinePlan, program: &Path) -> Result<(), BuildError> {
-    let mut head = Vec::new();
-    let file = fs::File::open(program).map_err(BuildError::at(program))?;
-    let read = file.take(ELF_HEAD).read_to_end(&mut head);
-    read.map_err(BuildError::at(program))?;
-    let other = match head[..] {
-        [0x7f, b'E', b'L', b'F', .., low, high] if head.len() as u64 == ELF_HEAD => {
-            match u16::from_le_bytes([low, high]) {
-                62 => "x86_64",
-                183 => "aarch64",
-                _ => "another machine",
-            }
-        }
-        _ => return Ok(()),
-    };
-    match other == plan.architecture {
-        true => Ok(()),
-        false => Err(BuildError::Architecture {
-            packages: plan.architecture.clone(),
-            program: program.to_owned(),
-            other: other.to_owned(),
-        }),
-    }
 }
 
 /// The files that decide besides the packages: a miniroot and the keys.

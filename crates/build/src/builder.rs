@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mos_architecture::Architecture;
 use mos_cache::Cache;
 use mos_components::Workshop;
 use mos_packages::Apt;
@@ -20,6 +21,7 @@ pub struct Builder<'r> {
     repository: PathBuf,
     cache: Cache,
     programs: PathBuf,
+    architecture: Architecture,
     alpine_mirror: Option<String>,
     pub(crate) report: &'r dyn Report,
 }
@@ -35,7 +37,7 @@ impl std::fmt::Debug for Builder<'_> {
 
 impl<'r> Builder<'r> {
     /// Builds for the config repository in a folder, with the cache in another. The programs for nodes that come with
-    /// MOS are in a third.
+    /// MOS are in a third. Nodes are machines like this one.
     pub fn new(
         repository: impl Into<PathBuf>,
         cache: impl Into<PathBuf>,
@@ -46,9 +48,20 @@ impl<'r> Builder<'r> {
             repository: repository.into(),
             cache: Cache::new(cache),
             programs: programs.into(),
+            architecture: Architecture::HOST,
             alpine_mirror: None,
             report,
         }
+    }
+
+    /// Builds for nodes of an architecture: that of the plan.
+    pub fn for_architecture(mut self, architecture: Architecture) -> Self {
+        self.architecture = architecture;
+        self
+    }
+
+    pub(crate) fn architecture(&self) -> Architecture {
+        self.architecture
     }
 
     /// Another mirror of Alpine than the config repository names: a URL or an absolute path. Images do not depend on it.
@@ -75,10 +88,12 @@ impl<'r> Builder<'r> {
     }
 
     pub(crate) fn workshop(&self) -> Workshop {
-        Workshop::new(&self.repository, self.cache.clone()).with_programs(&self.programs)
+        Workshop::new(&self.repository, self.cache.clone())
+            .with_programs(&self.programs)
+            .for_architecture(self.architecture)
     }
 
     pub(crate) fn apt(&self) -> Apt {
-        Apt::new(self.cache.root().join("apt"))
+        Apt::new(self.cache.root().join("apt"), self.architecture)
     }
 }

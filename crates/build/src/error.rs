@@ -26,15 +26,13 @@ pub enum BuildError {
         /// What is wrong.
         problem: String,
     },
-    /// Packages and programs that no one machine runs.
-    #[error("[alpine] architecture is {packages}, but {program} is for {other}")]
-    Architecture {
-        /// What packages are for.
-        packages: String,
-        /// A program of the node.
+    /// A program of the node that is for another machine.
+    #[error("{program}: {error}\n  hint: MOS_NODE_PROGRAMS names the folder that has the node's programs")]
+    Program {
+        /// The program.
         program: PathBuf,
-        /// What that is for.
-        other: String,
+        /// What that is for, and what the image is for.
+        error: mos_components::ElfError,
     },
     /// A package's file.
     #[error(transparent)]

@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mos_architecture::Architecture;
 use mos_boot::uki::{UkiParts, uki};
 use mos_boot::{Compression, initramfs};
 use mos_cache::Inputs;
+use mos_components::ElfError;
 use mos_config::{Base, Lock, Plan};
 use mos_store::{Digest, Digester};
 use mos_tree::{Content, Kind, Tree, directory};
@@ -32,8 +34,13 @@ use crate::size::{ImageReport, Part, bytes, files};
 const STEP: &str = "image";
 /// Raised whenever the same inputs would give another image than before.
 const FORMAT: u32 = 8;
-/// Where systemd-boot-efi has the stub for x86-64.
-const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+/// Where systemd-boot-efi has the stub for an architecture.
+const fn stub_path(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::X86_64 => "usr/lib/systemd/boot/efi/linuxx64.efi.stub",
+        Architecture::Aarch64 => "usr/lib/systemd/boot/efi/linuxaa64.efi.stub",
+    }
+}
 pub(crate) const EFI_FILE: &str = "vmlinuz.efi";
 const REPORT_FILE: &str = "report.json";
 /// Hexadecimal digits of the build id.
@@ -130,8 +137,8 @@ impl<'p> Recipe<'p> {
         } else {
             Tree::default()
         };
-        if let Some(alpine) = plan.image.alpine.as_ref().filter(|_| plan.image.base == Base::Alpine) {
-            alpine::check_architecture(alpine, &programs.my_init)?;
+        for program in [&programs.my_init, &programs.mos_node] {
+            check_machine(program, plan.image.architecture)?;
         }
         let folders = plan.image.firmware.folders.iter();
         let mut recipe = Self {
@@ -396,15 +403,28 @@ impl Root {
     }
 }
 
+/// Refuses programs of the node that are for another machine than the image.
+fn check_machine(program: &Path, wanted: Architecture) -> Result<(), BuildError> {
+    let bytes = fs::read(program).map_err(BuildError::at(program))?;
+    match mos_components::check_machine(&bytes, wanted) {
+        Err(error @ ElfError::Machine { .. }) => Err(BuildError::Program {
+            program: program.to_owned(),
+            error,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The stub in its package.
 fn stub_program(builder: &Builder<'_>, package: Option<&Package>) -> Result<Vec<u8>, BuildError> {
+    let path = stub_path(builder.architecture());
     let missing = || BuildError::NoStub {
         package: package.map_or(STUB_PACKAGE, Package::name).to_owned(),
-        path: STUB,
+        path,
     };
     let tree = package.ok_or_else(missing)?.tree(builder, None)?;
-    match &tree.get(STUB).ok_or_else(missing)?.kind {
-        Kind::File(content) => content.read().map_err(BuildError::at(Path::new(STUB))),
+    match &tree.get(path).ok_or_else(missing)?.kind {
+        Kind::File(content) => content.read().map_err(BuildError::at(Path::new(path))),
         _ => Err(missing()),
     }
 }

@@ -7,8 +7,9 @@ use std::path::Path;
 use mos_cache::{Cached, Inputs};
 use mos_config::{ImagePlan, Lock};
 use mos_kernel::{Firmware, FirmwareSource, Kernel, Selection};
+use mos_packages::compression::Compression;
 use mos_store::Digest;
-use mos_tree::{Kind, Tree, cpio};
+use mos_tree::{Content, Kind, Tree, cpio};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::builder::Builder;
@@ -24,6 +25,8 @@ const STEP: &str = "kernel part";
 /// Raised whenever the same inputs would give another part than before.
 const FORMAT: u32 = 2;
 const KERNEL_FILE: &str = "vmlinuz";
+/// Most bytes of a kernel; the largest that Debian has takes 40 MB.
+const KERNEL_MAX: u64 = 256 << 20;
 const MODULES_FILE: &str = "modules.cpio";
 const FIRMWARE_FILE: &str = "firmware.cpio";
 const FACTS_FILE: &str = "part.json";
@@ -117,7 +120,7 @@ fn make(builder: &Builder<'_>, image: &ImagePlan, sources: &Sources<'_>, output:
         contents,
     };
     let facts = serde_json::to_vec(&facts).map_err(|error| BuildError::at(output)(error.into()))?;
-    let linux = kernel.image().read().map_err(BuildError::at(Path::new(KERNEL_FILE)))?;
+    let linux = plain(kernel.image()).map_err(BuildError::at(Path::new(KERNEL_FILE)))?;
     for (name, content) in [
         (KERNEL_FILE, linux),
         (CONFIG_FILE, config(&package, kernel.version())?),
@@ -183,6 +186,15 @@ pub(crate) fn problems(builder: &Builder<'_>, image: &ImagePlan, lock: &mut Lock
     found().unwrap_or_default()
 }
 
+/// A kernel as firmware starts it: for arm64, some distributions compress the whole file.
+fn plain(image: &Content) -> std::io::Result<Vec<u8>> {
+    let bytes = image.read()?;
+    match Compression::of_content(&bytes) {
+        Compression::None => Ok(bytes),
+        other => other.decompress(&bytes[..], KERNEL_MAX),
+    }
+}
+
 /// `boot/config-VERSION`, or nothing.
 fn config(package: &Tree, version: &str) -> Result<Vec<u8>, BuildError> {
     let path = format!("boot/config-{version}");
@@ -202,4 +214,22 @@ pub(crate) fn archive(tree: &Tree) -> Result<Vec<u8>, BuildError> {
 pub(crate) fn json<T: DeserializeOwned>(path: &Path) -> Result<T, BuildError> {
     let bytes = fs::read(path).map_err(BuildError::at(path))?;
     serde_json::from_slice(&bytes).map_err(|error| BuildError::at(path)(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_is_compressed_as_a_whole_is_unpacked_and_others_stay() {
+        let kernel = b"MZ and the rest".to_vec();
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(&kernel).unwrap();
+        let packed = packed.finish().unwrap();
+        assert_eq!(plain(&kernel.clone().into()).unwrap(), kernel);
+        assert_eq!(plain(&packed.clone().into()).unwrap(), kernel);
+        assert!(plain(&packed[..packed.len() - 9].to_vec().into()).is_err());
+    }
 }

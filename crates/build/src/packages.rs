@@ -182,7 +182,7 @@ fn answer(
     wanted: &[String],
     how: How,
 ) -> Result<Vec<LockedPackage>, BuildError> {
-    if let Some(locked) = lock.answer(wanted) {
+    if let Some(locked) = lock.answer(builder.architecture(), wanted) {
         return Ok(locked.into_iter().cloned().collect());
     }
     builder
@@ -201,7 +201,7 @@ fn answer(
             kernels
         }
     };
-    lock.set_answer(wanted, found.clone());
+    lock.set_answer(builder.architecture(), wanted, found.clone());
     Ok(found)
 }
 

@@ -92,7 +92,10 @@ impl Builder<'_> {
         mode: PackMode,
     ) -> Result<Vec<BuiltFlist>, BuildError> {
         let components = chosen(plan, only)?;
-        let toolchain = Toolchain::find()?;
+        if components.is_empty() && mode == PackMode::Individual {
+            return Ok(Vec::new());
+        }
+        let toolchain = Toolchain::find(&self.workshop(), &mut |line| self.report.line(line))?;
         let mut staged = Vec::new();
         for component in components {
             staged.push(self.stage(plan, component, lock, &toolchain)?);

@@ -1,5 +1,6 @@
 //! A kernel that is compiled for the image, in place of that of a package.
 
+use mos_architecture::Architecture;
 use mos_config::{Compression, ImagePlan, InitramfsPlace, KernelOrigin, KernelSource, Lock};
 use mos_kbuild::{Embedded, Kernel, Source};
 use mos_packages::LockedPackage;
@@ -24,6 +25,7 @@ pub(crate) struct SourceKernel {
     /// The hash of everything that goes into the kernel.
     pub(crate) key: String,
     kernel: Kernel,
+    architecture: Architecture,
     origin: Origin,
     /// Where it is compiled is kept: an initramfs will be put in.
     is_kept: bool,
@@ -92,6 +94,7 @@ impl SourceKernel {
             sha256,
             key: kernel.key().to_string(),
             kernel,
+            architecture: builder.architecture(),
             origin,
             is_kept: image.is_some_and(|image| image.initramfs == InitramfsPlace::Embedded),
         })
@@ -109,7 +112,7 @@ impl SourceKernel {
     pub(crate) fn architecture(&self) -> &str {
         match &self.origin {
             Origin::Package(package) => &package.architecture,
-            Origin::Archive { .. } | Origin::Git { .. } => std::env::consts::ARCH,
+            Origin::Archive { .. } | Origin::Git { .. } => self.architecture.name(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use mos_architecture::Architecture;
 use mos_boot::secure_boot::{Identity, SecureBootError};
 use mos_build::{
     Asked, Builder, BuiltFlist, BuiltImage, Document, Made, NodePrograms, PackMode, Report, Signers, plan_release,
@@ -115,7 +116,7 @@ impl<'c> Pipeline<'c> {
 
     /// Builds the boot image, whatever its budget is.
     pub(crate) fn image_of_any_size(&mut self) -> Result<BuiltImage> {
-        let programs = node_programs()?;
+        let programs = node_programs(self.plan.image.architecture)?;
         let files = self.context.key_files(&self.plan)?;
         // Read as a key first, so that rubbish in the file is found now and not by the nodes.
         let trust = mos_channel::PublicKey::read(&files.public).map_err(|error| {
@@ -134,7 +135,9 @@ impl<'c> Pipeline<'c> {
     /// The bills of materials and the provenance of an image.
     pub(crate) fn documents(&self, image: &BuiltImage) -> Result<Vec<Document>> {
         let reporter = self.reporter("writing the bills of materials");
-        let documents = self.builder(&reporter).documents(&self.plan, image, &node_programs()?);
+        let documents =
+            self.builder(&reporter)
+                .documents(&self.plan, image, &node_programs(self.plan.image.architecture)?);
         documents.map_err(build_error)
     }
 
@@ -216,7 +219,10 @@ impl<'c> Pipeline<'c> {
     }
 
     fn builder<'r>(&self, reporter: &'r Reporter) -> Builder<'r> {
-        Builder::new(&self.repository, &self.cache, programs_folder(), reporter).with_alpine_mirror(alpine_mirror())
+        let architecture = self.plan.image.architecture;
+        Builder::new(&self.repository, &self.cache, programs_folder(architecture), reporter)
+            .for_architecture(architecture)
+            .with_alpine_mirror(alpine_mirror())
     }
 
     fn with_builder<T>(
@@ -289,9 +295,11 @@ pub(crate) fn kernel_tree(context: &Context) -> Result<Tree> {
     let reporter = Reporter {
         work: context.ui.work("reading the kernel package"),
     };
-    let builder = Builder::new(&folder, context.cache()?, programs_folder(), &reporter);
-    let builder = builder.with_alpine_mirror(alpine_mirror());
     let root = RootSettings::of(&repository, None);
+    let programs = programs_folder(root.architecture);
+    let builder = Builder::new(&folder, context.cache()?, programs, &reporter)
+        .for_architecture(root.architecture)
+        .with_alpine_mirror(alpine_mirror());
     let (package, alpine) = (root.kernel_package(), root.alpine_plan());
     let source = repository.kernel_source();
     let tree = mos_build::kernel_tree(&builder, &package, source.as_ref(), alpine.as_ref(), &mut lock);
@@ -374,29 +382,44 @@ fn publish_error(error: mos_channel::publish::PublishError) -> CliError {
     }
 }
 
-/// Where the node's programs are: `MOS_NODE_PROGRAMS`, or `node` beside the folder that `mos` is in.
-fn programs_folder() -> PathBuf {
+/// Where the node's programs are: `MOS_NODE_PROGRAMS`, or `node` beside the folder that `mos` is in. Those for another
+/// architecture than this machine's are in a folder beside that one: `node-aarch64`.
+fn programs_folder(architecture: Architecture) -> PathBuf {
     let beside = || {
         let program = std::env::current_exe().ok()?.canonicalize().ok()?;
         Some(program.parent()?.parent()?.join("node"))
     };
     let named = std::env::var_os("MOS_NODE_PROGRAMS").map(PathBuf::from);
-    named.or_else(beside).unwrap_or_default()
+    folder_for(architecture, named.or_else(beside).unwrap_or_default())
+}
+
+fn folder_for(architecture: Architecture, native: PathBuf) -> PathBuf {
+    match (architecture, native.file_name()) {
+        (Architecture::HOST, _) | (_, None) => native,
+        (other, Some(name)) => native.with_file_name(format!("{}-{other}", name.to_string_lossy())),
+    }
 }
 
 /// Those of every image.
-fn node_programs() -> Result<NodePrograms> {
-    let folder = programs_folder();
+fn node_programs(architecture: Architecture) -> Result<NodePrograms> {
+    let folder = programs_folder(architecture);
     let programs = NodePrograms {
         my_init: folder.join("my_init"),
         mos_node: folder.join("mos-node"),
     };
     for program in [&programs.my_init, &programs.mos_node] {
         if !program.is_file() {
-            return Err(
-                CliError::not_found(format!("the node's program {} is missing", program.display()))
-                    .with_hint("`make build` makes both; MOS_NODE_PROGRAMS names the folder that has them"),
-            );
+            let hint = match architecture {
+                Architecture::HOST => {
+                    "`make build` makes both; MOS_NODE_PROGRAMS names the folder that has them".to_owned()
+                }
+                other => format!(
+                    "`cargo xtask build node --architecture {other}` makes both; MOS_NODE_PROGRAMS names the folder of those \
+                     for this machine, and they are beside it"
+                ),
+            };
+            let message = format!("the node's program {} is missing", program.display());
+            return Err(CliError::not_found(message).with_hint(hint));
         }
     }
     Ok(programs)
@@ -415,4 +438,17 @@ pub(crate) fn place(content: &[u8], to: &Path) -> Result<()> {
     let folder = to.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(io(folder))?;
     mos_sys::durable::write(to, content, 0o644).map_err(io(to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_for_another_machine_are_beside_those_for_this_one() {
+        let other = Architecture::HOST.other();
+        let folder = |architecture| folder_for(architecture, "dist/node".into());
+        assert_eq!(folder(Architecture::HOST), Path::new("dist/node"));
+        assert_eq!(folder(other), PathBuf::from(format!("dist/node-{other}")));
+    }
 }

@@ -13,7 +13,7 @@ use mos_store::Digest;
 use mos_tree::{directory, tarball};
 
 use crate::cargo::{self, Place};
-use crate::elf::{ElfError, check_static};
+use crate::elf::{ElfError, check_machine, check_static};
 use crate::error::ComponentError;
 use crate::fetch::{Content, Fetched};
 use crate::run::Log;
@@ -242,11 +242,7 @@ impl Job<'_> {
         let programs = cargo::output_folder(self.toolchain, &self.settings.profile, place);
         for binary in self.binaries {
             let program = self.read(&programs, binary)?;
-            check_static(&program).map_err(|source| ComponentError::Elf {
-                name: self.name().to_owned(),
-                binary: binary.clone(),
-                source,
-            })?;
+            check_static(&program).map_err(|source| self.unfit(binary, source))?;
             if let Some(path) = leak(&program, place) {
                 progress(&format!("warning: {binary} contains the path {path} of this machine"));
             }
@@ -266,6 +262,11 @@ impl Job<'_> {
     fn copy(&self, source: &Path, output: &Path, progress: &mut Progress<'_>) -> Result<(), ComponentError> {
         for binary in self.binaries {
             let program = self.read(source, binary)?;
+            match check_machine(&program, self.shop.architecture()) {
+                // A script, or whatever else somebody means to bring.
+                Ok(()) | Err(ElfError::NotElf) => {}
+                Err(source) => return Err(self.unfit(binary, source)),
+            }
             if let Err(ElfError::Interpreter(_) | ElfError::Needed(_)) = check_static(&program) {
                 progress(&format!(
                     "warning: {binary} is not static: a node has no libraries but those that you bring"
@@ -274,6 +275,14 @@ impl Job<'_> {
             write_program(&output.join(binary), &program)?;
         }
         Ok(())
+    }
+
+    fn unfit(&self, binary: &str, source: ElfError) -> ComponentError {
+        ComponentError::Elf {
+            name: self.name().to_owned(),
+            binary: binary.to_owned(),
+            source,
+        }
     }
 
     fn read(&self, folder: &Path, binary: &str) -> Result<Vec<u8>, ComponentError> {

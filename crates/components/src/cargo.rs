@@ -74,6 +74,7 @@ pub(crate) fn command(toolchain: &Toolchain, build: &Build, binaries: &[String],
     if !build.default_features {
         command.arg("--no-default-features");
     }
+    command.envs(toolchain.tools());
     let prefixes = prefixes(toolchain, place);
     let c_target = toolchain.target().replace('-', "_");
     let profile = build.profile.to_uppercase().replace('-', "_");
@@ -118,18 +119,20 @@ fn passed() -> impl Iterator<Item = (OsString, OsString)> {
 fn prefixes(toolchain: &Toolchain, place: &Place) -> Vec<(PathBuf, &'static str)> {
     let home = std::env::var_os("HOME").map(|home| (PathBuf::from(home), "/home"));
     let cargo = cargo_home().map(|home| (home, "/cargo"));
+    let library = toolchain.library().map(|path| (path.to_owned(), "/rust"));
     let rest = [
         (toolchain.sysroot().to_owned(), "/rust"),
         (place.target.clone(), "/target"),
         (place.source.clone(), "/source"),
     ];
-    let all = home.into_iter().chain(cargo).chain(rest);
+    let all = home.into_iter().chain(cargo).chain(library).chain(rest);
     all.filter(|(path, _)| path != Path::new("/") && path.is_absolute())
         .collect()
 }
 
 fn rust_flags(toolchain: &Toolchain, prefixes: &[(PathBuf, &str)]) -> String {
     let mut flags = toolchain.flags();
+    flags.extend(toolchain.library().map(|path| format!("--sysroot={}", path.display())));
     let hidden = prefixes.iter();
     flags.extend(hidden.map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display())));
     flags.join(FLAG_SEPARATOR)

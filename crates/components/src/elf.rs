@@ -2,6 +2,8 @@
 //!
 //! Reads the program headers of a 64-bit little-endian ELF file (System V ABI, "Program Loading"; elf(5)).
 
+use mos_architecture::Architecture;
+
 /// Why a program does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -12,6 +14,14 @@ pub enum ElfError {
     /// An offset or a length points outside of the file.
     #[error("the ELF file is damaged: {0} lies outside of it")]
     Damaged(&'static str),
+    /// Made for another machine than the image.
+    #[error("the program is for {}, and the image for {wanted}", .found.map_or("another machine", Architecture::name))]
+    Machine {
+        /// What it is for; `None` for what no node is.
+        found: Option<Architecture>,
+        /// What nodes are.
+        wanted: Architecture,
+    },
     /// It asks for a dynamic loader.
     #[error(
         "the program is not static: it needs the loader {0}\n  hint: a dependency links to a shared library; look for a \
@@ -28,6 +38,8 @@ const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
 const DT_NULL: u64 = 0;
 const DT_NEEDED: u64 = 1;
+/// Where the header says what machine it is for.
+const E_MACHINE: usize = 18;
 /// Where the header says where the program headers are, how long one is, and how many there are.
 const E_PHOFF: usize = 32;
 const E_PHENTSIZE: usize = 54;
@@ -63,6 +75,18 @@ pub fn check_static(file: &[u8]) -> Result<(), ElfError> {
         }
     }
     Ok(())
+}
+
+/// Checks that a program is for nodes of an architecture.
+///
+/// # Errors
+/// [`ElfError::NotElf`], [`ElfError::Machine`].
+pub fn check_machine(file: &[u8], wanted: Architecture) -> Result<(), ElfError> {
+    let machine = u16_at(file, E_MACHINE).filter(|_| file.starts_with(MAGIC));
+    match Architecture::of_elf(machine.ok_or(ElfError::NotElf)?) {
+        Some(found) if found == wanted => Ok(()),
+        found => Err(ElfError::Machine { found, wanted }),
+    }
 }
 
 fn program_headers(file: &[u8]) -> Result<impl Iterator<Item = &[u8]>, ElfError> {
@@ -118,6 +142,20 @@ mod tests {
             error.starts_with("the program is not static: it needs the loader /lib"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn this_test_is_for_this_machine() {
+        let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert_eq!(check_machine(&program, Architecture::HOST), Ok(()));
+        let other = Architecture::HOST.other();
+        let error = check_machine(&program, other).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("the program is for {}, and the image for {other}", Architecture::HOST)
+        );
+        assert_eq!(check_machine(b"#!/bin/sh\n", other), Err(ElfError::NotElf));
+        assert_eq!(check_machine(&program[..19], other), Err(ElfError::NotElf));
     }
 
     #[test]

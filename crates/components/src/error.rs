@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mos_architecture::Architecture;
 use mos_tree::TreeError;
 
 use crate::elf::ElfError;
@@ -19,6 +20,22 @@ pub enum ComponentError {
         /// The Debian package that has it.
         package: &'static str,
     },
+    /// No compiler makes programs for the machine that the image is for.
+    #[error(
+        "there is no standard library of Rust for {architecture}\n  hint: `rustup target add {architecture}-unknown-linux-musl` \
+         brings one; or install Debian's compiler, whose library for {architecture} is then fetched: apt-get install rustc \
+         cargo (on Debian 12: rustc-web cargo-web)"
+    )]
+    NoLibrary {
+        /// What programs were to be for.
+        architecture: Architecture,
+    },
+    /// A package of Debian with a part of the toolchain.
+    #[error(transparent)]
+    Package(#[from] mos_packages::PackageError),
+    /// What is in it.
+    #[error(transparent)]
+    Deb(#[from] mos_packages::deb::DebError),
     /// A program that should come with MOS.
     #[error(
         "{name}: no program for nodes {path}: {source}\n  hint: `make build` makes those that come with mos; \

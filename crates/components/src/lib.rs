@@ -23,6 +23,7 @@
 //! build/<name>-<key>-<process>/    while a component is built
 //! build/path-<digest>/target/      cargo's own output for folders, kept for the next build
 //! images/<digest>/                 image layouts, one per manifest
+//! libraries/<package>_<version>_…/ Rust's standard library for another architecture
 //! logs/<name>.log                  what cargo said, last build
 //! steps/component/<key>/           the result (mos-cache)
 //! ```
@@ -35,6 +36,7 @@ mod error;
 mod fetch;
 mod folder;
 pub mod git;
+mod library;
 mod oci;
 mod program;
 mod registry;
@@ -45,10 +47,10 @@ mod toolchain;
 mod workshop;
 
 pub use build::{Built, build};
-pub use elf::{ElfError, check_static};
+pub use elf::{ElfError, check_machine, check_static};
 pub use error::ComponentError;
 pub use fetch::{Content, Fetched, fetch};
 pub use run::{Log, output, require};
 pub use stage::{Staged, stage};
-pub use toolchain::Toolchain;
+pub use toolchain::{Toolchain, tool_prefix};
 pub use workshop::{Progress, Workshop};

@@ -63,7 +63,7 @@ pub(crate) fn fetch(
     fs::create_dir_all(&parent).map_err(ComponentError::at(&parent))?;
     let scratch = tempfile::tempdir_in(&parent).map_err(ComponentError::at(&parent))?;
     let told = std::cell::RefCell::new(progress);
-    let manifest = mos_oci::copy(&registry, scratch.path(), &|now| {
+    let manifest = mos_oci::copy(&registry, shop.architecture(), scratch.path(), &|now| {
         let told = &mut *told.borrow_mut();
         told(&format!(
             "fetching {image}:{version}: {} of {} bytes",
@@ -81,7 +81,8 @@ pub(crate) fn fetch(
 }
 
 fn place(shop: &Workshop, image: &str, manifest: &str) -> PathBuf {
-    let name = Digest::of(format!("{image}@{manifest}").as_bytes()).to_string();
+    let architecture = shop.architecture().debian();
+    let name = Digest::of(format!("{image}@{manifest} {architecture}").as_bytes()).to_string();
     shop.folder("images").join(&name[..32])
 }
 

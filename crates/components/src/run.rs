@@ -15,7 +15,9 @@ const TAIL_LINES: usize = 20;
 const MAXIMUM_LINE: u64 = 64 * 1024;
 
 /// The tools and the Debian packages they come in.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 16] = [
+    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    ("aarch64-linux-gnu-ld", "binutils-aarch64-linux-gnu"),
     ("bc", "bc"),
     ("bison", "bison"),
     ("cargo", "cargo"),
@@ -28,6 +30,8 @@ const PACKAGES: [(&str, &str); 12] = [
     ("perl", "perl"),
     ("rustc", "rustc"),
     ("tar", "tar"),
+    ("x86_64-linux-gnu-gcc", "gcc-x86-64-linux-gnu"),
+    ("x86_64-linux-gnu-ld", "binutils-x86-64-linux-gnu"),
 ];
 
 /// A log that one or several tools write to.
@@ -133,7 +137,7 @@ pub fn output(component: &str, command: &mut Command) -> Result<String, Componen
 ///
 /// # Errors
 /// [`ComponentError::MissingTool`].
-pub fn require(tool: &'static str) -> Result<(), ComponentError> {
+pub fn require(tool: &str) -> Result<(), ComponentError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     if std::env::split_paths(&path).any(|directory| directory.join(tool).is_file()) {
         return Ok(());

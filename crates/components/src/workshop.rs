@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mos_architecture::Architecture;
 use mos_cache::Cache;
 
 /// Told each line that a tool prints, for whoever watches.
@@ -16,15 +17,18 @@ pub struct Workshop {
     cache: Cache,
     /// The programs for nodes that come with MOS.
     programs: PathBuf,
+    /// What all programs are for.
+    architecture: Architecture,
 }
 
 impl Workshop {
-    /// Works for a config repository, with this cache.
+    /// Works for a config repository, with this cache. Programs are for machines like this one.
     pub fn new(repository: impl Into<PathBuf>, cache: Cache) -> Self {
         Self {
             repository: repository.into(),
             cache,
             programs: PathBuf::new(),
+            architecture: Architecture::HOST,
         }
     }
 
@@ -35,6 +39,17 @@ impl Workshop {
             programs: folder.into(),
             ..self
         }
+    }
+
+    /// Makes programs for machines of an architecture.
+    #[must_use]
+    pub fn for_architecture(self, architecture: Architecture) -> Self {
+        Self { architecture, ..self }
+    }
+
+    /// What programs are for.
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
     }
 
     /// The folder of the programs for nodes that come with MOS.

@@ -61,7 +61,7 @@ fn hello(folder: &Path, main: &str) {
 
 fn make(component: &PlannedComponent, shop: &Workshop) -> Result<(Fetched, Built), ComponentError> {
     let fetched = fetch(component, shop, &mut |_| {})?;
-    let toolchain = Toolchain::find()?;
+    let toolchain = Toolchain::find(shop, &mut |_| {})?;
     let built = build(
         &fetched,
         &component.build,
@@ -281,7 +281,7 @@ fn a_failing_build_shows_why_and_where() {
     let wanted = component(path_source(), &["hello"]);
     let mut lines = Vec::new();
     let fetched = fetch(&wanted, &shop, &mut |_| {}).unwrap();
-    let toolchain = Toolchain::find().unwrap();
+    let toolchain = Toolchain::find(&shop, &mut |_| {}).unwrap();
     let failed = build(
         &fetched,
         &wanted.build,

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use mos_architecture::Architecture;
 use mos_cache::Cache;
 use mos_components::{ComponentError, Toolchain, Workshop, build, fetch};
 use mos_config::{Build, BuildKind, LockedComponent, PlannedComponent, Source};
@@ -46,10 +47,7 @@ fn layout(folder: &Path, text: &str) {
         let media = "application/vnd.oci.image.layer.v1.tar";
         layers.push(format!("{{\"mediaType\":\"{media}\",{}}}", keep(&tar)));
     }
-    let architecture = match std::env::consts::ARCH {
-        "aarch64" => "arm64",
-        _ => "amd64",
-    };
+    let architecture = Architecture::HOST.debian();
     let config = format!(
         "{{\"os\":\"linux\",\"architecture\":\"{architecture}\",\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[{}]}}}}",
         plain.join(",")
@@ -111,7 +109,7 @@ fn component(image: String, binary: &str) -> PlannedComponent {
 fn make(wanted: &PlannedComponent, folder: &Path) -> Result<(String, LockedComponent), ComponentError> {
     let shop = Workshop::new(folder, Cache::new(folder.join("cache")));
     let fetched = fetch(wanted, &shop, &mut |_| {})?;
-    let toolchain = Toolchain::find()?;
+    let toolchain = Toolchain::find(&shop, &mut |_| {})?;
     let built = build(
         &fetched,
         &wanted.build,

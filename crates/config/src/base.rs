@@ -1,5 +1,6 @@
 //! What root file systems begin with, and where Alpine's packages come from.
 
+use mos_architecture::Architecture;
 use mos_toml::{Item, Problem, Problems, Table};
 use serde::Serialize;
 
@@ -11,14 +12,10 @@ const DEFAULT_RELEASE: &str = "v3.22";
 const DEFAULT_REPOSITORIES: [&str; 2] = ["main", "community"];
 /// The folder of public keys that sign them.
 const DEFAULT_KEYS: &str = "keys/alpine";
-/// What Alpine calls the architecture that our programs are built for.
-const DEFAULT_ARCHITECTURE: &str = "x86_64";
-/// Architectures of Alpine that a node may have.
-const ARCHITECTURES: [(&str, &str); 2] = [("x86_64", "x86_64"), ("aarch64", "aarch64")];
 /// Alpine's kernel for virtual machines.
 const DEFAULT_ALPINE_KERNEL: &str = "linux-virt";
-/// Debian's kernel for virtual machines, from the release that has the long-term 6.12 series.
-const DEFAULT_DEBIAN_KERNEL: &str = "linux-image-6.12-cloud-amd64";
+/// Debian's kernel for virtual machines, from the release that has the long-term 6.12 series, without the architecture.
+const DEFAULT_DEBIAN_KERNEL: &str = "linux-image-6.12-cloud";
 
 /// What a root file system begins with, and whose packages `image/packages.list` names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -45,8 +42,8 @@ pub struct AlpineSettings {
     pub repositories: Option<Vec<Item<String>>>,
     /// The folder of public keys, in the config repository.
     pub keys: Option<Item<String>>,
-    /// `x86_64`, `aarch64`.
-    pub architecture: Option<&'static str>,
+    /// That of the image, which `[image]` says as a rule.
+    pub architecture: Option<Item<Architecture>>,
     /// A miniroot to begin with, in the config repository.
     pub miniroot: Option<Item<String>>,
 }
@@ -63,8 +60,8 @@ pub struct AlpinePlan {
     pub repositories: Vec<String>,
     /// The folder of public keys that may sign, in the config repository.
     pub keys: String,
-    /// `x86_64`, `aarch64`.
-    pub architecture: String,
+    /// That of the image.
+    pub architecture: Architecture,
     /// A miniroot to begin with, in the config repository.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub miniroot: Option<String>,
@@ -88,6 +85,13 @@ pub(crate) fn read_base(image: &Table<'_>) -> Option<Item<Base>> {
     Some(Item { value, position })
 }
 
+/// `architecture` of a table, with its place.
+pub(crate) fn read_architecture(table: &Table<'_>) -> Option<Item<Architecture>> {
+    let value = table.choice("architecture", &Architecture::ALL)?;
+    let position = table.position_of("architecture");
+    Some(Item { value, position })
+}
+
 impl Base {
     /// Every base with its name.
     pub const ALL: [(&'static str, Self); 3] = [
@@ -96,10 +100,10 @@ impl Base {
         ("empty", Self::Empty),
     ];
 
-    pub(crate) fn default_kernel(self) -> &'static str {
+    pub(crate) fn default_kernel(self, architecture: Architecture) -> String {
         match self {
-            Self::Alpine => DEFAULT_ALPINE_KERNEL,
-            Self::Debian | Self::Empty => DEFAULT_DEBIAN_KERNEL,
+            Self::Alpine => DEFAULT_ALPINE_KERNEL.to_owned(),
+            Self::Debian | Self::Empty => format!("{DEFAULT_DEBIAN_KERNEL}-{}", architecture.debian()),
         }
     }
 }
@@ -129,7 +133,7 @@ impl AlpineSettings {
             release: table.string_item("release"),
             repositories: table.has("repositories").then(|| table.string_list("repositories")),
             keys: table.string_item("keys"),
-            architecture: table.choice("architecture", &ARCHITECTURES),
+            architecture: read_architecture(&table),
             miniroot: table.string_item("miniroot"),
         };
         table.finish();
@@ -180,12 +184,12 @@ impl AlpineSettings {
             release: pick(&self.release, &project.release),
             repositories: self.repositories.clone().or_else(|| project.repositories.clone()),
             keys: pick(&self.keys, &project.keys),
-            architecture: self.architecture.or(project.architecture),
+            architecture: self.architecture.clone().or_else(|| project.architecture.clone()),
             miniroot: pick(&self.miniroot, &project.miniroot),
         }
     }
 
-    pub(crate) fn plan(&self) -> AlpinePlan {
+    pub(crate) fn plan(&self, architecture: Architecture) -> AlpinePlan {
         let text = |item: &Option<Item<String>>, default: &str| {
             item.as_ref()
                 .map_or_else(|| default.to_owned(), |item| item.value.clone())
@@ -202,7 +206,7 @@ impl AlpineSettings {
                 .map(|mirror| mirror.value.trim_end_matches('/').to_owned()),
             repositories: named.into_iter().map(|line| full_line(line, &release)).collect(),
             keys: text(&self.keys, DEFAULT_KEYS),
-            architecture: self.architecture.unwrap_or(DEFAULT_ARCHITECTURE).to_owned(),
+            architecture,
             miniroot: self.miniroot.as_ref().map(|path| path.value.clone()),
         }
     }
@@ -276,12 +280,12 @@ mod tests {
     fn everything_but_the_mirror_has_a_default() {
         let (settings, problems) = read("");
         assert_eq!(problems, "");
-        let plan = settings.plan();
+        let plan = settings.plan(Architecture::X86_64);
         assert_eq!(plan.mirror, None);
         assert_eq!(plan.repositories, ["v3.22/main", "v3.22/community"]);
         assert_eq!(
-            (plan.keys.as_str(), plan.architecture.as_str()),
-            ("keys/alpine", "x86_64")
+            (plan.keys.as_str(), plan.architecture),
+            ("keys/alpine", Architecture::X86_64)
         );
         assert_eq!(plan.reference(), "alpine x86_64 v3.22/main v3.22/community");
     }
@@ -294,12 +298,12 @@ mod tests {
         );
         assert_eq!(problems, "");
         let lines = ["v3.21/main", "@edge edge/testing", "./ours", "/srv/x", "https://host/y"];
-        assert_eq!(project.plan().repositories, lines);
-        assert_eq!(project.plan().mirror.as_deref(), Some("./mirror"));
+        assert_eq!(project.plan(Architecture::X86_64).repositories, lines);
+        assert_eq!(project.plan(Architecture::X86_64).mirror.as_deref(), Some("./mirror"));
         let paths: Vec<&str> = project.paths().into_iter().map(|(path, _)| path).collect();
         assert_eq!(paths, ["mirror/", "ours", "mini.tar.gz"]);
         let (environment, _) = read("release = \"edge\"\nrepositories = [\"main\"]\n");
-        let both = environment.over(&project).plan();
+        let both = environment.over(&project).plan(Architecture::X86_64);
         assert_eq!(
             (both.repositories, both.mirror),
             (vec!["edge/main".into()], Some("./mirror".into()))

@@ -1,5 +1,6 @@
 //! Whose packages an image is made of, and whether their names can be theirs.
 
+use mos_architecture::Architecture;
 use mos_toml::{Item, Position, Problem, Problems};
 
 use crate::base::{AlpinePlan, AlpineSettings, Base};
@@ -35,8 +36,12 @@ impl Distribution {
 /// What an environment says about the root file system of its image, together with what the project says.
 #[derive(Debug, Clone)]
 pub struct RootSettings<'r> {
+    /// What the node is: what `[image]` says, or else `[alpine]`, or else this machine.
+    pub architecture: Architecture,
     /// What it begins with.
     pub base: &'r Item<Base>,
+    /// What `[image]` says that the node is.
+    own: Option<&'r Item<Architecture>>,
     alpine: AlpineSettings,
     lists: Vec<&'r [Item<String>]>,
     kernel: Option<&'r Item<String>>,
@@ -65,9 +70,16 @@ impl<'r> RootSettings<'r> {
         lists.extend(own.map(|own| &own.packages[..]));
         let mut modules = vec![&repository.image.modules[..]];
         modules.extend(own.map(|own| &own.modules[..]));
+        let alpine = environment.map_or_else(|| project.alpine.clone(), |own| own.alpine.over(&project.alpine));
+        let architecture = own
+            .and_then(|own| own.architecture.as_ref())
+            .or(project.architecture.as_ref());
+        let named = architecture.or(alpine.architecture.as_ref());
         Self {
+            architecture: named.map_or(Architecture::HOST, |named| named.value),
+            own: architecture,
             base: own.and_then(|own| own.base.as_ref()).unwrap_or(&project.base),
-            alpine: environment.map_or_else(|| project.alpine.clone(), |own| own.alpine.over(&project.alpine)),
+            alpine,
             lists,
             kernel: project.kernel_package.as_ref(),
             firmware: &repository.image.firmware.packages,
@@ -78,8 +90,10 @@ impl<'r> RootSettings<'r> {
 
     /// The kernel's package, as a plan names it.
     pub fn kernel_package(&self) -> String {
-        let named = self.kernel.map(|kernel| kernel.value.as_str());
-        self.qualified(named.unwrap_or(self.base.value.default_kernel()))
+        match self.kernel {
+            Some(kernel) => self.qualified(&kernel.value),
+            None => self.qualified(&self.base.value.default_kernel(self.architecture)),
+        }
     }
 
     /// Packages with firmware, as a plan names them.
@@ -90,7 +104,7 @@ impl<'r> RootSettings<'r> {
 
     /// Where Alpine's packages come from, when there are any.
     pub fn alpine_plan(&self) -> Option<AlpinePlan> {
-        self.has_alpine().then(|| self.alpine.plan())
+        self.has_alpine().then(|| self.alpine.plan(self.architecture))
     }
 
     /// Where something is listed, by the name that a plan has for it.
@@ -124,6 +138,7 @@ impl<'r> RootSettings<'r> {
 
     fn problems(&self, exists: &dyn Fn(&str) -> bool) -> Vec<Problem> {
         let problems = Problems::default();
+        self.check_architecture(&problems);
         for list in &self.lists {
             match self.base.value {
                 Base::Debian => check_entries(list, is_package, "the name of a Debian package", &problems),
@@ -139,6 +154,20 @@ impl<'r> RootSettings<'r> {
             self.check_paths(exists, &problems);
         }
         problems.into_sorted()
+    }
+
+    /// There is one machine, so that what is said twice must be the same.
+    fn check_architecture(&self, problems: &Problems) {
+        if let (Some(image), Some(alpine)) = (self.own, &self.alpine.architecture)
+            && image.value != alpine.value
+        {
+            let message = format!(
+                "`{}` contradicts [image] architecture, which is `{}` at {}",
+                alpine.value, image.value, image.position
+            );
+            let problem = Problem::error(Some(alpine.position.clone()), message);
+            problems.push(problem.with_hint("leave it out: Alpine's packages are for what the image is for"));
+        }
     }
 
     fn check_name(&self, item: &Item<String>, problems: &Problems) {
@@ -158,7 +187,7 @@ impl<'r> RootSettings<'r> {
             let problem = Problem::error(Some(item.position.clone()), format!("`{path}` does not exist"));
             problems.push(problem);
         }
-        let keys = self.alpine.plan().keys;
+        let keys = self.alpine.plan(self.architecture).keys;
         if self.alpine.keys.is_none() && !exists(&keys) {
             let message = format!("`{keys}` does not exist: the public keys that sign Alpine's packages");
             let problem = Problem::error(Some(self.reason()), message);
@@ -267,6 +296,46 @@ mod tests {
         assert!(
             empty.contains("packages.list:2:1: `Bash`: the base is empty"),
             "{empty}"
+        );
+    }
+
+    #[test]
+    fn the_architecture_is_said_once_and_everything_follows() {
+        use Architecture::{Aarch64, X86_64};
+        let root = |text: &str, environment: &str| {
+            let texts = BTreeMap::from([
+                ("mos.toml".to_owned(), project(text)),
+                (
+                    "environments/dev.toml".to_owned(),
+                    format!("channel = \"http://x\"\n{environment}"),
+                ),
+            ]);
+            let problems = Problems::default();
+            let repository = parse(&texts, &problems).unwrap();
+            let root = RootSettings::of(&repository, repository.environments.get("dev"));
+            let alpine = root.alpine_plan().map(|plan| plan.architecture);
+            (root.architecture, root.kernel_package(), alpine)
+        };
+        let arm = "[image]\narchitecture = \"aarch64\"\n";
+        let x86 = "[image]\narchitecture = \"x86_64\"\n";
+        let (cloud, virt) = ("linux-image-6.12-cloud", "alpine:linux-virt");
+        assert_eq!(root("", "").0, Architecture::HOST);
+        assert_eq!(root(arm, ""), (Aarch64, format!("{cloud}-arm64"), None));
+        assert_eq!(root(arm, x86), (X86_64, format!("{cloud}-amd64"), None));
+        let alpine = "base = \"alpine\"\n";
+        assert_eq!(
+            root(&format!("{arm}{alpine}"), ""),
+            (Aarch64, virt.into(), Some(Aarch64))
+        );
+        let old = "[image]\nbase = \"alpine\"\n[alpine]\narchitecture = \"aarch64\"\n";
+        assert_eq!(root(old, ""), (Aarch64, virt.into(), Some(Aarch64)));
+        let both = format!("{x86}{alpine}[alpine]\narchitecture = \"aarch64\"\n");
+        let found = problems(&[("mos.toml", &project(&both))]);
+        assert!(
+            found.contains(
+                "mos.toml:7:16: `aarch64` contradicts [image] architecture, which is `x86_64` at mos.toml:4:16"
+            ),
+            "{found}"
         );
     }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use mos_architecture::Architecture;
 use mos_toml::{Document, Item, Position, Problem, Problems, Table};
 use serde::Serialize;
 
-use crate::base::{AlpineSettings, Base, read_base};
+use crate::base::{AlpineSettings, Base, read_architecture, read_base};
 use crate::image::{ImageOutput, SizeSettings, check_entries};
 use crate::names::{check_inner_path, check_name, is_module};
 use crate::source::Request;
@@ -16,10 +17,8 @@ use crate::source::Request;
 const DEFAULT_EXPIRES_DAYS: u32 = 30;
 /// Ten years: longer is a mistake.
 const MAXIMUM_EXPIRES_DAYS: i64 = 3653;
-/// What the kernel of an x86 node is told when nothing else is said: the console is the serial port.
-const DEFAULT_COMMAND_LINE: &str = "console=ttyS0";
-/// Bytes that an x86 kernel keeps of its command line (COMMAND_LINE_SIZE, arch/x86/include/asm/setup.h), less the
-/// final NUL.
+/// Bytes that a kernel keeps of its command line (COMMAND_LINE_SIZE, arch/x86/include/asm/setup.h and
+/// arch/arm64/include/uapi/asm/setup.h), less the final NUL.
 const MAXIMUM_COMMAND_LINE: usize = 2047;
 /// MiB of an EFI system partition: FAT32 has 65525 clusters at least, and firmware reads 32 GiB.
 const ESP_SIZES: RangeInclusive<i64> = 34..=32_768;
@@ -78,6 +77,8 @@ pub struct Selection {
 /// What an environment adds to the boot image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageSettings {
+    /// What nodes are; as the project says when absent.
+    pub architecture: Option<Item<Architecture>>,
     /// What the root file system begins with; as the project says when absent.
     pub base: Option<Item<Base>>,
     /// Packages of the base beside those of `image/packages.list`.
@@ -136,11 +137,12 @@ impl fmt::Display for EnvironmentKind {
 }
 
 impl ImageSettings {
-    /// The kernel's command line, with the default when the environment names none.
-    pub fn command_line(&self) -> &str {
+    /// The kernel's command line; when the environment names none, the console is the serial port.
+    pub fn command_line(&self, architecture: Architecture) -> String {
+        let default = || format!("console={}", architecture.serial_port());
         self.command_line
             .as_ref()
-            .map_or(DEFAULT_COMMAND_LINE, |item| &item.value)
+            .map_or_else(default, |item| item.value.clone())
     }
 }
 
@@ -241,6 +243,7 @@ fn read_components(table: &Table<'_>, problems: &Problems) -> BTreeMap<String, S
 
 fn read_image(image: Table<'_>, problems: &Problems) -> ImageSettings {
     let settings = ImageSettings {
+        architecture: read_architecture(&image),
         base: read_base(&image),
         packages: image.string_list("packages"),
         modules: image.string_list("modules"),

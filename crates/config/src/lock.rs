@@ -12,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use mos_alpine::LockedPackage as LockedApk;
+use mos_architecture::Architecture;
 use mos_packages::LockedPackage;
 use mos_toml::{Document, Problem, Problems, Table};
 use serde::Serialize;
@@ -57,8 +58,8 @@ pub struct LockedComponent {
 /// once, and not again at every build.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct LockedRequest {
-    /// Whom it was asked of: empty for the sources of the host's apt, otherwise [`AlpinePlan::reference`], and what else
-    /// the answer depends on.
+    /// Whom it was asked of: empty for the sources of the host's apt and packages for x86-64, `debian arm64` for those of
+    /// another architecture, otherwise [`AlpinePlan::reference`], and what else the answer depends on.
     ///
     /// [`AlpinePlan::reference`]: crate::AlpinePlan::reference
     pub from: String,
@@ -83,6 +84,26 @@ pub enum LockError {
     /// What stands in it.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Content(Vec<Problem>),
+}
+
+/// Whom Debian's packages of an architecture are asked of. Nothing is said of the one that all nodes had at first, so that
+/// locks of that time count.
+fn debian(architecture: Architecture) -> String {
+    match architecture {
+        Architecture::X86_64 => String::new(),
+        other => format!("debian {}", other.debian()),
+    }
+}
+
+/// The architecture whose packages of Debian were asked for; `None` when it was Alpine that was asked.
+fn debian_architecture(from: &str) -> Option<Architecture> {
+    let mut all = Architecture::ALL.into_iter().map(|(_, one)| one);
+    all.find(|one| debian(*one) == from)
+}
+
+/// True for a package of Debian that machines of an architecture can have.
+fn fits(package: &LockedPackage, architecture: Architecture) -> bool {
+    package.architecture == architecture.debian() || package.architecture == "all"
 }
 
 impl Lock {
@@ -186,11 +207,17 @@ impl Lock {
         self.apks.iter()
     }
 
-    /// The packages of Debian that answer a request, when it was made before and all of them are locked.
-    pub fn answer(&self, wanted: &[String]) -> Option<Vec<&LockedPackage>> {
-        let request = self.request("", wanted)?;
-        let find = |name: &String| self.packages.iter().find(|package| package.name == *name);
+    /// The packages of Debian for an architecture that answer a request, when it was made before and all of them are
+    /// locked.
+    pub fn answer(&self, architecture: Architecture, wanted: &[String]) -> Option<Vec<&LockedPackage>> {
+        let request = self.request(&debian(architecture), wanted)?;
+        let find = |name: &String| self.package(architecture, name);
         request.packages.iter().map(find).collect()
+    }
+
+    fn package(&self, architecture: Architecture, name: &str) -> Option<&LockedPackage> {
+        let mut packages = self.packages.iter();
+        packages.find(|package| package.name == name && fits(package, architecture))
     }
 
     /// The packages of Alpine that answer a request, when the same was asked of the same before and all are locked.
@@ -206,13 +233,14 @@ impl Lock {
         requests.find(|request| request.from == from && request.wanted == wanted)
     }
 
-    /// Notes the answer of Debian's sources to a request. A package that is locked at another version is replaced, for every request: all
-    /// of them come from one state of the sources.
-    pub fn set_answer(&mut self, wanted: &[String], packages: Vec<LockedPackage>) {
+    /// Notes the answer of Debian's sources to a request for an architecture. A package that is locked at another version is
+    /// replaced, for every request: all of them come from one state of the sources.
+    pub fn set_answer(&mut self, architecture: Architecture, wanted: &[String], packages: Vec<LockedPackage>) {
         let names: Vec<String> = packages.iter().map(|package| package.name.clone()).collect();
-        self.packages.retain(|package| !names.contains(&package.name));
+        self.packages
+            .retain(|package| !(fits(package, architecture) && names.contains(&package.name)));
         self.packages.extend(packages);
-        self.set_request("", wanted, &names);
+        self.set_request(&debian(architecture), wanted, &names);
     }
 
     /// Notes the answer of Alpine's repositories to a request. Environments may be of several releases: other versions
@@ -255,20 +283,22 @@ impl Lock {
                 continue;
             }
             for name in &request.packages {
-                self.adopt_package(other, request.from.is_empty(), name);
+                self.adopt_package(other, debian_architecture(&request.from), name);
             }
             self.requests.insert(request.clone());
         }
     }
 
-    fn adopt_package(&mut self, other: &Self, of_debian: bool, name: &str) {
-        if of_debian && !self.packages.iter().any(|package| package.name == name) {
-            self.packages
-                .extend(other.packages.iter().find(|package| package.name == name).cloned());
-        }
-        if !of_debian && !self.apks.iter().any(|package| package.full_name() == name) {
-            self.apks
-                .extend(other.apks.iter().find(|package| package.full_name() == name).cloned());
+    fn adopt_package(&mut self, other: &Self, of_debian: Option<Architecture>, name: &str) {
+        match of_debian {
+            Some(architecture) if self.package(architecture, name).is_none() => {
+                self.packages.extend(other.package(architecture, name).cloned());
+            }
+            None if !self.apks.iter().any(|package| package.full_name() == name) => {
+                self.apks
+                    .extend(other.apks.iter().find(|package| package.full_name() == name).cloned());
+            }
+            _ => {}
         }
     }
 
@@ -280,12 +310,16 @@ impl Lock {
 
     fn drop_unasked(&mut self) {
         let requests = &self.requests;
-        let asked = |of_debian: bool, name: &String| {
-            let mut same = requests.iter().filter(|request| request.from.is_empty() == of_debian);
+        let asked = |whom: &dyn Fn(Option<Architecture>) -> bool, name: &String| {
+            let mut same = requests.iter().filter(|one| whom(debian_architecture(&one.from)));
             same.any(|request| request.packages.contains(name))
         };
-        self.packages.retain(|package| asked(true, &package.name));
-        self.apks.retain(|package| asked(false, &package.full_name()));
+        self.packages.retain(|package| {
+            let serves = |whom: Option<Architecture>| whom.is_some_and(|architecture| fits(package, architecture));
+            asked(&serves, &package.name)
+        });
+        self.apks
+            .retain(|package| asked(&|whom| whom.is_none(), &package.full_name()));
     }
 
     /// All requests, sorted.
@@ -496,6 +530,7 @@ mod tests {
         lock.set_component(entry("branch main", 'a'));
         lock.set_component(entry("tag v1", 'b'));
         lock.set_answer(
+            Architecture::X86_64,
             &["busybox-static".to_owned()],
             vec![package("busybox-static", "1:1.35.0-4+b7")],
         );
@@ -529,11 +564,16 @@ mod tests {
         let mut lock = Lock::default();
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         lock.set_answer(
+            Architecture::X86_64,
             &names(&["curl", "bash"]),
             vec![package("curl", "8"), package("bash", "5"), package("libc6", "2")],
         );
-        lock.set_answer(&names(&["dash"]), vec![package("dash", "1"), package("libc6", "3")]);
-        let answer = lock.answer(&names(&["bash", "curl"])).unwrap();
+        lock.set_answer(
+            Architecture::X86_64,
+            &names(&["dash"]),
+            vec![package("dash", "1"), package("libc6", "3")],
+        );
+        let answer = lock.answer(Architecture::X86_64, &names(&["bash", "curl"])).unwrap();
         let versions: Vec<_> = answer
             .iter()
             .map(|package| (package.name.as_str(), package.version.as_str()))
@@ -543,20 +583,62 @@ mod tests {
             [("bash", "5"), ("curl", "8"), ("libc6", "3")],
             "one version of libc6 for all"
         );
-        assert!(lock.answer(&names(&["bash"])).is_none());
+        assert!(lock.answer(Architecture::X86_64, &names(&["bash"])).is_none());
         lock.retain_requests(|request| request.wanted == ["dash"]);
         let left: Vec<_> = lock.packages().map(|package| package.name.as_str()).collect();
         assert_eq!(left, ["dash", "libc6"]);
     }
 
     #[test]
+    fn packages_of_one_architecture_are_apart_from_those_of_another() {
+        use Architecture::{Aarch64, X86_64};
+        let arm = |name: &str, version: &str| LockedPackage {
+            architecture: "arm64".to_owned(),
+            ..package(name, version)
+        };
+        let all = |version: &str| LockedPackage {
+            architecture: "all".to_owned(),
+            ..package("certificates", version)
+        };
+        let wanted = ["bash".to_owned()];
+        let mut lock = Lock::default();
+        lock.set_answer(X86_64, &wanted, vec![package("bash", "5"), all("1")]);
+        assert_eq!(lock.answer(Aarch64, &wanted), None);
+        lock.set_answer(Aarch64, &wanted, vec![arm("bash", "5+b1"), all("2")]);
+        let versions = |architecture| {
+            let answer = lock.answer(architecture, &wanted).unwrap();
+            let versions = answer.into_iter().map(|package| package.version.as_str());
+            versions.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (versions(X86_64), versions(Aarch64)),
+            (vec!["5", "2"], vec!["5+b1", "2"])
+        );
+        let text = lock.to_string();
+        assert!(
+            text.contains("from = \"debian arm64\"\nwanted = [\n    \"bash\",\n]"),
+            "{text}"
+        );
+        assert!(text.contains("architecture = \"arm64\""), "{text}");
+        assert_eq!(Lock::parse(LOCK_FILE, &text).unwrap(), lock);
+        let mut new = Lock::default();
+        new.set_answer(X86_64, &wanted, vec![package("bash", "6")]);
+        new.adopt(&lock);
+        assert_eq!(new.answer(X86_64, &wanted).unwrap()[0].version, "6");
+        assert_eq!(new.answer(Aarch64, &wanted).unwrap()[0].version, "5+b1");
+        lock.retain_requests(|request| request.from.is_empty());
+        let left: Vec<_> = lock.packages().map(|package| package.architecture.as_str()).collect();
+        assert_eq!(left, ["amd64", "all"]);
+    }
+
+    #[test]
     fn packages_of_alpine_are_apart_from_those_of_debian_and_of_other_releases() {
         let mut lock = Lock::default();
         let wanted = ["musl".to_owned()];
-        lock.set_answer(&wanted, vec![package("musl", "1")]);
+        lock.set_answer(Architecture::X86_64, &wanted, vec![package("musl", "1")]);
         lock.set_answer_apks("v3.21", &wanted, vec![apk("musl", "2-r0")]);
         lock.set_answer_apks("v3.22", &wanted, vec![apk("musl", "3-r0"), apk("busybox", "1-r0")]);
-        assert_eq!(lock.answer(&wanted).unwrap()[0].version, "1");
+        assert_eq!(lock.answer(Architecture::X86_64, &wanted).unwrap()[0].version, "1");
         assert_eq!(lock.answer_apks("v3.21", &wanted).unwrap()[0].version, "2-r0");
         assert_eq!(lock.answer_apks("v3.22", &wanted).unwrap().len(), 2);
         assert_eq!(lock.answer_apks("edge", &wanted), None);
@@ -573,18 +655,30 @@ mod tests {
         old.set_component(entry("branch main", 'a'));
         old.set_component(entry("tag v1", 'b'));
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        old.set_answer(&names(&["bash"]), vec![package("bash", "5"), package("libc6", "2")]);
-        old.set_answer(&names(&["curl"]), vec![package("curl", "8"), package("libc6", "2")]);
+        old.set_answer(
+            Architecture::X86_64,
+            &names(&["bash"]),
+            vec![package("bash", "5"), package("libc6", "2")],
+        );
+        old.set_answer(
+            Architecture::X86_64,
+            &names(&["curl"]),
+            vec![package("curl", "8"), package("libc6", "2")],
+        );
         old.set_answer_apks("v3.22", &names(&["musl"]), vec![apk("musl", "1-r0")]);
         let mut new = Lock::default();
         new.set_component(entry("branch main", 'c'));
-        new.set_answer(&names(&["bash"]), vec![package("bash", "5.1"), package("libc6", "2.1")]);
+        new.set_answer(
+            Architecture::X86_64,
+            &names(&["bash"]),
+            vec![package("bash", "5.1"), package("libc6", "2.1")],
+        );
         new.adopt(&old);
         assert_eq!(new.component("web", &source("main")).unwrap().digest, "c".repeat(40));
         assert_eq!(new.components().count(), 2);
         let versions: Vec<String> = new.packages().map(|it| format!("{} {}", it.name, it.version)).collect();
         assert_eq!(versions, ["bash 5.1", "curl 8", "libc6 2.1"]);
-        assert_eq!(new.answer(&names(&["curl"])).unwrap().len(), 2);
+        assert_eq!(new.answer(Architecture::X86_64, &names(&["curl"])).unwrap().len(), 2);
         assert_eq!(new.answer_apks("v3.22", &names(&["musl"])).unwrap().len(), 1);
         let again = new.clone();
         new.adopt(&old);

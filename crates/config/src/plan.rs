@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use mos_architecture::Architecture;
 use serde::Serialize;
 
 use crate::access::PasswordHash;
@@ -83,6 +84,8 @@ pub struct PlannedService {
 /// The boot image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImagePlan {
+    /// What nodes are: every program in it, every package and the firmware that starts it are for this.
+    pub architecture: Architecture,
     /// The package of the kernel: of Debian, or with `alpine:` before it ([`Distribution::split`](crate::Distribution::split)).
     pub kernel_package: String,
     /// The kernel to be compiled in place of that of a package.

@@ -1,9 +1,10 @@
 //! `mos.toml`: what belongs to the project as a whole.
 
+use mos_architecture::Architecture;
 use mos_toml::{Document, Item, Problem, Problems, Table};
 use serde::Serialize;
 
-use crate::base::{AlpineSettings, Base, read_base};
+use crate::base::{AlpineSettings, Base, read_architecture, read_base};
 use crate::image::SizeSettings;
 use crate::kernel::KernelChoice;
 use crate::names::check_name;
@@ -41,6 +42,8 @@ pub struct Project {
     pub kernel_package: Option<Item<String>>,
     /// The kernel to be compiled in place of that of a package.
     pub kernel_source: Option<KernelChoice>,
+    /// What nodes are, and everything in their images is for.
+    pub architecture: Option<Item<Architecture>>,
     /// What root file systems begin with.
     pub base: Item<Base>,
     /// Where Alpine's packages come from.
@@ -81,6 +84,7 @@ impl Project {
             default_store,
             kernel_package,
             kernel_source,
+            architecture: image.architecture,
             base,
             alpine: alpine.unwrap_or_default(),
             initramfs: image.place.map_or(InitramfsPlace::Uki, |place| place.value),
@@ -119,6 +123,7 @@ fn read_kernel(kernel: Table<'_>) -> (Option<Item<String>>, Option<KernelChoice>
 /// `[image]`.
 #[derive(Default)]
 struct Image {
+    architecture: Option<Item<Architecture>>,
     base: Option<Item<Base>>,
     place: Option<Item<InitramfsPlace>>,
     compression: Option<Compression>,
@@ -132,6 +137,7 @@ fn read_image(image: Table<'_>, problems: &Problems) -> Image {
         ("zstd", Compression::Zstd),
         ("xz", Compression::Xz),
     ];
+    let architecture = read_architecture(&image);
     let base = read_base(&image);
     let places = [("uki", InitramfsPlace::Uki), ("embedded", InitramfsPlace::Embedded)];
     let place = image.choice("initramfs", &places);
@@ -144,6 +150,7 @@ fn read_image(image: Table<'_>, problems: &Problems) -> Image {
     let size = SizeSettings::read(&image, problems);
     image.finish();
     Image {
+        architecture,
         base,
         place: place.map(|value| Item { value, position }),
         compression,

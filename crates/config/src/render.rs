@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use mos_architecture::Architecture;
+
 use crate::base::Base;
 use crate::component::BuildKind;
 use crate::kernel::{KernelBase, KernelSource};
@@ -37,6 +39,10 @@ impl Plan {
     fn render_image(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let image = &self.image;
         writeln!(f, "image")?;
+        // Nobody has to think of it who builds for machines like this one.
+        if image.architecture != Architecture::HOST {
+            writeln!(f, "  architecture  {}", image.architecture)?;
+        }
         match &image.kernel_source {
             Some(source) => source.render(f)?,
             None => writeln!(f, "  kernel        {}", image.kernel_package)?,

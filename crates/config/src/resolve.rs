@@ -133,6 +133,7 @@ fn plan_image(repository: &Repository, settings: &Environment, users: Vec<Planne
     let hostname = settings.image.hostname.as_ref().unwrap_or(&project.name);
     let root = RootSettings::of(repository, Some(settings));
     ImagePlan {
+        architecture: root.architecture,
         kernel_package: root.kernel_package(),
         kernel_source: repository.kernel_source(),
         base: root.base.value,
@@ -148,7 +149,7 @@ fn plan_image(repository: &Repository, settings: &Environment, users: Vec<Planne
         keep: union(&project.size.keep, &settings.image.size.keep),
         remove: union(&project.size.remove, &settings.image.size.remove),
         budget: settings.image.size.budget.or(project.size.budget),
-        command_line: settings.image.command_line().to_owned(),
+        command_line: settings.image.command_line(root.architecture),
         hostname: hostname.value.clone(),
         secure_boot: settings.image.secure_boot.as_ref().map(|path| path.value.clone()),
         pcr_policy: settings.image.pcr_policy.as_ref().map(|path| path.value.clone()),

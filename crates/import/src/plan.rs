@@ -223,12 +223,11 @@ impl Import {
     fn project(&mut self, checkout: &Checkout, settings: &Settings, components: &[String]) {
         let mut sections = Sections::default();
         sections.put("project", "name", quoted(&self.name));
+        if let Some(architecture) = settings.architecture {
+            sections.put("image", "architecture", quoted(architecture.name()));
+        }
         sections.put("image", "base", quoted("alpine"));
-        for (name, value) in [
-            ("release", &settings.release),
-            ("mirror", &settings.mirror),
-            ("architecture", &settings.architecture),
-        ] {
+        for (name, value) in [("release", &settings.release), ("mirror", &settings.mirror)] {
             if let Some(value) = value {
                 sections.put("alpine", name, quoted(value));
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mos_architecture::Architecture;
 use mos_toml::{Position, Problem, Problems};
 
 use crate::checkout::Checkout;
@@ -13,19 +14,18 @@ pub(crate) struct Settings {
     /// Alpine's release as a folder of a mirror: `v3.22`.
     pub(crate) release: Option<String>,
     pub(crate) mirror: Option<String>,
-    /// Alpine's name of the architecture.
-    pub(crate) architecture: Option<String>,
+    /// What nodes are.
+    pub(crate) architecture: Option<Architecture>,
     /// The kernel's version, such as 6.12.44.
     pub(crate) kernel: Option<String>,
 }
 
 /// Variables of `build.conf` that need no counterpart: folders, caches and switches of the scripts.
-const PASSED_OVER: [&str; 12] = [
+const PASSED_OVER: [&str; 11] = [
     "INSTALL_DIR",
     "COMPONENTS_DIR",
     "KERNEL_DIR",
     "DIST_DIR",
-    "RUST_TARGET",
     "OPTIMIZATION_LEVEL",
     "DEBUG",
     "FIRMWARE_TAG",
@@ -51,7 +51,11 @@ impl Settings {
             match name {
                 "ALPINE_VERSION" => settings.release = Some(release(&value)),
                 "ALPINE_MIRROR" => settings.mirror = Some(value),
-                "ALPINE_ARCH" => settings.architecture = Some(value),
+                // Both say it, and must say the same: programs and packages are for one machine.
+                "ALPINE_ARCH" | "RUST_TARGET" => match value.split('-').next().unwrap_or_default().parse() {
+                    Ok(architecture) => settings.architecture = Some(architecture),
+                    Err(error) => warn(format!("`{name}` is left out: {error}")),
+                },
                 "KERNEL_VERSION" => {
                     warn(format!(
                         "the kernel {value} is compiled from the Debian package of its series; [kernel] `source` takes the URL of an \
@@ -192,6 +196,26 @@ mod tests {
     }
 
     #[test]
+    fn programs_and_packages_are_for_what_either_says() {
+        for line in [
+            "export RUST_TARGET=\"aarch64-unknown-linux-musl\"\n",
+            "export ALPINE_ARCH=\"aarch64\"\n",
+        ] {
+            let (settings, problems) = read(&[(crate::BUILD, line)]);
+            assert_eq!(
+                (settings.architecture, problems.as_str()),
+                (Some(Architecture::Aarch64), "")
+            );
+        }
+        let (settings, problems) = read(&[(crate::BUILD, "ALPINE_ARCH=riscv64\n")]);
+        assert_eq!(settings.architecture, None);
+        assert!(
+            problems.contains("`ALPINE_ARCH` is left out: nodes are no `riscv64`"),
+            "{problems}"
+        );
+    }
+
+    #[test]
     fn versions_are_taken_from_build_conf() {
         let text = "# versions\nALPINE_VERSION=\"${ALPINE_VERSION:-3.22}\"\nexport KERNEL_VERSION='6.12.44' # long term\n\
                     INSTALL_DIR=\"initramfs\"\nZEROOS_BRANDING=true\nif true; then\nfi\n";
@@ -207,6 +231,7 @@ mod tests {
             "{problems}"
         );
         assert_eq!(problems.lines().count(), 2, "{problems}");
+        assert_eq!(settings.architecture, None);
         assert_eq!(release("3.20.3"), "v3.20");
         assert_eq!(release("edge"), "edge");
     }

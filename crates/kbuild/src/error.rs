@@ -72,9 +72,6 @@ pub enum KbuildError {
         /// Bytes free.
         free: u64,
     },
-    /// This machine's processor is none that images are made for.
-    #[error("kernels are compiled on x86_64 and aarch64, not on {0}")]
-    Architecture(&'static str),
     /// The archive did not come.
     #[error(transparent)]
     Download(#[from] mos_components::download::DownloadError),

@@ -11,7 +11,7 @@ use mos_tree::{Tree, cpio};
 
 use crate::dotconfig;
 use crate::error::KbuildError;
-use crate::make::{Architecture, tools};
+use crate::make::{Machine, tools};
 use crate::source::{NAME, Source};
 use crate::verdict;
 use crate::work::Work;
@@ -37,7 +37,7 @@ pub struct Kernel {
     wanted: KernelSource,
     needed: Vec<KernelSetting>,
     pub(crate) shop: Workshop,
-    architecture: Architecture,
+    machine: Machine,
     key: Digest,
 }
 
@@ -73,31 +73,31 @@ impl Kernel {
     /// are part of its key.
     ///
     /// # Errors
-    /// [`KbuildError::Tool`] when a tool is missing, [`KbuildError::Architecture`].
+    /// [`KbuildError::Tool`] when a tool is missing.
     pub fn new(
         source: &str,
         wanted: &KernelSource,
         needed: &[(&str, &str)],
         shop: &Workshop,
     ) -> Result<Self, KbuildError> {
-        let architecture = Architecture::host()?;
+        let machine = Machine::new(shop.architecture());
         let base = match &wanted.base {
             KernelBase::Target(target) => target.clone(),
             KernelBase::File { settings, .. } => dotconfig::lines(settings),
         };
         let key = Inputs::new(STEP, FORMAT)
             .add("source", source)
-            .add("architecture", architecture.name)
+            .add("architecture", shop.architecture().name())
             .add("base", base)
             .add("settings", dotconfig::lines(&wanted.settings))
             .add("localversion", &wanted.localversion)
-            .add("tools", tools()?)
+            .add("tools", tools(machine)?)
             .key();
         Ok(Self {
             wanted: wanted.clone(),
             needed: verdict::needed(needed),
             shop: shop.clone(),
-            architecture,
+            machine,
             key,
         })
     }
@@ -164,7 +164,7 @@ impl Kernel {
         root: &Path,
         progress: &'w mut Progress<'p>,
     ) -> Result<Work<'w, 'p>, KbuildError> {
-        let mut work = Work::unpack(root, source, self.architecture, &self.shop, progress)?;
+        let mut work = Work::unpack(root, source, self.machine, &self.shop, progress)?;
         let got = work.configure(&self.wanted, &self.needed)?;
         work.compile(&got)?;
         Ok(work)
@@ -201,7 +201,7 @@ impl Kernel {
             .ok()
             .and_then(|text| text.trim().parse().ok());
         if let Some(time) = time {
-            let work = Work::again(&root, time, self.architecture, &self.shop, progress)?;
+            let work = Work::again(&root, time, self.machine, &self.shop, progress)?;
             return Ok((work, lock));
         }
         let linux = root.join("linux");

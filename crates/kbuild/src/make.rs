@@ -10,7 +10,8 @@ use std::path::Path;
 use std::process::Command;
 
 use jiff::Timestamp;
-use mos_components::{output, require};
+use mos_architecture::Architecture;
+use mos_components::{output, require, tool_prefix};
 
 use crate::error::KbuildError;
 use crate::source::NAME;
@@ -21,16 +22,18 @@ const BUILDER: &str = "mos";
 const MAPPED: &str = "/usr/src/linux";
 /// Variables that are passed on: they say where things are, not what comes out.
 const PASSED: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
-/// What the kernel's make calls.
+/// What the kernel's make calls, for the machine that it runs on.
 const TOOLS: [&str; 8] = ["make", "gcc", "ld", "flex", "bison", "bc", "perl", "tar"];
+/// What it calls for the machine that the kernel is for; `CROSS_COMPILE` stands before their names.
+const CROSS_TOOLS: [&str; 2] = ["gcc", "ld"];
 
-/// A processor that kernels are compiled for.
+/// How a kernel is compiled for a processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Architecture {
-    /// As `uname -m` says it.
-    pub(crate) name: &'static str,
+pub(crate) struct Machine {
     /// As the kernel's make calls it.
     pub(crate) make: &'static str,
+    /// What stands before the names of compiler and linker; nothing when they are this machine's.
+    pub(crate) tool_prefix: &'static str,
     /// Its folder in `arch/`.
     pub(crate) folder: &'static str,
     /// What is made of the kernel: a PE file.
@@ -39,40 +42,36 @@ pub(crate) struct Architecture {
     pub(crate) image: &'static str,
 }
 
-impl Architecture {
-    const ALL: [Self; 2] = [
+impl Machine {
+    pub(crate) fn new(architecture: Architecture) -> Self {
+        let (make, folder, target, image) = match architecture {
+            Architecture::X86_64 => ("x86_64", "x86", "bzImage", "arch/x86/boot/bzImage"),
+            Architecture::Aarch64 => ("arm64", "arm64", "Image", "arch/arm64/boot/Image"),
+        };
         Self {
-            name: "x86_64",
-            make: "x86_64",
-            folder: "x86",
-            target: "bzImage",
-            image: "arch/x86/boot/bzImage",
-        },
-        Self {
-            name: "aarch64",
-            make: "arm64",
-            folder: "arm64",
-            target: "Image",
-            image: "arch/arm64/boot/Image",
-        },
-    ];
-
-    /// That of this machine.
-    pub(crate) fn host() -> Result<Self, KbuildError> {
-        let host = std::env::consts::ARCH;
-        let found = Self::ALL.into_iter().find(|known| known.name == host);
-        found.ok_or(KbuildError::Architecture(host))
+            make,
+            tool_prefix: tool_prefix(architecture),
+            folder,
+            target,
+            image,
+        }
     }
 }
 
 /// The compiler and the linker, as they name themselves.
-pub(crate) fn tools() -> Result<String, KbuildError> {
+pub(crate) fn tools(machine: Machine) -> Result<String, KbuildError> {
     TOOLS.into_iter().try_for_each(require)?;
     let version = |tool: &str| -> Result<String, KbuildError> {
+        let tool = format!("{}{tool}", machine.tool_prefix);
+        require(&tool)?;
         let said = output(NAME, Command::new(tool).arg("--version").env("LC_ALL", "C"))?;
         Ok(said.lines().next().unwrap_or_default().to_owned())
     };
-    Ok(format!("{}\n{}", version("gcc")?, version("ld")?))
+    Ok(CROSS_TOOLS
+        .map(version)
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?
+        .join("\n"))
 }
 
 /// As many processes at once as there are processors.
@@ -82,7 +81,7 @@ pub(crate) fn jobs() -> String {
 }
 
 /// The kernel's make in the folder of its source, which was made at `time` (seconds since 1970).
-pub(crate) fn command(linux: &Path, architecture: Architecture, time: i64, arguments: &[&str]) -> Command {
+pub(crate) fn command(linux: &Path, machine: Machine, time: i64, arguments: &[&str]) -> Command {
     let mut command = Command::new("make");
     command.env_clear().current_dir(linux);
     let passed = PASSED.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
@@ -98,7 +97,8 @@ pub(crate) fn command(linux: &Path, architecture: Architecture, time: i64, argum
         .envs([("KBUILD_BUILD_USER", BUILDER), ("KBUILD_BUILD_HOST", BUILDER)])
         .env("KBUILD_BUILD_TIMESTAMP", timestamp(time))
         .envs([("KCFLAGS", &map), ("KAFLAGS", &map)])
-        .env("ARCH", architecture.make)
+        .env("ARCH", machine.make)
+        .env("CROSS_COMPILE", machine.tool_prefix)
         .args(arguments);
     command
 }
@@ -120,8 +120,30 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_for_another_machine_is_made_by_another_compiler() {
+        let other = Machine::new(Architecture::HOST.other());
+        let command = command(Path::new("/source/linux"), other, 0, &["olddefconfig"]);
+        let value = |name: &str| {
+            let mut all = command.get_envs();
+            let found = all.find(|(key, _)| *key == name);
+            found.and_then(|(_, value)| value?.to_str()).unwrap_or_default()
+        };
+        let expected = match Architecture::HOST {
+            Architecture::X86_64 => ("arm64", "aarch64-linux-gnu-"),
+            Architecture::Aarch64 => ("x86_64", "x86_64-linux-gnu-"),
+        };
+        assert_eq!((value("ARCH"), value("CROSS_COMPILE")), expected);
+        assert_eq!(Machine::new(Architecture::HOST).tool_prefix, "");
+    }
+
+    #[test]
     fn the_environment_of_the_caller_does_not_reach_make() {
-        let command = command(Path::new("/source/linux"), Architecture::ALL[0], 0, &["olddefconfig"]);
+        let command = command(
+            Path::new("/source/linux"),
+            Machine::new(Architecture::HOST),
+            0,
+            &["olddefconfig"],
+        );
         let mut names: Vec<_> = command
             .get_envs()
             .map(|(name, _)| name.to_string_lossy().into_owned())
@@ -131,6 +153,7 @@ mod tests {
             names,
             [
                 "ARCH",
+                "CROSS_COMPILE",
                 "KAFLAGS",
                 "KBUILD_BUILD_HOST",
                 "KBUILD_BUILD_TIMESTAMP",

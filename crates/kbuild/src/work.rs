@@ -11,7 +11,7 @@ use mos_tree::{Kind, Timestamp, Tree, directory};
 
 use crate::dotconfig::{self, Values};
 use crate::error::KbuildError;
-use crate::make::{self, Architecture};
+use crate::make::{self, Machine};
 use crate::source::{NAME, Source};
 use crate::verdict;
 
@@ -34,7 +34,7 @@ pub(crate) struct Work<'w, 'p> {
     root: PathBuf,
     /// When the source was made, in seconds since 1970.
     pub(crate) time: i64,
-    architecture: Architecture,
+    machine: Machine,
     log: Log,
     pub(crate) progress: &'w mut Progress<'p>,
 }
@@ -44,20 +44,20 @@ impl<'w, 'p> Work<'w, 'p> {
     pub(crate) fn unpack(
         root: &Path,
         source: &Source,
-        architecture: Architecture,
+        machine: Machine,
         shop: &Workshop,
         progress: &'w mut Progress<'p>,
     ) -> Result<Self, KbuildError> {
         progress("unpacking the source");
         let time = source.unpack(&root.join("linux"))?;
-        Self::again(root, time, architecture, shop, progress)
+        Self::again(root, time, machine, shop, progress)
     }
 
     /// Goes on in a folder where a kernel was compiled before.
     pub(crate) fn again(
         root: &Path,
         time: i64,
-        architecture: Architecture,
+        machine: Machine,
         shop: &Workshop,
         progress: &'w mut Progress<'p>,
     ) -> Result<Self, KbuildError> {
@@ -65,7 +65,7 @@ impl<'w, 'p> Work<'w, 'p> {
             // The path goes into flags that map it away: it must be the one that the compiler sees.
             root: root.canonicalize().map_err(KbuildError::at(root))?,
             time,
-            architecture,
+            machine,
             log: Log::begin(NAME, shop.log(NAME))?,
             progress,
         })
@@ -78,11 +78,11 @@ impl<'w, 'p> Work<'w, 'p> {
 
     /// The kernel as a PE file.
     pub(crate) fn image(&self) -> PathBuf {
-        self.file(self.architecture.image)
+        self.file(self.machine.image)
     }
 
     fn make(&mut self, arguments: &[&str]) -> Result<(), KbuildError> {
-        let command = make::command(&self.root.join("linux"), self.architecture, self.time, arguments);
+        let command = make::command(&self.root.join("linux"), self.machine, self.time, arguments);
         Ok(self.log.run(command, self.progress)?)
     }
 
@@ -134,14 +134,14 @@ impl<'w, 'p> Work<'w, 'p> {
             .filter(|need| !wanted.iter().any(|setting| setting.name == need.name));
         let all: Vec<KernelSetting> = wanted.iter().chain(missing).cloned().collect();
         let folder = self.root.join("linux");
-        verdict::check(&all, &got, Some((&folder, self.architecture.folder))).map_err(KbuildError::Refused)?;
+        verdict::check(&all, &got, Some((&folder, self.machine.folder))).map_err(KbuildError::Refused)?;
         Ok(got)
     }
 
     /// Compiles the kernel, and its modules when it has any.
     pub(crate) fn compile(&mut self, got: &Values) -> Result<(), KbuildError> {
         let jobs = make::jobs();
-        let mut targets = vec![jobs.as_str(), self.architecture.target];
+        let mut targets = vec![jobs.as_str(), self.machine.target];
         targets.extend(got.contains_key("MODULES").then_some("modules"));
         self.make(&targets)
     }
@@ -149,7 +149,7 @@ impl<'w, 'p> Work<'w, 'p> {
     /// Links the kernel again.
     pub(crate) fn link(&mut self) -> Result<(), KbuildError> {
         let jobs = make::jobs();
-        self.make(&[jobs.as_str(), self.architecture.target])
+        self.make(&[jobs.as_str(), self.machine.target])
     }
 
     /// What `uname -r` will say: the build wrote it down.

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use mos_architecture::Architecture;
 use mos_kernel::{Facts, Kernel, Library, Reason, SelectError};
 use mos_packages::compression::Compression;
 use mos_packages::{Apt, deb};
@@ -39,7 +40,10 @@ const MORE: [&str; 8] = [
 ];
 
 fn kernel_tree() -> Option<Tree> {
-    let apt = Apt::new(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"));
+    let apt = Apt::new(
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"),
+        Architecture::X86_64,
+    );
     let quiet = &mut |_: mos_packages::Progress<'_>| {};
     let package = std::env::var("MOS_TEST_KERNEL").unwrap_or_else(|_| "linux-image-6.12-cloud-amd64".to_owned());
     let found = apt

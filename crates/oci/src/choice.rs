@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use mos_architecture::Architecture;
 use serde::Deserialize;
 
 use crate::files::Files;
@@ -52,7 +53,9 @@ pub(crate) fn choose(files: &Files, images: Vec<Candidate>, choice: &Choice) -> 
     fit.dedup_by(|a, b| a.path == b.path);
     let mut wanted = choice.clone();
     if choice.platform.is_some() || fit.len() != 1 {
-        let platform = wanted.platform.get_or_insert_with(Platform::here);
+        let platform = wanted
+            .platform
+            .get_or_insert_with(|| Platform::linux(Architecture::HOST));
         fit.retain(|image| platform.accepts(&image.platform));
     }
     match fit.pop() {
@@ -102,16 +105,11 @@ impl fmt::Display for Choice {
 }
 
 impl Platform {
-    /// Linux on the processor that this runs on.
-    pub(crate) fn here() -> Self {
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
+    /// Linux on a processor.
+    pub fn linux(architecture: Architecture) -> Self {
         Self {
             os: "linux".to_owned(),
-            architecture: architecture.to_owned(),
+            architecture: architecture.debian().to_owned(),
             variant: None,
         }
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use mos_architecture::Architecture;
 use mos_sys::durable;
 use serde::{Deserialize, Serialize};
 
@@ -57,18 +58,23 @@ struct Entry {
     size: u64,
 }
 
-/// Copies the image for Linux on this processor into a folder; what is there already is not fetched again, and the index
+/// Copies the image for Linux on a processor into a folder; what is there already is not fetched again, and the index
 /// is written last. Returns the digest of what the address names, which names the same for ever.
 ///
 /// # Errors
 /// [`OciError`]; a later try goes on where this one ended.
-pub fn copy(registry: &Registry, folder: &Path, progress: &dyn Fn(Progress)) -> Result<Sha256, OciError> {
+pub fn copy(
+    registry: &Registry,
+    architecture: Architecture,
+    folder: &Path,
+    progress: &dyn Fn(Progress),
+) -> Result<Sha256, OciError> {
     let named = registry.manifest(ACCEPTED, MAX_MANIFEST)?;
     let digest = Sha256::of(&named);
     let mut bytes = named;
     let mut document = parse(registry, &bytes)?;
     if !document.manifests.is_empty() {
-        let target = Target::Digest(for_this_machine(registry, &document.manifests)?);
+        let target = Target::Digest(for_machine(registry, architecture, &document.manifests)?);
         bytes = registry.manifest_at(&target, ACCEPTED, MAX_MANIFEST)?;
         document = parse(registry, &bytes)?;
     }
@@ -111,13 +117,13 @@ fn parse(registry: &Registry, bytes: &[u8]) -> Result<Document, OciError> {
     }
 }
 
-fn for_this_machine(registry: &Registry, images: &[Descriptor]) -> Result<Sha256, OciError> {
-    let here = Platform::here();
-    let fits = |image: &&Descriptor| image.platform.as_ref().is_some_and(|platform| here.accepts(platform));
+fn for_machine(registry: &Registry, architecture: Architecture, images: &[Descriptor]) -> Result<Sha256, OciError> {
+    let wanted = Platform::linux(architecture);
+    let fits = |image: &&Descriptor| image.platform.as_ref().is_some_and(|platform| wanted.accepts(platform));
     let Some(image) = images.iter().find(fits) else {
         let platforms = images.iter().filter_map(|image| image.platform.as_ref());
         let found: Vec<String> = platforms.map(ToString::to_string).collect();
-        let reason = format!("there is none for {here}, only for {}", found.join(", "));
+        let reason = format!("there is none for {wanted}, only for {}", found.join(", "));
         return Err(registry.refusal("an image", reason));
     };
     digest(registry, image)

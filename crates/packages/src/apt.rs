@@ -1,11 +1,12 @@
 //! The host's apt, with a state of our own.
 //!
 //! ```text
-//! CACHE/apt.conf        see `configuration`
-//! CACHE/status          empty: nothing is installed
-//! CACHE/lists/          what the sources offer
-//! CACHE/debs/           packages, NAME_VERSION_ARCHITECTURE.deb
-//! CACHE/lock            held while lists, configuration or packages are written
+//! CACHE/debs/               packages, NAME_VERSION_ARCHITECTURE.deb
+//! CACHE/lock                held while lists, configuration or packages are written
+//! CACHE/amd64/, arm64/      one state for each architecture:
+//!             apt.conf      see `configuration`
+//!             status        empty: nothing is installed
+//!             lists/        what the sources offer
 //! ```
 //!
 //! Several programs may use one cache at once. A crash leaves either no package or a whole one: a download gets its
@@ -18,6 +19,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use mos_architecture::Architecture;
 use sha2::{Digest as _, Sha256};
 
 use crate::{LockedPackage, PackageError, configuration, unsatisfied, uris};
@@ -52,15 +54,22 @@ pub struct Deb {
 #[derive(Debug)]
 pub struct Apt {
     cache: PathBuf,
+    architecture: Architecture,
+    /// What apt has for this architecture, in the cache.
+    state: PathBuf,
     /// This value fetched the lists: what is not in them is not there.
     updated: AtomicBool,
 }
 
 impl Apt {
-    /// Uses this directory for lists and packages; it is made when first needed.
-    pub fn new(cache: impl Into<PathBuf>) -> Self {
+    /// Uses this directory for lists and packages; it is made when first needed. Packages are those of an architecture,
+    /// which need not be the host's.
+    pub fn new(cache: impl Into<PathBuf>, architecture: Architecture) -> Self {
+        let cache = cache.into();
         Self {
-            cache: cache.into(),
+            state: cache.join(architecture.debian()),
+            cache,
+            architecture,
             updated: AtomicBool::new(false),
         }
     }
@@ -250,7 +259,7 @@ impl Apt {
             return Ok(());
         }
         let _lock = self.lock()?;
-        let stamp = self.cache.join("updated");
+        let stamp = self.state.join("updated");
         let age = fs::metadata(&stamp)
             .and_then(|found| found.modified())
             .ok()
@@ -263,7 +272,8 @@ impl Apt {
         let said = said(&output);
         said.lines().for_each(|line| progress(Progress::Warning(line)));
         if !self.has_lists()? {
-            return Err(PackageError::NoLists { said });
+            let architecture = self.architecture.debian();
+            return Err(PackageError::NoLists { architecture, said });
         }
         self.updated.store(true, Ordering::Relaxed);
         if output.status.success() && said.is_empty() {
@@ -277,21 +287,21 @@ impl Apt {
     }
 
     fn has_lists(&self) -> Result<bool, PackageError> {
-        let lists = self.cache.join("lists");
+        let lists = self.state.join("lists");
         let mut entries = fs::read_dir(&lists).map_err(at(&lists))?;
         Ok(entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().contains("_Packages"))))
     }
 
     /// Makes the cache's directories and files, and keeps others from doing so at the same time.
     fn lock(&self) -> Result<File, PackageError> {
-        for part in ["lists/partial", "cache/archives/partial", "debs", "none"] {
-            let path = self.cache.join(part);
+        let parts = ["lists/partial", "cache/archives/partial", "none"].map(|part| self.state.join(part));
+        for path in parts.into_iter().chain([self.cache.join("debs")]) {
             fs::create_dir_all(&path).map_err(at(&path))?;
         }
         let path = self.cache.join("lock");
         let file = File::create(&path).map_err(at(&path))?;
         file.lock().map_err(at(&path))?;
-        let status = self.cache.join("status");
+        let status = self.state.join("status");
         if !status.exists() {
             fs::write(&status, "").map_err(at(&status))?;
         }
@@ -305,9 +315,9 @@ impl Apt {
             .env("LC_ALL", "C")
             .output()
             .map_err(no_apt("apt-config"))?;
-        let cache = self.cache.canonicalize().map_err(at(&self.cache))?;
-        let text = configuration::private(&String::from_utf8_lossy(&output.stdout), &cache);
-        let path = cache.join("apt.conf");
+        let state = self.state.canonicalize().map_err(at(&self.state))?;
+        let text = configuration::private(&String::from_utf8_lossy(&output.stdout), &state, self.architecture);
+        let path = state.join("apt.conf");
         if fs::read_to_string(&path).is_ok_and(|old| old == text) {
             return Ok(());
         }
@@ -316,7 +326,7 @@ impl Apt {
     }
 
     fn command(&self, program: &'static str) -> Result<Command, PackageError> {
-        let configuration = self.cache.join("apt.conf");
+        let configuration = self.state.join("apt.conf");
         let configuration = configuration.canonicalize().map_err(at(&configuration))?;
         let mut command = Command::new(program);
         command
@@ -420,7 +430,7 @@ mod tests {
             sha256: String::new(),
             size: u64::MAX - 1,
         };
-        let apt = Apt::new(cache.path().join("apt"));
+        let apt = Apt::new(cache.path().join("apt"), Architecture::X86_64);
         let error = apt.fetch(&package, &mut |_| panic!("something was begun")).unwrap_err();
         assert!(
             matches!(&error, PackageError::NoRoom { needed, .. } if *needed == package.size),
@@ -447,12 +457,12 @@ mod tests {
         let path = cache.path().join("debs/hello_1%3a2-3_amd64.deb");
         fs::write(&path, "hello").unwrap();
         let mut cached = 0;
-        let apt = Apt::new(cache.path());
+        let apt = Apt::new(cache.path(), Architecture::X86_64);
         let deb = apt.fetch(&package, &mut |step| {
             cached += usize::from(matches!(step, Progress::Cached(_)))
         });
         assert_eq!(deb.unwrap().path, path);
         assert_eq!(cached, 1);
-        assert!(!cache.path().join("lists").exists());
+        assert!(!cache.path().join("amd64").exists());
     }
 }

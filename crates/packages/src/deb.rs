@@ -23,7 +23,7 @@ pub struct Package {
     pub name: String,
     /// With epoch and revision.
     pub version: String,
-    /// `amd64` or `all`.
+    /// `amd64`, `arm64` or `all`.
     pub architecture: String,
     /// Its files, in memory.
     pub tree: Tree,

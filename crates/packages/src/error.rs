@@ -20,8 +20,13 @@ pub enum PackageError {
         source: io::Error,
     },
     /// No list could be fetched, and none is there from before.
-    #[error("apt could not fetch any package list:\n{said}\nCheck the network and `/etc/apt/sources.list.d`")]
+    #[error(
+        "apt could not fetch any list of packages for {architecture}:\n{said}\nCheck the network, and that a source in \
+         /etc/apt/sources.list or /etc/apt/sources.list.d has them"
+    )]
     NoLists {
+        /// What packages were to be for, as Debian says it.
+        architecture: &'static str,
         /// apt's messages.
         said: String,
     },

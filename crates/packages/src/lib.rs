@@ -25,7 +25,7 @@ pub struct LockedPackage {
     pub name: String,
     /// With epoch and revision: `1:1.35.0-4+deb12u1+b1`.
     pub version: String,
-    /// `amd64` or `all`.
+    /// `amd64`, `arm64` or `all`.
     pub architecture: String,
     /// Digest of the `.deb`, 64 lower-case hexadecimal digits.
     pub sha256: String,

@@ -4,12 +4,16 @@
 
 use std::process::Command;
 
+use mos_architecture::Architecture;
 use mos_packages::{Apt, LockedPackage, PackageError, Progress, deb};
 use mos_tree::{Kind, directory};
 
 /// A cache that is kept between runs, so that lists are fetched once an hour.
 fn apt() -> Option<Apt> {
-    let apt = Apt::new(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"));
+    let apt = Apt::new(
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"),
+        Architecture::X86_64,
+    );
     match apt.resolve(&["busybox-static"], false, &mut |_| {}) {
         Ok(_) => Some(apt),
         Err(error) => {
@@ -137,7 +141,9 @@ fn other_bytes_under_the_same_version_are_refused() {
         sha256: "0".repeat(64),
         ..apt.resolve(&["busybox-static"], false, &mut |_| {}).unwrap().remove(0)
     };
-    let error = Apt::new(cache.path()).fetch(&wrong, &mut |_| {}).unwrap_err();
+    let error = Apt::new(cache.path(), Architecture::X86_64)
+        .fetch(&wrong, &mut |_| {})
+        .unwrap_err();
     assert!(matches!(error, PackageError::Digest { .. }), "{error}");
     assert!(std::fs::read_dir(cache.path().join("debs")).unwrap().next().is_none());
 }

@@ -1,11 +1,13 @@
 //! What executes the guest's instructions: KVM when it really runs guests here, else QEMU's own translator (TCG).
 //!
 //! That `/dev/kvm` exists and opens proves nothing: in clouds and containers there are hosts on which a guest never
-//! gets anywhere. So a 512-byte boot sector is started, which says "I ran" through a port and ends QEMU. Even in
-//! software that takes a tenth of a second. The verdict is kept until the host reboots.
+//! gets anywhere. So a program of a few bytes is started, which says "I ran" by ending QEMU. Even in software that takes a
+//! tenth of a second. The verdict is kept until the host reboots. A guest with another processor than the host's is always
+//! translated.
 
 use crate::error::VmError;
 use crate::tools;
+use mos_architecture::Architecture;
 use std::env;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -32,11 +34,13 @@ impl Accelerator {
         }
     }
 
-    /// The value of QEMU's `-cpu`: all that the accelerator can do.
-    pub fn processor(self) -> &'static str {
-        match self {
-            Self::Kvm => "host",
-            Self::Tcg => "max",
+    /// The value of QEMU's `-cpu`: all that the accelerator can do. Signing pointers as real processors do is half of the
+    /// work of an emulated Arm; QEMU has a quicker way of its own.
+    pub fn processor(self, architecture: Architecture) -> &'static str {
+        match (self, architecture) {
+            (Self::Kvm, _) => "host",
+            (Self::Tcg, Architecture::X86_64) => "max",
+            (Self::Tcg, Architecture::Aarch64) => "max,pauth-impdef=on",
         }
     }
 }
@@ -70,15 +74,23 @@ const EXIT_CODE: i32 = EXIT_VALUE as i32 * 2 + 1;
 /// `mov al, EXIT_VALUE; out EXIT_PORT, al; hlt; jmp -3`.
 const CODE: [u8; 7] = [0xb0, EXIT_VALUE, 0xe6, EXIT_PORT, 0xf4, 0xeb, 0xfd];
 const SECTOR: usize = 512;
+/// `mov w0, PSCI SYSTEM_OFF; hvc #0; b .` (Arm DEN 0022, "Power State Coordination Interface").
+const POWER_OFF: [u32; 4] = [0x52b0_8000, 0x7280_0100, 0xd400_0002, 0x1400_0000];
 /// Bytes of the disk with the boot sector: the firmware passes over one of a single sector.
 const DISK: usize = 1 << 20;
 const BOOT_SIGNATURE: [u8; 2] = [0x55, 0xaa];
 
-/// Finds out what to use; asks the cache first.
+/// Finds out what to use for guests of an architecture; asks the cache first.
 ///
 /// # Errors
 /// When QEMU is missing or the probe's files cannot be written.
-pub fn probe() -> Result<Verdict, VmError> {
+pub fn probe(architecture: Architecture) -> Result<Verdict, VmError> {
+    if architecture != Architecture::HOST {
+        return Ok(Verdict {
+            accelerator: Accelerator::Tcg,
+            reason: format!("its processor is {architecture}, and this one {}", Architecture::HOST),
+        });
+    }
     probe_with_cache(cache_file().as_deref())
 }
 
@@ -98,7 +110,7 @@ fn probe_with_cache(cache: Option<&Path>) -> Result<Verdict, VmError> {
     if let Some(known) = cache.and_then(|path| fs::read_to_string(path).ok()) {
         return Ok(from_cache(&known));
     }
-    let verdict = match runs_guest(Accelerator::Kvm)? {
+    let verdict = match runs_guest(Architecture::HOST, Accelerator::Kvm)? {
         Ok(took) => Verdict {
             accelerator: Accelerator::Kvm,
             reason: format!("a test guest ran in {} ms", took.as_millis()),
@@ -112,31 +124,61 @@ fn probe_with_cache(cache: Option<&Path>) -> Result<Verdict, VmError> {
     Ok(verdict)
 }
 
+/// What QEMU is to run, and how it ends when it ran.
+struct Guest {
+    /// Machine, devices, and where the program is from.
+    arguments: &'static [&'static str],
+    /// The content of the file `program`.
+    program: Vec<u8>,
+    exit_code: i32,
+}
+
+impl Guest {
+    fn of(architecture: Architecture) -> Self {
+        match architecture {
+            Architecture::X86_64 => Self {
+                arguments: &[
+                    "-machine",
+                    "q35",
+                    "-device",
+                    "isa-debug-exit,iobase=0xf4,iosize=1",
+                    "-drive",
+                    "format=raw,file=program",
+                ],
+                program: boot_disk(),
+                exit_code: EXIT_CODE,
+            },
+            // In place of firmware, which begins at address 0.
+            Architecture::Aarch64 => Self {
+                arguments: &["-machine", "virt,gic-version=max", "-bios", "program"],
+                program: POWER_OFF.iter().flat_map(|word| word.to_le_bytes()).collect(),
+                exit_code: 0,
+            },
+        }
+    }
+}
+
 /// Whether a guest runs: the time it took, or why not.
 ///
 /// # Errors
 /// When QEMU is missing or the boot sector cannot be written.
-pub fn runs_guest(accelerator: Accelerator) -> Result<Result<Duration, String>, VmError> {
-    let qemu = tools::program(tools::QEMU)?;
+pub fn runs_guest(architecture: Architecture, accelerator: Accelerator) -> Result<Result<Duration, String>, VmError> {
+    let qemu = tools::program(tools::qemu(architecture))?;
     let directory = tempfile::tempdir().map_err(VmError::io(env::temp_dir()))?;
-    let disk = directory.path().join("disk");
-    fs::write(&disk, boot_disk()).map_err(VmError::io(&disk))?;
+    let program = directory.path().join("program");
+    let guest = Guest::of(architecture);
+    fs::write(&program, &guest.program).map_err(VmError::io(&program))?;
     let said = directory.path().join("stderr");
     let mut command = Command::new(&qemu);
     command
+        .args(guest.arguments)
+        .args(["-m", "128", "-nodefaults", "-no-reboot", "-display", "none"])
         .args([
-            "-machine",
-            "q35",
-            "-m",
-            "128",
-            "-nodefaults",
-            "-no-reboot",
-            "-display",
-            "none",
+            "-accel",
+            accelerator.argument(),
+            "-cpu",
+            accelerator.processor(architecture),
         ])
-        .args(["-accel", accelerator.argument(), "-cpu", accelerator.processor()])
-        .args(["-device", &format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=1")])
-        .args(["-drive", "format=raw,file=disk"])
         .current_dir(directory.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -151,7 +193,7 @@ pub fn runs_guest(accelerator: Accelerator) -> Result<Result<Duration, String>, 
     loop {
         if let Some(status) = child.try_wait().map_err(VmError::io(&qemu))? {
             return Ok(match status.code() {
-                Some(EXIT_CODE) => Ok(begin.elapsed()),
+                Some(code) if code == guest.exit_code => Ok(begin.elapsed()),
                 _ => Err(format!("QEMU gave up ({status}){}", last_line(&said))),
             });
         }
@@ -242,11 +284,28 @@ mod tests {
     }
 
     #[test]
-    fn the_boot_sector_runs_in_software() {
-        match runs_guest(Accelerator::Tcg) {
-            Err(VmError::Missing { what, .. }) => eprintln!("SKIPPED: {what} is missing"),
-            other => assert!(other.unwrap().is_ok(), "the sector itself is sound"),
+    fn the_programs_run_in_software() {
+        for (_, architecture) in Architecture::ALL {
+            match runs_guest(architecture, Accelerator::Tcg) {
+                Err(VmError::Missing { what, .. }) => eprintln!("SKIPPED: {what} is missing"),
+                other => assert_eq!(
+                    other.unwrap().err(),
+                    None,
+                    "{architecture}: the program itself is sound"
+                ),
+            }
         }
+    }
+
+    #[test]
+    fn another_processor_is_translated() {
+        let other = Architecture::HOST.other();
+        let verdict = probe(other).unwrap();
+        assert_eq!(verdict.accelerator, Accelerator::Tcg);
+        assert!(
+            verdict.reason.starts_with(&format!("its processor is {other}")),
+            "{verdict}"
+        );
     }
 
     #[test]
@@ -259,7 +318,7 @@ mod tests {
         };
         eprintln!("{verdict}");
         let opens = OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
-        let runs = opens && runs_guest(Accelerator::Kvm).unwrap().is_ok();
+        let runs = opens && runs_guest(Architecture::HOST, Accelerator::Kvm).unwrap().is_ok();
         assert_eq!(verdict.accelerator == Accelerator::Kvm, runs, "{verdict}");
         assert_eq!(cache.exists(), opens);
         assert_eq!(probe_with_cache(Some(&cache)).unwrap(), verdict);

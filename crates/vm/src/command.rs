@@ -1,6 +1,7 @@
 //! Command lines, and that of QEMU for a machine. Pure: values that can be printed and compared.
 
 use crate::machine::{Boot, Forward, Machine, Medium, Network};
+use mos_architecture::Architecture;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -39,7 +40,7 @@ pub struct FirmwareFiles {
     pub code: PathBuf,
     /// This machine's own copy of its variables.
     pub variables: PathBuf,
-    /// A directory that the machine sees as a FAT disk, with `EFI/BOOT/BOOTX64.EFI` in it; with [`Boot::Firmware`].
+    /// A directory that the machine sees as a FAT disk, with the image in `EFI/BOOT`; with [`Boot::Firmware`].
     pub boot_disk: Option<PathBuf>,
 }
 
@@ -73,14 +74,14 @@ impl CommandLine {
         );
         command.option("-mon", "chardev=monitor,mode=control");
         command.disks(machine);
-        command.boot(&machine.boot, resources.firmware.as_ref());
+        command.boot(machine, resources.firmware.as_ref());
         match (&machine.network, &resources.tap) {
             (Network::User, _) => command.user_network(&machine.boot, &resources.forwards),
             (Network::Bridge(_), Some(tap)) => command.bridged(tap),
             (Network::Bridge(_), None) | (Network::None, _) => {}
         }
         if let Some(socket) = &resources.tpm {
-            command.tpm(socket);
+            command.tpm(machine.architecture, socket);
         }
         for device in &machine.devices {
             command.option("-device", device);
@@ -97,27 +98,34 @@ impl CommandLine {
     /// With Secure Boot only the firmware may write its variables: in system management mode, which the system that it
     /// starts cannot enter.
     fn accelerator(&mut self, machine: &Machine) {
-        if machine.secure_boot.is_some() {
-            self.option("-machine", "q35,smm=on");
-            self.option("-global", "driver=cfi.pflash01,property=secure,value=on");
-        } else {
-            self.option("-machine", "q35");
+        match machine.architecture {
+            Architecture::X86_64 if machine.secure_boot.is_some() => {
+                self.option("-machine", "q35,smm=on");
+                self.option("-global", "driver=cfi.pflash01,property=secure,value=on");
+            }
+            Architecture::X86_64 => self.option("-machine", "q35"),
+            // The oldest interrupt controller, which is the default, serves eight processors at most.
+            Architecture::Aarch64 => self.option("-machine", "virt,gic-version=max"),
         }
         self.option("-accel", machine.accelerator.argument());
-        self.option("-cpu", machine.accelerator.processor());
+        self.option("-cpu", machine.accelerator.processor(machine.architecture));
     }
 
-    fn tpm(&mut self, socket: &Path) {
+    fn tpm(&mut self, architecture: Architecture, socket: &Path) {
         self.option("-chardev", with_path("socket,id=tpm,path=", socket));
         self.option("-tpmdev", "emulator,id=tpm0,chardev=tpm");
-        self.option("-device", "tpm-crb,tpmdev=tpm0");
+        let device = match architecture {
+            Architecture::X86_64 => "tpm-crb",
+            Architecture::Aarch64 => "tpm-tis-device",
+        };
+        self.option("-device", format!("{device},tpmdev=tpm0"));
     }
 
-    fn boot(&mut self, boot: &Boot, firmware: Option<&FirmwareFiles>) {
+    fn boot(&mut self, machine: &Machine, firmware: Option<&FirmwareFiles>) {
         if let Some(files) = firmware {
             self.firmware(files);
         }
-        match boot {
+        match &machine.boot {
             Boot::Direct {
                 kernel,
                 initrd,
@@ -134,7 +142,7 @@ impl CommandLine {
                     self.boot_drive("format=raw,readonly=on,file=fat:", folder, "virtio-blk-pci");
                 }
             }
-            Boot::Media(medium) => self.medium(medium),
+            Boot::Media(medium) => self.medium(machine.architecture, medium),
         }
     }
 
@@ -149,13 +157,22 @@ impl CommandLine {
         );
     }
 
-    fn medium(&mut self, medium: &Medium) {
+    fn medium(&mut self, architecture: Architecture, medium: &Medium) {
         match medium {
             Medium::Disk(disk) => {
                 let options = format!("format={},discard=unmap,file=", disk.format.name());
                 self.boot_drive(&options, &disk.path, "virtio-blk-pci");
             }
-            Medium::Disc(path) => self.boot_drive("media=cdrom,format=raw,readonly=on,file=", path, "ide-cd"),
+            Medium::Disc(path) => {
+                let drive = match architecture {
+                    Architecture::X86_64 => "ide-cd",
+                    Architecture::Aarch64 => {
+                        self.option("-device", "virtio-scsi-pci");
+                        "scsi-cd"
+                    }
+                };
+                self.boot_drive("media=cdrom,format=raw,readonly=on,file=", path, drive);
+            }
             Medium::Stick(path) => {
                 self.option("-device", "qemu-xhci");
                 self.boot_drive("format=raw,readonly=on,file=", path, "usb-storage");
@@ -367,6 +384,28 @@ mod tests {
         ] {
             assert!(line.contains(expected), "{line}");
         }
+    }
+
+    #[test]
+    fn a_machine_with_an_arm_processor_has_no_parts_of_a_pc() {
+        let mut machine = Machine::new(Boot::Media(Medium::Disc("/d/boot.iso".into())));
+        machine.architecture = Architecture::Aarch64;
+        let found = Resources {
+            program: "qemu-system-aarch64".into(),
+            tpm: Some("/run/vm/tpm".into()),
+            ..resources()
+        };
+        let line = CommandLine::qemu(&machine, &found).to_string();
+        for expected in [
+            "qemu-system-aarch64 -machine virt,gic-version=max -accel tcg,thread=multi -cpu max,pauth-impdef=on -m 1024",
+            "-serial stdio",
+            "-device virtio-scsi-pci -drive if=none,id=boot,media=cdrom,format=raw,readonly=on,file=/d/boot.iso \
+             -device scsi-cd,drive=boot,bootindex=0",
+            "-device tpm-tis-device,tpmdev=tpm0",
+        ] {
+            assert!(line.contains(expected), "{expected} is not in: {line}");
+        }
+        assert!(!line.contains("q35") && !line.contains("ide-cd"), "{line}");
     }
 
     #[test]

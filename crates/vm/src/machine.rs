@@ -1,6 +1,7 @@
 //! What to run: a plain description, without anything found or opened yet.
 
 use crate::accel::Accelerator;
+use mos_architecture::Architecture;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -111,6 +112,8 @@ pub enum Network {
 pub struct Machine {
     /// What runs it.
     pub hypervisor: Hypervisor,
+    /// Its processor: what the image is for.
+    pub architecture: Architecture,
     /// How it boots.
     pub boot: Boot,
     /// Memory in MiB.
@@ -134,10 +137,11 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine with one processor, 1 GiB of memory, a network, no disk, in software.
+    /// A machine like the host with one processor, 1 GiB of memory, a network, no disk, in software.
     pub fn new(boot: Boot) -> Self {
         Self {
             hypervisor: Hypervisor::Qemu,
+            architecture: Architecture::HOST,
             boot,
             memory: DEFAULT_MEMORY,
             processors: 1,

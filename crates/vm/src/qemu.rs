@@ -7,13 +7,14 @@ use crate::machine::{Boot, Forward, Machine};
 use crate::tap::Tap;
 use crate::tools;
 use crate::tpm::Tpm;
+use mos_architecture::Architecture;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Where firmware looks for what to boot from a disk without boot entries (UEFI specification, 3.5.1.1).
-const BOOT_PROGRAM: &str = "EFI/BOOT/BOOTX64.EFI";
+const BOOT_FOLDER: &str = "EFI/BOOT";
 
 /// Starts a machine whose sockets and files are in `directory`.
 pub(crate) fn launch(machine: &Machine, interactive: bool, directory: &Path) -> Result<Launched, VmError> {
@@ -52,7 +53,7 @@ fn prepare(machine: &Machine, directory: &Path) -> Result<Resources, VmError> {
         Boot::Direct { .. } => None,
     };
     Ok(Resources {
-        program: tools::program(tools::QEMU)?,
+        program: tools::program(tools::qemu(machine.architecture))?,
         firmware,
         monitor: directory.join("monitor"),
         tpm: None,
@@ -70,7 +71,7 @@ fn prepare_firmware(image: Option<&PathBuf>, machine: &Machine, directory: &Path
     let enrolled = machine.secure_boot.as_ref();
     let found = match enrolled {
         Some(_) => tools::secure_firmware()?,
-        None => tools::firmware()?,
+        None => tools::firmware(machine.architecture)?,
     };
     let (template, variables) = (
         enrolled.unwrap_or(&found.variables),
@@ -80,21 +81,23 @@ fn prepare_firmware(image: Option<&PathBuf>, machine: &Machine, directory: &Path
     Ok(FirmwareFiles {
         code: found.code,
         variables,
-        boot_disk: image.map(|image| prepare_boot_disk(image, directory)).transpose()?,
+        boot_disk: image
+            .map(|image| prepare_boot_disk(image, machine.architecture, directory))
+            .transpose()?,
     })
 }
 
 /// A folder that the machine sees as a FAT disk, with the image where firmware looks.
-fn prepare_boot_disk(image: &Path, directory: &Path) -> Result<PathBuf, VmError> {
+fn prepare_boot_disk(image: &Path, architecture: Architecture, directory: &Path) -> Result<PathBuf, VmError> {
     if directory.as_os_str().as_encoded_bytes().contains(&b':') {
         return Err(VmError::Colon {
             path: directory.to_owned(),
         });
     }
     let boot_disk = directory.join("boot");
-    let program = boot_disk.join(BOOT_PROGRAM);
-    fs::create_dir_all(program.parent().unwrap_or(&boot_disk)).map_err(VmError::io(&boot_disk))?;
-    fs::copy(image, &program).map_err(VmError::io(image))?;
+    let folder = boot_disk.join(BOOT_FOLDER);
+    fs::create_dir_all(&folder).map_err(VmError::io(&folder))?;
+    fs::copy(image, folder.join(architecture.boot_file())).map_err(VmError::io(image))?;
     Ok(boot_disk)
 }
 
@@ -116,6 +119,20 @@ fn choose_port(forward: Forward) -> Result<Forward, VmError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_boot_disk_has_what_the_firmware_of_the_machine_looks_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let image = directory.path().join("vmlinuz.efi");
+        fs::write(&image, "image").unwrap();
+        for (architecture, name) in [
+            (Architecture::X86_64, "BOOTX64.EFI"),
+            (Architecture::Aarch64, "BOOTAA64.EFI"),
+        ] {
+            let disk = prepare_boot_disk(&image, architecture, directory.path()).unwrap();
+            assert_eq!(fs::read(disk.join("EFI/BOOT").join(name)).unwrap(), b"image");
+        }
+    }
 
     #[test]
     fn any_free_port_is_chosen_and_a_taken_one_refused() {

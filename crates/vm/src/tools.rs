@@ -1,11 +1,17 @@
 //! Finds programs and firmware on the host; what is missing is told with the Debian package that brings it.
 
 use crate::error::VmError;
+use mos_architecture::Architecture;
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The emulator.
-pub const QEMU: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
+/// The emulator of machines of an architecture.
+pub const fn qemu(architecture: Architecture) -> (&'static str, &'static str) {
+    match architecture {
+        Architecture::X86_64 => ("qemu-system-x86_64", "qemu-system-x86"),
+        Architecture::Aarch64 => ("qemu-system-aarch64", "qemu-system-arm"),
+    }
+}
 /// The other hypervisor; Debian has no package of it.
 pub const CLOUD_HYPERVISOR: &str = "cloud-hypervisor";
 /// Where its programs and firmware are.
@@ -47,6 +53,24 @@ const FIRMWARE: [(&str, &str); 5] = [
         "/usr/share/qemu/ovmf-x86_64-vars.bin",
     ), // openSUSE
     ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),       // Alpine, older Debian
+];
+
+/// Where distributions keep EDK2's firmware for QEMU's machine `virt`, as images of 64 MiB, which is what that machine has
+/// room for.
+const ARM_FIRMWARE: [(&str, &str); 4] = [
+    ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"), // Debian, Ubuntu
+    (
+        "/usr/share/edk2/aarch64/QEMU_CODE.fd",
+        "/usr/share/edk2/aarch64/QEMU_VARS.fd",
+    ), // Arch
+    (
+        "/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw",
+        "/usr/share/edk2/aarch64/vars-template-pflash.raw",
+    ), // Fedora
+    (
+        "/usr/share/qemu/aavmf-aarch64-code.bin",
+        "/usr/share/qemu/aavmf-aarch64-vars.bin",
+    ), // openSUSE
 ];
 
 /// Where distributions keep OVMF with Secure Boot and system management mode, and the variables without keys for it.
@@ -115,15 +139,22 @@ fn directories() -> impl Iterator<Item = PathBuf> {
     named.into_iter().chain(SYSTEM_DIRECTORIES.map(PathBuf::from))
 }
 
-/// UEFI firmware.
+/// UEFI firmware for machines of an architecture.
 ///
 /// # Errors
 /// When none is installed in a place known here.
-pub fn firmware() -> Result<Firmware, VmError> {
-    known(&FIRMWARE, "UEFI firmware for virtual machines (OVMF)")
+pub fn firmware(architecture: Architecture) -> Result<Firmware, VmError> {
+    match architecture {
+        Architecture::X86_64 => known(&FIRMWARE, "UEFI firmware for virtual machines (OVMF)", "ovmf"),
+        Architecture::Aarch64 => known(
+            &ARM_FIRMWARE,
+            "UEFI firmware for virtual machines (AAVMF)",
+            "qemu-efi-aarch64",
+        ),
+    }
 }
 
-/// UEFI firmware with Secure Boot, in whose variables keys can be enrolled.
+/// UEFI firmware for x86-64 with Secure Boot, in whose variables keys can be enrolled.
 ///
 /// # Errors
 /// When none is installed in a place known here.
@@ -131,10 +162,11 @@ pub fn secure_firmware() -> Result<Firmware, VmError> {
     known(
         &SECURE_FIRMWARE,
         "UEFI firmware with Secure Boot for virtual machines (OVMF)",
+        "ovmf",
     )
 }
 
-fn known(places: &[(&str, &str)], what: &str) -> Result<Firmware, VmError> {
+fn known(places: &[(&str, &str)], what: &str, package: &'static str) -> Result<Firmware, VmError> {
     let known = places.iter().map(|(code, variables)| Firmware {
         code: code.into(),
         variables: variables.into(),
@@ -142,7 +174,7 @@ fn known(places: &[(&str, &str)], what: &str) -> Result<Firmware, VmError> {
     let there = |firmware: &Firmware| firmware.code.is_file() && firmware.variables.is_file();
     known.into_iter().find(there).ok_or_else(|| VmError::Missing {
         what: what.to_owned(),
-        package: "ovmf",
+        package,
     })
 }
 

@@ -4,6 +4,7 @@
 //! missing.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
 
+use mos_architecture::Architecture;
 use mos_boot::pcr::{self, Bank};
 use mos_boot::secure_boot::{self, Enrolment, Guid, Identity, Signed};
 use mos_boot::uki::{UkiParts, uki};
@@ -42,8 +43,8 @@ struct Parts {
 
 /// The parts, or why there can be no test.
 fn parts() -> Result<Parts, String> {
-    tools::program(tools::QEMU).map_err(|error| error.to_string())?;
-    let apt = Apt::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"));
+    tools::program(tools::qemu(Architecture::X86_64)).map_err(|error| error.to_string())?;
+    let apt = Apt::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"), Architecture::X86_64);
     let kernel = match apt.resolve_kernel(KERNEL, &mut |_| {}) {
         Err(error @ PackageError::NoApt { .. }) => return Err(error.to_string()),
         other => package(&apt, &other.unwrap()),
@@ -201,7 +202,7 @@ fn what_is_typed_is_heard_and_what_must_not_be_said_is_noticed() {
 
 #[test]
 fn qemus_own_complaint_is_shown() {
-    if let Err(error) = tools::program(tools::QEMU) {
+    if let Err(error) = tools::program(tools::qemu(Architecture::X86_64)) {
         return eprintln!("SKIPPED: {error}");
     }
     let mut machine = Machine::new(Boot::Direct {
@@ -220,7 +221,7 @@ fn qemus_own_complaint_is_shown() {
 
 #[test]
 fn firmware_boots_a_unified_kernel_image() {
-    let parts = match (parts(), tools::firmware()) {
+    let parts = match (parts(), tools::firmware(Architecture::X86_64)) {
         (Err(reason), _) => return eprintln!("SKIPPED: {reason}"),
         (_, Err(error)) => return eprintln!("SKIPPED: {error}"),
         (Ok(parts), Ok(_)) => parts,

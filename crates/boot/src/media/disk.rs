@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::fat::{self, Kind, Volume};
 use super::gpt::{self, Partition, SECTOR};
-use super::{BOOT_PROGRAM, Bootable, MediaError, Sparse, ext4, uuid};
+use super::{Bootable, MediaError, Sparse, ext4, uuid};
 
 /// Partitions begin and end on these, as every partitioning tool has it: a multiple of any drive's own blocks.
 const ALIGNMENT: u64 = 1 << 20;
@@ -58,7 +58,7 @@ pub fn disk<'a>(image: Bootable<'a>, options: &DiskOptions) -> Result<Sparse<'a>
         id: volume_id(&hash),
         label: "MOS",
         time: options.built,
-        path: &BOOT_PROGRAM,
+        path: &image.path(),
     };
     disk.place(esp.first * SECTOR, fat::volume(&volume, efi)?);
     if options.state.is_some() {

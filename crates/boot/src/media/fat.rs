@@ -328,7 +328,6 @@ fn stamp(seconds: i64) -> Result<[u8; 4], MediaError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::BOOT_PROGRAM;
     use crate::media::tests::{TIME, tool, written};
 
     fn description(kind: Kind, bytes: u64) -> Volume<'static> {
@@ -339,7 +338,7 @@ mod tests {
             id: 0x1234_5678,
             label: "MOS",
             time: TIME,
-            path: &BOOT_PROGRAM,
+            path: &["EFI", "BOOT", "BOOTX64.EFI"],
         }
     }
 

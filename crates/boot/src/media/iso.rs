@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::disk::volume_id;
 use super::fat::{self, Kind, Volume};
 use super::gpt::{self, Partition, SECTOR, TAIL};
-use super::{BOOT_PROGRAM, Bootable, MediaError, Sparse, uuid};
+use super::{Bootable, MediaError, Sparse, uuid};
 
 /// Bytes of a disc's sector.
 const BLOCK: u64 = 2048;
@@ -50,7 +50,7 @@ pub fn iso(image: Bootable<'_>, built: i64) -> Result<Sparse<'_>, MediaError> {
         id: volume_id(&hash),
         label: VOLUME_NAME,
         time: built,
-        path: &BOOT_PROGRAM,
+        path: &image.path(),
     };
     let volume_bytes = u32::try_from(volume.bytes).map_err(|_| MediaError::TooLarge {
         what: "a file on an ISO 9660 disc",

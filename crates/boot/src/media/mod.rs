@@ -25,6 +25,7 @@ pub use pxe::{NetworkFile, pxe};
 pub use qcow2::qcow2;
 pub use sparse::Sparse;
 
+use mos_architecture::Architecture;
 use sha2::{Digest as _, Sha256};
 
 use crate::pe::PeError;
@@ -76,15 +77,13 @@ pub enum MediaError {
     Ipxe(String),
 }
 
-/// Where firmware looks on a disk without boot entries (UEFI specification 2.10, section 3.5.1.1).
-const BOOT_PROGRAM: [&str; 3] = ["EFI", "BOOT", "BOOTX64.EFI"];
-
 /// A file that firmware starts, with the command line and the initramfs of its kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bootable<'a> {
     efi: &'a [u8],
     /// Sections beside a stub; else a kernel with everything in it.
     is_uki: bool,
+    architecture: Architecture,
 }
 
 impl<'a> Bootable<'a> {
@@ -96,7 +95,7 @@ impl<'a> Bootable<'a> {
         let sections = uki::extract(efi)?;
         let command_line = sections.get(".cmdline").copied().unwrap_or_default();
         has_words(command_line)?;
-        Ok(Self { efi, is_uki: true })
+        Self::new(efi, true)
     }
 
     /// A kernel that was compiled with its initramfs and with this command line (`CONFIG_INITRAMFS_SOURCE`,
@@ -110,7 +109,20 @@ impl<'a> Bootable<'a> {
             return Err(MediaError::NotAKernel);
         }
         has_words(command_line.as_bytes())?;
-        Ok(Self { efi, is_uki: false })
+        Self::new(efi, false)
+    }
+
+    fn new(efi: &'a [u8], is_uki: bool) -> Result<Self, MediaError> {
+        Ok(Self {
+            efi,
+            is_uki,
+            architecture: uki::architecture(efi)?,
+        })
+    }
+
+    /// Where firmware looks for it on a disk without boot entries.
+    fn path(&self) -> [&'static str; 3] {
+        ["EFI", "BOOT", self.architecture.boot_file()]
     }
 }
 
@@ -135,7 +147,7 @@ fn uuid(efi_hash: &[u8], purpose: &str) -> [u8; 16] {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::pe::tests::stub;
+    use crate::pe::tests::{stub, stub_for};
     use crate::uki::{UkiParts, uki};
     use std::process::Command;
 
@@ -144,15 +156,19 @@ pub(crate) mod tests {
 
     /// A unified kernel image whose initramfs has this many bytes.
     pub(crate) fn image(bytes: usize) -> Vec<u8> {
+        image_for(Architecture::X86_64, bytes)
+    }
+
+    fn image_for(architecture: Architecture, bytes: usize) -> Vec<u8> {
         let initrd: Vec<u8> = (0..bytes).map(|at| (at * 7 + at / 251) as u8 | 1).collect();
         let parts = UkiParts {
-            linux: &stub(),
+            linux: &stub_for(architecture),
             initrd: &initrd,
             cmdline: "console=ttyS0",
             osrelease: "ID=mos\n",
             uname: "6.12.1",
         };
-        uki(&stub(), &parts).unwrap()
+        uki(&stub_for(architecture), &parts).unwrap()
     }
 
     /// A PE file that says it is a kernel.
@@ -209,6 +225,31 @@ pub(crate) mod tests {
         let names: Vec<&str> = files.iter().map(|file| file.name).collect();
         assert_eq!(names, ["vmlinuz.efi", "boot.ipxe"]);
         assert_eq!(&files[1].bytes[..], b"#!ipxe\nkernel vmlinuz.efi\nboot\n");
+    }
+
+    #[test]
+    fn firmware_of_each_machine_finds_its_own_file() {
+        let options = DiskOptions {
+            built: TIME,
+            esp: None,
+            state: None,
+        };
+        for (_, architecture) in Architecture::ALL {
+            let efi = image_for(architecture, 10);
+            let bootable = Bootable::uki(&efi).unwrap();
+            for medium in [disk(bootable, &options).unwrap(), iso(bootable, TIME).unwrap()] {
+                let mut bytes = vec![0; usize::try_from(medium.length()).unwrap()];
+                medium.read(0, &mut bytes);
+                // Entries of a FAT directory have 32 bytes, their name first.
+                let has = |name: &[u8]| bytes.chunks_exact(32).any(|entry| entry.starts_with(name));
+                let x86 = architecture == Architecture::X86_64;
+                assert_eq!(
+                    (has(b"BOOTX64 EFI"), has(b"BOOTAA64EFI")),
+                    (x86, !x86),
+                    "{architecture}"
+                );
+            }
+        }
     }
 
     #[test]

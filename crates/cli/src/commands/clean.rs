@@ -38,12 +38,13 @@ const BUILT: [(&str, &str); 6] = [
     ("store", "blobs of flists that were built"),
 ];
 /// The same, of those that only the network brings back.
-const DOWNLOADED: [(&str, &str); 7] = [
+const DOWNLOADED: [(&str, &str); 8] = [
     ("alpine", "Alpine's packages and indexes"),
     ("apt", "Debian's packages and indexes"),
     ("crates", "archives of crates"),
     ("git", "git repositories"),
     ("images", "container images"),
+    ("libraries", "Rust's standard libraries for other machines"),
     ("releases", "programs that somebody else built"),
     ("sources", "archives of kernels' source"),
 ];

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use mos_architecture::Architecture;
 use mos_kernel::Kernel;
 use mos_packages::{Apt, deb};
 use mos_testkit::apk::PackageBuilder;
@@ -45,7 +46,7 @@ pub(crate) fn linux_virt() -> PackageBuilder {
 }
 
 fn debian_kernel() -> Tree {
-    let apt = Apt::new(cache().join("apt"));
+    let apt = Apt::new(cache().join("apt"), Architecture::X86_64);
     let locked = apt.resolve_kernel(DEBIAN_KERNEL, &mut |_| {}).unwrap();
     deb::read(&apt.fetch(&locked, &mut |_| {}).unwrap().path).unwrap().tree
 }

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "functions beside the tests are tests too")]
 
+mod aarch64;
 mod bases;
 mod console;
 mod firmware;

@@ -92,7 +92,7 @@ fn seed_001_runit_with_its_options_and_variables() {
 
 #[test]
 fn disk_image_is_booted_as_it_is() {
-    if let Err(missing) = mos_vm::tools::firmware() {
+    if let Err(missing) = mos_vm::tools::firmware(mos_architecture::Architecture::HOST) {
         return eprintln!("SKIPPED: {missing}");
     }
     let system = system(&[]);

@@ -19,6 +19,7 @@ use crate::launch::{Control, Launched, Process, said, stderr};
 use crate::machine::{Boot, Machine, Network};
 use crate::tap::Tap;
 use crate::tools;
+use mos_architecture::Architecture;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -95,6 +96,10 @@ fn firmware(machine: &Machine) -> Result<Option<PathBuf>, VmError> {
 /// Refuses what this hypervisor does not have.
 fn check(machine: &Machine) -> Result<(), VmError> {
     let wrong = [
+        (
+            machine.architecture != Architecture::HOST,
+            "run a machine with another processor than this one",
+        ),
         (
             matches!(machine.boot, Boot::Firmware { .. }),
             "boot an EFI file through firmware: boot it directly, or a disk image",

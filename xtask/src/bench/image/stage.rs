@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use mos_architecture::Architecture;
 use mos_packages::{Apt, Progress, deb};
 use mos_tree::{Kind, directory};
 
@@ -57,7 +58,7 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) fn make() -> Result<Self, String> {
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let apt = Apt::new(build::cache()?.join("apt"));
+        let apt = Apt::new(build::cache()?.join("apt"), Architecture::X86_64);
         let quiet = &mut |_: Progress<'_>| {};
         let failed = |error: mos_packages::PackageError| error.to_string();
         let kernel = apt.resolve_kernel(KERNEL, quiet).map_err(failed)?;

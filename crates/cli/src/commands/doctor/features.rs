@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
+use mos_architecture::Architecture;
 use mos_vm::tools;
 
 use crate::commands::doctor::host::Packages;
@@ -29,9 +30,9 @@ enum Thing {
     Program,
     /// A file or device that can be opened, in one of these places.
     File(&'static [&'static str]),
-    /// Firmware for virtual machines, wherever the distribution keeps it.
-    Firmware,
-    /// The same with Secure Boot.
+    /// Firmware for virtual machines of an architecture, wherever the distribution keeps it.
+    Firmware(Architecture),
+    /// The same with Secure Boot, for x86-64.
     SecureFirmware,
 }
 
@@ -68,17 +69,44 @@ impl Need {
                 let opens = |path: &&&str| std::fs::File::open(path).is_ok();
                 places.iter().find(opens).map(PathBuf::from)
             }
-            Thing::Firmware => tools::firmware().ok().map(|firmware| firmware.code),
+            Thing::Firmware(architecture) => tools::firmware(architecture).ok().map(|firmware| firmware.code),
             Thing::SecureFirmware => tools::secure_firmware().ok().map(|firmware| firmware.code),
         }
     }
 }
 
 const CC: Need = program("cc", packages("gcc", "gcc", "gcc"));
-const QEMU: Need = program(
-    tools::QEMU.0,
-    packages(tools::QEMU.1, "qemu-system-x86", "qemu-system-x86_64"),
-);
+/// The architecture of nodes that this machine is not.
+const OTHER: Architecture = Architecture::HOST.other();
+
+/// What is for the other architecture, by name: the first when that is x86-64.
+const fn for_other(x86: &'static str, arm: &'static str) -> &'static str {
+    match OTHER {
+        Architecture::X86_64 => x86,
+        Architecture::Aarch64 => arm,
+    }
+}
+
+const fn qemu(architecture: Architecture) -> Need {
+    let (name, debian) = tools::qemu(architecture);
+    program(
+        name,
+        match architecture {
+            Architecture::X86_64 => packages(debian, "qemu-system-x86", "qemu-system-x86_64"),
+            Architecture::Aarch64 => packages(debian, "qemu-system-aarch64", "qemu-system-aarch64"),
+        },
+    )
+}
+
+const fn firmware(architecture: Architecture) -> Need {
+    let (name, packages) = match architecture {
+        Architecture::X86_64 => ("OVMF", packages("ovmf", "edk2-ovmf", "ovmf")),
+        Architecture::Aarch64 => ("AAVMF", packages("qemu-efi-aarch64", "edk2-aarch64", "aavmf")),
+    };
+    need(name, Thing::Firmware(architecture), packages)
+}
+
+const QEMU: Need = qemu(Architecture::HOST);
 const QEMU_IMG: Need = program(tools::QEMU_IMG.0, packages(tools::QEMU_IMG.1, "qemu-img", "qemu-img"));
 const MKFS: Need = program(
     tools::MKFS_EXT4.0,
@@ -87,7 +115,7 @@ const MKFS: Need = program(
 const KVM: Need = need("/dev/kvm", Thing::File(&["/dev/kvm"]), packages("", "", ""));
 
 /// Every feature, in the order in which a system is made.
-pub(crate) const FEATURES: [Feature; 11] = [
+pub(crate) const FEATURES: [Feature; 13] = [
     Feature {
         name: "build",
         what: "components from source: mos build, mos runtime build",
@@ -106,6 +134,42 @@ pub(crate) const FEATURES: [Feature; 11] = [
             )
             .or("static programs need Rust's target with musl"),
             program("git", packages("git", "git", "git")),
+        ],
+    },
+    Feature {
+        name: for_other("build-x86_64", "build-aarch64"),
+        what: for_other(
+            "the same for nodes that are x86_64, with build: [image] architecture",
+            "the same for nodes that are aarch64, with build: [image] architecture",
+        ),
+        needs: &[
+            program(
+                for_other("x86_64-linux-gnu-gcc", "aarch64-linux-gnu-gcc"),
+                packages(
+                    for_other("gcc-x86-64-linux-gnu", "gcc-aarch64-linux-gnu"),
+                    for_other("", "aarch64-linux-gnu-gcc"),
+                    "",
+                ),
+            ),
+            need(
+                for_other("libc.a for x86_64", "libc.a for aarch64"),
+                Thing::File(&[for_other(
+                    "/usr/x86_64-linux-gnu/lib/libc.a",
+                    "/usr/aarch64-linux-gnu/lib/libc.a",
+                )]),
+                packages(
+                    for_other("libc6-dev-amd64-cross", "libc6-dev-arm64-cross"),
+                    for_other("", "aarch64-linux-gnu-glibc"),
+                    "",
+                ),
+            )
+            .or("static programs need Rust's target with musl"),
+            need(
+                "/usr/bin/rustc",
+                Thing::File(&["/usr/bin/rustc"]),
+                packages("rustc", "", ""),
+            )
+            .or("Rust's target with musl must come from rustup"),
         ],
     },
     Feature {
@@ -145,15 +209,28 @@ pub(crate) const FEATURES: [Feature; 11] = [
         what: "a node in a virtual machine: mos run",
         needs: &[
             QEMU,
-            need("OVMF", Thing::Firmware, packages("ovmf", "edk2-ovmf", "ovmf")),
+            firmware(Architecture::HOST),
             MKFS.or("no state disk is made"),
             QEMU_IMG.or("no further disks are made"),
             KVM.or("QEMU runs in software, slowly"),
         ],
     },
     Feature {
+        name: for_other("run-x86_64", "run-aarch64"),
+        what: for_other(
+            "the same for a node that is x86_64, in software",
+            "the same for a node that is aarch64, in software",
+        ),
+        needs: &[
+            qemu(OTHER),
+            firmware(OTHER),
+            MKFS.or("no state disk is made"),
+            QEMU_IMG.or("no further disks are made"),
+        ],
+    },
+    Feature {
         name: "cloud-hypervisor",
-        what: "the same in another one: mos run --hypervisor ch",
+        what: "a node in another machine: mos run --hypervisor ch",
         needs: &[
             program("cloud-hypervisor", packages("", "cloud-hypervisor", "cloud-hypervisor")),
             KVM,

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use mos_architecture::Architecture;
 use mos_vm::{Disk, DiskFormat, Medium};
 
 use crate::error::{CliError, Result, io};
@@ -57,6 +58,16 @@ impl Image {
         } else {
             None
         }
+    }
+
+    /// What an EFI file is for; disks and discs do not say it in a place that is easily found.
+    pub(super) fn architecture(&self) -> Result<Option<Architecture>> {
+        let Self::Efi(path) = self else { return Ok(None) };
+        let bytes = std::fs::read(path).map_err(io(path))?;
+        let found = mos_boot::uki::architecture(&bytes);
+        found
+            .map(Some)
+            .map_err(|error| CliError::problem(format!("{}: {error}", path.display())))
     }
 
     /// The file.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mos_architecture::Architecture;
 use mos_vm::{Accelerator, Boot, Disk, DiskFormat, Forward, Machine, Network, accel, disk};
 
 use super::image::Image;
@@ -19,13 +20,22 @@ pub(super) struct Described {
 pub(super) fn describe(context: &Context, args: &RunArgs, system: &System, pages: &[u16]) -> Result<Described> {
     let directory = tempfile::tempdir().map_err(io(&std::env::temp_dir()))?;
     let mut machine = Machine::new(boot(args, &system.image, directory.path())?);
+    machine.architecture = system.architecture;
     machine.hypervisor = args.hypervisor.into();
-    machine.accelerator = accelerator(context, args, &system.image)?;
+    machine.accelerator = accelerator(context, args, system)?;
     machine.memory = args.memory;
     machine.processors = args.cpus;
     machine.disks = disks(args)?;
     machine.network = network(context, args);
     machine.forwards = forwards(args, pages)?;
+    if args.secure_boot && system.architecture != Architecture::X86_64 {
+        return Err(CliError::usage(format!(
+            "--secure-boot: the firmware for virtual machines that are {} cannot keep its variables from the system that it \
+             starts",
+            system.architecture
+        ))
+        .with_hint("leave it out; images for these machines are signed in the same way, and real ones check it"));
+    }
     if args.secure_boot {
         let variables = secure_boot::variables(context, &system.image, directory.path())?;
         machine.secure_boot = Some(variables);
@@ -53,15 +63,15 @@ fn boot(args: &RunArgs, image: &Image, directory: &Path) -> Result<Boot> {
 }
 
 /// Says what runs the guest, and finds out with which accelerator.
-fn accelerator(context: &Context, args: &RunArgs, image: &Image) -> Result<Accelerator> {
-    let image = image.path().display();
+fn accelerator(context: &Context, args: &RunArgs, system: &System) -> Result<Accelerator> {
+    let image = system.image.path().display();
     if args.hypervisor == HypervisorArg::Ch {
         context
             .ui
             .line(format!("Booting {image}, running with Cloud Hypervisor."));
         return Ok(Accelerator::Kvm);
     }
-    let verdict = accel::probe().map_err(vm_error)?;
+    let verdict = accel::probe(system.architecture).map_err(vm_error)?;
     context.ui.line(format!("Booting {image}, {verdict}."));
     Ok(verdict.accelerator)
 }

@@ -11,6 +11,8 @@ use std::io::{IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use mos_architecture::Architecture;
 use mos_vm::{Forward, Hypervisor, Machine, Output, Resources, Scenario, Timeline, Vm, VmError};
 
 use crate::context::Context;
@@ -45,6 +47,10 @@ pub(crate) struct RunArgs {
     /// What to boot as it is: an EFI file, an ISO image, or a disk (raw, qcow2), which the node may write to
     #[arg(long, value_name = "FILE", conflicts_with = "env")]
     image: Option<PathBuf>,
+
+    /// What the machine of an --image is that is a disk or a disc [default: like this one]; EFI files say it themselves
+    #[arg(long, value_name = "NAME", requires = "image", value_parser = architecture())]
+    architecture: Option<Architecture>,
 
     /// Where outputs, the local channel and the disks are put
     #[arg(long, value_name = "DIR", default_value = "dist", alias = "output")]
@@ -256,6 +262,12 @@ fn power_off(context: &Context, vm: &mut Vm) {
         let _ = vm.kill();
     }
     let _ = std::io::stdout().flush();
+}
+
+/// The architectures by name.
+fn architecture() -> impl TypedValueParser<Value = Architecture> {
+    let names = Architecture::ALL.map(|(name, _)| name);
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Architecture>())
 }
 
 fn forward(text: &str) -> std::result::Result<Forward, String> {

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use mos_architecture::Architecture;
 use mos_build::{BuiltFlist, BuiltImage, PackMode};
 use mos_config::EnvironmentKind;
 use mos_serve::Server;
@@ -21,6 +22,8 @@ const HOST_SEEN_BY_GUEST: &str = "http://10.0.2.2";
 /// An image, and what was made for it.
 pub(super) struct System {
     pub(super) image: Image,
+    /// What it is for.
+    pub(super) architecture: Architecture,
     built: Option<(BuiltImage, Vec<BuiltFlist>)>,
     /// Serves the channel as long as it lives.
     _server: Option<Server>,
@@ -29,11 +32,16 @@ pub(super) struct System {
 pub(super) fn prepare(context: &Context, args: &RunArgs) -> Result<System> {
     match (&args.env, &args.image) {
         (Some(environment), _) => build(context, environment, &args.output_dir),
-        (None, Some(image)) => Ok(System {
-            image: Image::of(image)?,
-            built: None,
-            _server: None,
-        }),
+        (None, Some(image)) => {
+            let image = Image::of(image)?;
+            let said = image.architecture()?.or(args.architecture);
+            Ok(System {
+                image,
+                architecture: said.unwrap_or(Architecture::HOST),
+                built: None,
+                _server: None,
+            })
+        }
         (None, None) => unreachable!("clap asks for one of the two"),
     }
 }
@@ -60,6 +68,7 @@ fn build(context: &Context, environment: &str, output: &Path) -> Result<System> 
     let server = serve_to_guest(context, &pipeline.plan.channel, &channel)?;
     Ok(System {
         image: Image::Efi(efi),
+        architecture: pipeline.plan.image.architecture,
         built: Some((image, flists)),
         _server: server,
     })
@@ -105,8 +114,9 @@ impl System {
         let rows: Vec<Vec<String>> = flists.iter().map(row).collect();
         output::line(ui::table(&["FLIST", "VERSION", "CONTENT", "STORED"], &rows))?;
         context.ui.line(format!(
-            "\n{} boots on any x86-64 machine with UEFI.",
-            self.image.path().display()
+            "\n{} boots on any {} machine with UEFI.",
+            self.image.path().display(),
+            self.architecture.title()
         ));
         Ok(())
     }
