@@ -109,9 +109,9 @@ mod tests {
         let file = File::open(folder.path()).unwrap();
         assert_eq!(Holder::of(&file), None);
         file.lock().unwrap();
-        match Holder::of(&file) {
-            Some(holder) => assert_eq!(holder.process, std::process::id()),
-            None => println!("SKIPPED: /proc/locks has no locks of this file system"),
+        // The kernel names other devices than stat(2) does on some file systems (btrfs, overlayfs): then nobody is named.
+        if let Some(holder) = Holder::of(&file) {
+            assert_eq!(holder.process, std::process::id());
         }
     }
 
