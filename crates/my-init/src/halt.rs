@@ -178,7 +178,8 @@ fn real_mounts(text: &str) -> Vec<String> {
     mounts
 }
 
-fn unescape(place: &str) -> String {
+/// The path that is meant: `/proc` writes blanks and the like in octal (fstab(5)).
+pub(crate) fn unescape(place: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
         .fold(place.to_owned(), |place, (escape, character)| {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 
-use mos_sys::spawn::{Spawn, spawn};
+use mos_sys::spawn::{Conditions, Spawn, spawn};
 
 use crate::services::{PATH, c_string};
 
@@ -30,8 +30,7 @@ pub fn start(sibling: bool) -> io::Result<u32> {
         directory: c"/",
         input: console.as_fd(),
         output: console.as_fd(),
-        identity: None,
-        open_files: None,
+        conditions: Conditions::default(),
         cgroup: None,
         terminal: true,
         sibling,

@@ -131,6 +131,12 @@ fn services_group() -> Option<PathBuf> {
         return None;
     }
     fs::create_dir_all(&group).ok()?;
+    // What of these the kernel does not have is missed when a service asks for it.
+    for controller in ["+cpu", "+io", "+memory", "+pids"] {
+        for above in [Path::new(CGROUPS), &group] {
+            let _ = fs::write(above.join("cgroup.subtree_control"), controller);
+        }
+    }
     Some(group)
 }
 

@@ -718,3 +718,56 @@ fn a_program_that_cannot_take_over_does_not() {
     machine.crash();
     assert_eq!(machine.status("web")["pid"], pid);
 }
+
+#[test]
+fn a_service_has_the_conditions_that_its_file_asks_for() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: only root can give a service another user");
+        return;
+    }
+    let script = "umask; nice; cat /proc/self/oom_score_adj; ulimit -n; ulimit -c; id -u; id -g; id -G; \
+                  grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status | tr '\\t' ' '; ls -A /tmp | wc -l; echo x > /tmp/x && echo tmp; \
+                  touch /usr/x 2>&1 | sed 's/.*: //'; test -w /dev/null && echo null; pwd";
+    let text = format!(
+        "[service]\nexec = {script:?}\noneshot = true\nuser = \"nobody\"\ngroup = 4711\ngroups = [\"daemon\", 44]\n\
+         umask = \"027\"\nnice = 3\noom_score_adjust = 321\n\
+         [security]\ncapabilities = [\"net_bind_service\"]\nno_new_privileges = true\nprivate_tmp = true\nread_only_root = true\n\
+         [limits]\nopen_files = 77\ncore = 0\n"
+    );
+    let machine = Machine::start(&[
+        ("probe", &text),
+        ("lost", "[service]\nexec = \"true\"\nuser = \"no-such\"\n"),
+    ]);
+    machine.wait_for_state("probe", "exited");
+    let nobody = mos_service::Account::Name("nobody".into());
+    let (user, _) = nobody.find(&fs::read_to_string("/etc/passwd").unwrap()).unwrap();
+    let (daemon, _) = mos_service::Account::Name("daemon".into())
+        .find(&fs::read_to_string("/etc/group").unwrap())
+        .unwrap();
+    let expected = [
+        "0027",
+        "3",
+        "321",
+        "77",
+        "0",
+        &user.to_string(),
+        "4711",
+        &format!("4711 {daemon} 44"),
+        "CapEff: 0000000000000400",
+        "CapBnd: 0000000000000400",
+        "NoNewPrivs: 1",
+        "0",
+        "tmp",
+        "Read-only file system",
+        "null",
+        "/",
+    ];
+    let tail = machine.call("logs.tail", json!({"name": "probe", "lines": 99}));
+    assert_eq!(tail["lines"], json!(expected));
+    assert!(!Path::new("/tmp/x").exists());
+    machine.wait("the reason", || {
+        machine
+            .console()
+            .contains("lost: cannot be started: there is no user `no-such` in /etc/passwd")
+    });
+}

@@ -9,7 +9,12 @@
 //! notify = false                   # ready when it sends READY=1 to $NOTIFY_SOCKET
 //! dir = "/"                        # working directory
 //! env = { MODE = "fast" }          # added to the inherited environment
-//! user = 1000                      # user id; `group` follows it unless given
+//! user = "www-data"                # name or number; `group` is the user's unless given
+//! groups = ["video"]               # supplementary groups
+//! umask = "0022"
+//! nice = 0                         # -20 (first) to 19
+//! oom_score_adjust = 0             # -1000 (never killed for memory) to 1000 (first)
+//! tty = "/dev/tty2"                # its input, output and controlling terminal
 //! status = "start"                 # start | stop | ignore: whether it is started without being asked
 //! class = "user"                   # system: never given up on
 //! critical = false                 # true: there is no `ready` without it
@@ -39,6 +44,22 @@
 //! start_period_ms = 0              # before the first probe
 //! expect_status = 200              # http only
 //!
+//! [security]
+//! capabilities = ["net_bind_service"] # these and no others; default: those of its user
+//! no_new_privileges = true         # what it executes gains nothing by set-user-ID
+//! private_tmp = true               # a /tmp of its own
+//! read_only_root = true            # all read-only but /dev, /proc, /sys, /run, /tmp, /var
+//!
+//! [limits]                         # for each process: setrlimit(2)
+//! open_files = 65536               # processes, cpu_seconds
+//! core = "unlimited"               # file_size, data, stack, locked_memory, address_space, message_queues: "64 MiB"
+//!
+//! [resources]                      # for all its processes together: control group
+//! memory_max = "256 MiB"           # memory_high, swap_max
+//! tasks_max = 100
+//! cpu_percent = 50                 # of one processor
+//! cpu_weight = 100                 # io_weight
+//!
 //! [logging]
 //! buffer_bytes = 65536             # kept in memory
 //! console = false                  # also to the console, as `NAME: text`
@@ -49,21 +70,27 @@
 //! Pure: nothing here reads a file or a clock. [`check`] is for builds (every problem is one), [`load`] for a node
 //! (what is wrong with one service leaves the others alone).
 
+mod account;
 mod backoff;
 mod check;
 mod command;
 mod graph;
 mod health;
+mod limits;
 mod model;
 mod parse;
 mod route;
+mod security;
 mod signal;
 
+pub use account::Account;
 pub use check::{Loaded, check, load};
 pub use command::{Command, CommandError};
 pub use graph::Graph;
 pub use health::{Health, Probe};
+pub use limits::{Limits, Resources, UNLIMITED};
 pub use model::{Class, Dependencies, Dependency, Kind, Lifecycle, Logging, Restart, Service, Status};
 pub use parse::{Parsed, fnv1a, is_service_file, parse};
 pub use route::{MAX_ROUTES, PLACES, ROUTES, Routes, is_executable};
+pub use security::{Capability, Security};
 pub use signal::{Signal, SignalError};

@@ -1,6 +1,6 @@
 //! What a service file says.
 
-use crate::{Command, Health, Signal};
+use crate::{Account, Command, Health, Limits, Resources, Security, Signal};
 
 /// One service or target.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,10 +21,26 @@ pub struct Service {
     pub directory: String,
     /// Added to the inherited environment, in order of name.
     pub environment: Vec<(String, String)>,
-    /// User id to run as; that of the supervisor when absent.
-    pub user: Option<u32>,
-    /// Group id to run as.
-    pub group: Option<u32>,
+    /// Whom it runs as; as the supervisor when absent.
+    pub user: Option<Account>,
+    /// The group it runs in; its user's when absent.
+    pub group: Option<Account>,
+    /// Supplementary groups.
+    pub groups: Vec<Account>,
+    /// Its file mode creation mask; inherited when absent.
+    pub umask: Option<u32>,
+    /// Its nice value; inherited when absent.
+    pub nice: Option<i32>,
+    /// How likely it is killed for memory, -1000 to 1000; inherited when absent.
+    pub oom_score_adjust: Option<i32>,
+    /// The terminal that is its input, output and controlling terminal.
+    pub tty: Option<String>,
+    /// What it may do.
+    pub security: Security,
+    /// Limits of each of its processes.
+    pub limits: Limits,
+    /// Limits of all its processes together.
+    pub resources: Resources,
     /// Whether it is started without being asked.
     pub status: Status,
     /// Whose it is.

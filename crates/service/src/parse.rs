@@ -4,7 +4,8 @@ use mos_toml::{Document, Item, Problem, Problems, Table};
 
 use crate::health::{http_target, tcp_target};
 use crate::{
-    Class, Command, Dependencies, Dependency, Health, Kind, Lifecycle, Logging, Probe, Restart, Service, Status,
+    Account, Class, Command, Dependencies, Dependency, Health, Kind, Lifecycle, Limits, Logging, Probe, Resources,
+    Restart, Security, Service, Status,
 };
 
 /// Milliseconds in a day: the longest time a file may give.
@@ -130,7 +131,6 @@ fn read_service<'d>(file: &str, root: &Table<'d>, table: Table<'d>, tables: &mut
             "a oneshot is ready when it has ended, so `notify` has no meaning",
         );
     }
-    let user = id(&table, "user");
     let service = Service {
         kind,
         name: name(file, &table),
@@ -138,8 +138,16 @@ fn read_service<'d>(file: &str, root: &Table<'d>, table: Table<'d>, tables: &mut
         notify,
         directory: directory(&table),
         environment: environment(&table),
-        user,
-        group: id(&table, "group").or(user),
+        user: Account::read(&table, "user"),
+        group: Account::read(&table, "group"),
+        groups: Account::read_list(&table, "groups"),
+        umask: umask(&table),
+        nice: small(&table, "nice", -20..=19),
+        oom_score_adjust: small(&table, "oom_score_adjust", -1000..=1000),
+        tty: tty(&table),
+        security: crate::security::security(root, tables),
+        limits: crate::limits::limits(root, tables),
+        resources: crate::limits::resources(root, tables),
         status: status(&table),
         class,
         critical: table.boolean("critical").unwrap_or(false),
@@ -171,6 +179,14 @@ fn blank(file: &str) -> Service {
         environment: Vec::new(),
         user: None,
         group: None,
+        groups: Vec::new(),
+        umask: None,
+        nice: None,
+        oom_score_adjust: None,
+        tty: None,
+        security: Security::default(),
+        limits: Limits::default(),
+        resources: Resources::default(),
         status: Status::Start,
         class: Class::User,
         critical: false,
@@ -235,10 +251,30 @@ fn environment(table: &Table<'_>) -> Vec<(String, String)> {
     environment
 }
 
-fn id(table: &Table<'_>, key: &'static str) -> Option<u32> {
-    // The largest value means "unchanged" to the kernel (setuid(2)).
-    let number = table.integer(key, 0..=i64::from(u32::MAX) - 1)?;
-    u32::try_from(number).ok()
+/// A file mode creation mask in octal, as everybody writes it (umask(2)).
+fn umask(table: &Table<'_>) -> Option<u32> {
+    let text = table.string_item("umask")?;
+    let mask = u32::from_str_radix(&text.value, 8).ok().filter(|mask| *mask <= 0o777);
+    if mask.is_none() {
+        let problem = Problem::error(Some(text.position), format!("`{}` is not a umask", text.value));
+        table.report(problem.with_hint("three octal digits, such as \"022\""));
+    }
+    mask
+}
+
+fn small(table: &Table<'_>, key: &'static str, range: std::ops::RangeInclusive<i64>) -> Option<i32> {
+    table.integer(key, range).and_then(|number| i32::try_from(number).ok())
+}
+
+fn tty(table: &Table<'_>) -> Option<String> {
+    let tty = table.string("tty")?;
+    if !tty.starts_with("/dev/") || tty.contains('\0') {
+        table.complain(
+            "tty",
+            format!("`tty` is `{tty}`, expected a terminal such as /dev/tty2"),
+        );
+    }
+    Some(tty)
 }
 
 fn status(table: &Table<'_>) -> Status {
@@ -421,6 +457,12 @@ dir = "/srv"
 notify = true
 env = { B = "2", A = "1" }
 user = 1000
+group = "www-data"
+groups = ["video", "44"]
+umask = "0027"
+nice = -5
+oom_score_adjust = 300
+tty = "/dev/tty2"
 status = "ignore"
 class = "system"
 critical = true
@@ -446,6 +488,19 @@ timeout_ms = 200
 retries = 2
 start_period_ms = 1
 expect_status = 204
+[security]
+capabilities = ["CAP_NET_BIND_SERVICE", "chown"]
+no_new_privileges = true
+private_tmp = true
+read_only_root = true
+[limits]
+open_files = 64
+core = "unlimited"
+stack = "8 MiB"
+[resources]
+memory_max = "64 MiB"
+tasks_max = 9
+cpu_percent = 150
 [logging]
 buffer_bytes = 4096
 console = true
@@ -474,7 +529,7 @@ console = true
         assert_eq!(web.environment, [("A".into(), "1".into()), ("B".into(), "2".into())]);
         assert_eq!(
             (web.user, web.group, web.directory.as_str()),
-            (Some(1000), Some(1000), "/srv")
+            (Some(Account::Id(1000)), Some(Account::Name("www-data".into())), "/srv")
         );
         assert_eq!(
             (web.status, web.class, web.critical, web.notify),
@@ -483,7 +538,25 @@ console = true
         assert_eq!(web.dependencies.after[1].name, "net");
         assert_eq!(
             (web.dependencies.after[1].line, web.dependencies.after[1].column),
-            (14, 19)
+            (20, 19)
+        );
+        assert_eq!(web.groups, [Account::Name("video".into()), Account::Id(44)]);
+        assert_eq!(
+            (web.umask, web.nice, web.oom_score_adjust),
+            (Some(0o027), Some(-5), Some(300))
+        );
+        assert_eq!(web.tty.as_deref(), Some("/dev/tty2"));
+        let capabilities = web.security.capabilities.clone().expect("capabilities");
+        assert_eq!(capabilities, [crate::Capability(0), crate::Capability(10)]);
+        assert!(web.security.no_new_privileges && web.security.private_tmp && web.security.read_only_root);
+        assert_eq!(web.limits.0, [(3, 8 << 20), (4, crate::UNLIMITED), (7, 64)]);
+        assert_eq!(
+            web.resources.files(),
+            [
+                ("memory.max", "67108864".to_owned()),
+                ("pids.max", "9".to_owned()),
+                ("cpu.max", "150000 100000".to_owned())
+            ]
         );
         assert_eq!(web.lifecycle.restart, Restart::Always);
         assert_eq!((web.lifecycle.max_restarts, web.lifecycle.start_timeout_ms), (3, 11));
@@ -571,6 +644,26 @@ console = true
             (
                 "[service]\nexec = \"a\"\noneshot = true\n[lifecycle]\nrestart = \"always\"\n",
                 "error: web.service.toml:5:11: a oneshot that ended well is done, so it cannot restart `always`",
+            ),
+            (
+                "[service]\nexec = \"a\"\numask = \"888\"\n",
+                "error: web.service.toml:3:9: `888` is not a umask\n  hint: three octal digits, such as \"022\"",
+            ),
+            (
+                "[service]\nexec = \"a\"\nuser = \"a:b\"\n",
+                "error: web.service.toml:3:8: `a:b` is neither a name nor a number of a user",
+            ),
+            (
+                "[service]\nexec = \"a\"\n[security]\ncapabilities = [\"net-bind-servise\"]\n",
+                "error: web.service.toml:4:17: `net-bind-servise` is not a capability\n  hint: did you mean `net_bind_service`?",
+            ),
+            (
+                "[service]\nexec = \"a\"\n[limits]\nopen_files = \"many\"\n",
+                "error: web.service.toml:4:14: `open_files` is a whole number or \"unlimited\"",
+            ),
+            (
+                "[service]\nexec = \"a\"\n[resources]\nmemory_max = \"1 MB\"\nmemory_high = \"2 MB\"\n",
+                "error: web.service.toml:5:15: `memory_high` is more than `memory_max`, so it would never be reached",
             ),
             (
                 "[service]\nexec = \"a\"\ndir = \"srv\"\n",

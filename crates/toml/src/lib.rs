@@ -20,10 +20,12 @@
 
 mod nearest;
 mod problem;
+mod quantity;
 mod table;
 mod value;
 
 pub use nearest::nearest;
 pub use problem::{Position, Problem, Problems, Severity};
+pub use quantity::parse_bytes;
 pub use table::{Item, Table};
 pub use value::{Document, Node, Span, Value};

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use mos_service::{Command, Service};
 use mos_sys::spawn::Spawn;
+use rustix::fs::{Mode, OFlags};
 
+use super::conditions::Prepared;
 use super::slot::Slot;
 use super::{Driver, Id, Owner};
 use crate::services::{PATH, c_string, program, stamp};
@@ -124,6 +126,7 @@ impl Driver {
         let command = service.command.as_ref().ok_or("it has no command")?;
         let notify = service.notify.then(|| self.notify_directory().join(&service.name));
         let leaf = self.cgroup_leaf(&service.name);
+        self.limit_group(service, leaf.as_deref());
         let slot = match self.slots.entry(id) {
             Entry::Occupied(slot) => slot.into_mut(),
             Entry::Vacant(place) => {
@@ -132,11 +135,15 @@ impl Driver {
             }
         };
         slot.log.set_capacity(service.logging.buffer_bytes);
-        let output = slot
-            .open_pipe(&self.epoll, id)
-            .map_err(|error| format!("log pipe: {error}"))?;
+        let output = match &service.tty {
+            Some(tty) => open_tty(tty).map_err(|error| format!("{tty}: {error}"))?,
+            None => slot
+                .open_pipe(&self.epoll, id)
+                .map_err(|error| format!("log pipe: {error}"))?,
+        };
         if let Some(path) = &notify {
-            let opened = make_notify(slot, &self.epoll, id, path, service);
+            let owner = Prepared::of(service, None)?.owner();
+            let opened = make_notify(slot, &self.epoll, id, path, owner);
             opened.map_err(|error| format!("notify socket {}: {error}", path.display()))?;
         }
         slot.cgroup.clone_from(&leaf);
@@ -160,20 +167,19 @@ impl Driver {
         let arguments: Vec<CString> = command.argv().iter().map(|word| c_string(word)).collect();
         let environment = self.environment.of(service, role, notify);
         let cgroup = self.cgroup_leaf(&service.name).and_then(|leaf| File::open(leaf).ok());
-        let user = service
-            .user
-            .or(service.group.map(|_| rustix::process::getuid().as_raw()));
+        let prepared = Prepared::of(service, self.setup.open_files)?;
+        // A probe has no terminal: it would take it from the service.
+        let terminal = service.tty.is_some() && matches!(role, Role::Service(_));
         let what = Spawn {
             program: &c_string(&file.to_string_lossy()),
             arguments: &arguments,
             environment: &environment,
             directory: &c_string(&service.directory),
-            input: self.null.as_fd(),
+            input: if terminal { output.as_fd() } else { self.null.as_fd() },
             output: output.as_fd(),
-            identity: user.zip(service.group),
-            open_files: self.setup.open_files,
+            conditions: prepared.conditions(service),
             cgroup: cgroup.as_ref().map(|leaf| leaf.as_fd()),
-            terminal: false,
+            terminal,
             sibling: true,
             announced: Some(self.starting),
             // A node without PID 1 is no more; elsewhere nobody else would end them.
@@ -195,6 +201,25 @@ impl Driver {
         }
     }
 
+    /// Sets the limits of a service's control group. A service whose limits cannot be set runs all the same, and that is said.
+    fn limit_group(&mut self, service: &Service, leaf: Option<&Path>) {
+        let files = service.resources.files();
+        let Some(leaf) = leaf else {
+            if !files.is_empty() {
+                let name = &service.name;
+                self.say(&format!(
+                    "{name}: [resources] is without effect, because there are no control groups"
+                ));
+            }
+            return;
+        };
+        for (file, value) in files {
+            if let Err(error) = fs::write(leaf.join(file), &value) {
+                self.say(&format!("{}: {file} cannot be set to {value}: {error}", service.name));
+            }
+        }
+    }
+
     /// Ends whatever is in the service's control group (Linux 5.14).
     pub(super) fn kill_cgroup(&self, id: Id) {
         if let Some(leaf) = self.slots.get(&id).and_then(|slot| slot.cgroup.as_ref()) {
@@ -208,14 +233,20 @@ impl Driver {
     }
 }
 
-fn make_notify(slot: &mut Slot, epoll: &OwnedFd, id: Id, path: &Path, service: &Service) -> io::Result<()> {
+/// A terminal, without making it ours.
+fn open_tty(path: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+fn make_notify(slot: &mut Slot, epoll: &OwnedFd, id: Id, path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
     slot.open_notify(epoll, id, path.to_owned())?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    match service.user {
-        Some(user) => std::os::unix::fs::chown(path, Some(user), service.group),
+    match owner {
+        Some((user, group)) => std::os::unix::fs::chown(path, Some(user), Some(group)),
         None => Ok(()),
     }
 }

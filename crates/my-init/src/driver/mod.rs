@@ -3,6 +3,7 @@
 //! | file | concern |
 //! |---|---|
 //! | `slot` | what a service has in the real world: process, log, notify socket |
+//! | `conditions` | what a service file asks for, for the kernel |
 //! | `launch` | starting processes |
 //! | `legacy` | what a supervisor leaves to its successor |
 //! | `operator` | the shell on the console of a node that is debugged |
@@ -11,6 +12,7 @@
 //! | `answers` | requests to answers |
 
 mod answers;
+mod conditions;
 mod control;
 mod launch;
 mod legacy;

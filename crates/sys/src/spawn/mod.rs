@@ -10,6 +10,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use crate::shared_pid::SharedPid;
 
+mod child;
+
 /// What to start, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Spawn<'a> {
@@ -25,10 +27,8 @@ pub struct Spawn<'a> {
     pub input: BorrowedFd<'a>,
     /// Its standard output and error.
     pub output: BorrowedFd<'a>,
-    /// User and group to become; supplementary groups are dropped.
-    pub identity: Option<(u32, u32)>,
-    /// Limit of open files, soft and hard; inherited when absent.
-    pub open_files: Option<(u64, u64)>,
+    /// What it is and may do.
+    pub conditions: Conditions<'a>,
     /// The directory of the control group (v2) to be born in.
     pub cgroup: Option<BorrowedFd<'a>>,
     /// Makes the standard input the controlling terminal.
@@ -39,6 +39,49 @@ pub struct Spawn<'a> {
     pub announced: Option<&'a SharedPid>,
     /// Has the kernel kill it when its parent ends (`PR_SET_PDEATHSIG`, prctl(2)).
     pub dies_with_parent: bool,
+}
+
+/// What a process is and may do. What is absent is inherited.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Conditions<'a> {
+    /// Whom to become.
+    pub identity: Option<Identity<'a>>,
+    /// Its file mode creation mask (umask(2)).
+    pub umask: Option<u32>,
+    /// Its nice value (nice(2)).
+    pub nice: Option<i32>,
+    /// What to write into `/proc/self/oom_score_adj` (proc(5)).
+    pub oom_score_adjust: Option<&'a CStr>,
+    /// Limits (setrlimit(2)): resource, soft, hard.
+    pub limits: &'a [(u32, u64, u64)],
+    /// A mount namespace of its own.
+    pub mounts: Option<Mounts<'a>>,
+    /// The capabilities that it has, as bits, and no others (capabilities(7)).
+    pub capabilities: Option<u64>,
+    /// Nothing that it executes gains privileges (`PR_SET_NO_NEW_PRIVS`, prctl(2)).
+    pub no_new_privileges: bool,
+}
+
+/// User, group, supplementary groups.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity<'a> {
+    /// User id.
+    pub user: u32,
+    /// Group id.
+    pub group: u32,
+    /// Supplementary groups, and no others.
+    pub groups: &'a [u32],
+}
+
+/// What a mount namespace of its own has that the system's has not.
+#[derive(Debug, Clone, Copy)]
+pub struct Mounts<'a> {
+    /// A `/tmp` of its own.
+    pub private_tmp: bool,
+    /// Directories that stay as they are below mounts that become read-only.
+    pub writable: &'a [CString],
+    /// Mounts that become read-only.
+    pub read_only: &'a [CString],
 }
 
 /// Why a process did not start.
@@ -62,18 +105,6 @@ impl std::error::Error for SpawnError {
     }
 }
 
-/// The steps in the child, in order; a failure is reported as an index into this.
-const STEPS: [&str; 8] = [
-    "new session",
-    "signals",
-    "standard input and output",
-    "controlling terminal",
-    "limit of open files",
-    "user and group",
-    "working directory",
-    "execute",
-];
-
 /// Starts a process and returns its id once it executes its program.
 ///
 /// # Errors
@@ -86,7 +117,7 @@ pub fn spawn(what: &Spawn<'_>) -> Result<u32, SpawnError> {
     let pid = fork(what).map_err(before("fork"))?;
     if pid == 0 {
         // SAFETY: this is the child, which only makes system calls on data prepared above and then ends.
-        unsafe { child(what, &arguments, &environment, tell.as_raw_fd()) }
+        unsafe { child::run(what, &arguments, &environment, tell.as_raw_fd()) }
     }
     drop(tell);
     match failure(report) {
@@ -163,83 +194,13 @@ fn clone3(cgroup: Option<BorrowedFd<'_>>, what: &Spawn<'_>) -> io::Result<libc::
 /// `CLONE_INTO_CGROUP` (linux/sched.h), too wide for the type libc gives it.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// # Safety
-/// To be called in a freshly forked child only. Never returns.
-unsafe fn child(what: &Spawn<'_>, argv: &[*const c_char], envp: &[*const c_char], tell: RawFd) -> ! {
-    // SAFETY: see the functions; the pointers end in null and outlive the calls.
-    unsafe {
-        let step = prepare(what);
-        let step = match step {
-            Ok(()) => {
-                libc::execve(what.program.as_ptr(), argv.as_ptr(), envp.as_ptr());
-                STEPS.len() - 1
-            }
-            Err(step) => step,
-        };
-        let mut record = [0; 8];
-        record[..4].copy_from_slice(&(*libc::__errno_location()).to_ne_bytes());
-        record[4] = step as u8;
-        libc::write(tell, record.as_ptr().cast(), record.len());
-        libc::_exit(127)
-    }
-}
-
-/// # Safety
-/// To be called in a freshly forked child only. Returns the index of the step that failed; `errno` says why.
-unsafe fn prepare(what: &Spawn<'_>) -> Result<(), usize> {
-    let check = |step: usize, status: i32| if status < 0 { Err(step) } else { Ok(()) };
-    // SAFETY: plain system calls on descriptors, numbers and strings that the caller keeps alive.
-    unsafe {
-        check(0, libc::setsid())?;
-        check(1, clean_signals())?;
-        check(2, libc::dup2(what.input.as_raw_fd(), libc::STDIN_FILENO))?;
-        check(2, libc::dup2(what.output.as_raw_fd(), libc::STDOUT_FILENO))?;
-        check(2, libc::dup2(libc::STDOUT_FILENO, libc::STDERR_FILENO))?;
-        if what.terminal {
-            check(3, libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0))?;
-        }
-        if let Some((soft, hard)) = what.open_files {
-            let limit = libc::rlimit {
-                rlim_cur: soft,
-                rlim_max: hard,
-            };
-            check(4, libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))?;
-        }
-        if let Some((user, group)) = what.identity {
-            // The raw calls: those of libc would first tell every thread.
-            check(5, libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()) as i32)?;
-            check(5, libc::syscall(libc::SYS_setgid, group) as i32)?;
-            check(5, libc::syscall(libc::SYS_setuid, user) as i32)?;
-        }
-        if what.dies_with_parent {
-            // After the change of user, which would undo it. Cannot fail: the signal exists.
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        }
-        check(6, libc::chdir(what.directory.as_ptr()))
-    }
-}
-
-/// Unblocks every signal and gives back the one disposition that Rust programs change and exec keeps.
-///
-/// # Safety
-/// To be called in a freshly forked child only.
-unsafe fn clean_signals() -> i32 {
-    let mut none = std::mem::MaybeUninit::uninit();
-    // SAFETY: sigemptyset initialises the set before it is read.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-        libc::sigemptyset(none.as_mut_ptr());
-        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut())
-    }
-}
-
 /// Waits until the child executes its program, which closes the pipe, or says what went wrong.
 fn failure(report: OwnedFd) -> Option<SpawnError> {
     let mut record = [0; 8];
     std::fs::File::from(report).read_exact(&mut record).ok()?;
     let [a, b, c, d, step, ..] = record;
     Some(SpawnError {
-        step: STEPS.get(usize::from(step)).copied().unwrap_or("start"),
+        step: child::STEPS.get(usize::from(step)).copied().unwrap_or("start"),
         source: io::Error::from_raw_os_error(i32::from_ne_bytes([a, b, c, d])),
     })
 }
@@ -265,8 +226,10 @@ mod tests {
             directory,
             input: null.as_fd(),
             output: write.as_fd(),
-            identity: None,
-            open_files: Some((64, 64)),
+            conditions: Conditions {
+                limits: &[(libc::RLIMIT_NOFILE, 64, 64)],
+                ..Conditions::default()
+            },
             cgroup: None,
             terminal: false,
             sibling: false,
