@@ -343,9 +343,11 @@ fn kind_of(error: &mos_build::BuildError) -> Kind {
         | E::Component(
             mos_components::ComponentError::MissingTool { .. } | mos_components::ComponentError::NoProgram { .. },
         )
-        | E::Package(mos_packages::PackageError::NoApt { .. } | mos_packages::PackageError::Unsatisfiable(_)) => {
-            Kind::NotFound
-        }
+        | E::Package(
+            mos_packages::PackageError::NoApt { .. }
+            | mos_packages::PackageError::Unsatisfiable(_)
+            | mos_packages::PackageError::VersionGone { .. },
+        ) => Kind::NotFound,
         E::Component(
             mos_components::ComponentError::WrongDigest { .. } | mos_components::ComponentError::MovedTag { .. },
         )

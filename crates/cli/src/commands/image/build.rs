@@ -144,10 +144,13 @@ pub(crate) fn deliver_image(pipeline: &Pipeline<'_>, image: &BuiltImage, folder:
 /// The sizes of an image, part by part.
 pub(crate) fn sizes(report: &ImageReport) -> String {
     let row = |name: &str, bytes: u64| vec![name.to_owned(), ui::bytes(bytes), String::new()];
+    // Around its initramfs a kernel compresses both together.
+    let around = report.kernel_bytes + report.initramfs_bytes > report.efi_bytes;
+    let initramfs = if around { "uncompressed" } else { "compressed" };
     let mut rows = vec![
         row("vmlinuz.efi", report.efi_bytes),
         row(&format!("  kernel {}", report.kernel), report.kernel_bytes),
-        row("  initramfs, compressed", report.initramfs_bytes),
+        row(&format!("  initramfs, {initramfs}"), report.initramfs_bytes),
     ];
     let part = |part: &Part| {
         vec![

@@ -85,7 +85,8 @@ fn agreed(context: &Context, args: &CleanArgs, plan: &PrunePlan) -> bool {
 }
 
 fn outcome(plan: &PrunePlan, deleted: bool) -> String {
-    let stay = format!("{} stay", ui::count(plan.keep.len() as u64, "image"));
+    let verb = if plan.keep.len() == 1 { "stays" } else { "stay" };
+    let stay = format!("{} {verb}", ui::count(plan.keep.len() as u64, "image"));
     match (plan.is_empty(), deleted) {
         (true, _) => format!("Nothing to delete; {stay}."),
         (false, true) => format!("Deleted {}; {stay}.", what(plan)),
