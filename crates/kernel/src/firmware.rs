@@ -514,9 +514,11 @@ mod tests {
         let found = collect(&[], &["other", "**/fw-9.ucode"]).unwrap();
         assert_eq!(paths(&found), ["nic/fw-9.ucode 9", "other/c d.bin C"]);
         let error = collect(&[], &["nic/a.bim", "x/*", "other"]).unwrap_err().to_string();
+        let lines: Vec<&str> = error.lines().collect();
         assert!(
-            error.contains("`nic/a.bim` (did you mean `nic/a.bin`?), `x/*`;"),
+            lines.len() == 2 && lines[0].contains("`nic/a.bim`") && lines[0].ends_with("did you mean `nic/a.bin`?"),
             "{error}"
         );
+        assert!(lines[1].starts_with("firmware `x/*`: "), "{error}");
     }
 }

@@ -194,7 +194,10 @@ fn closure_order_and_lists_agree_with_kmod() {
     assert!(!has("aesni_intel") && !has("gf128mul") && !has("nls_ascii") && has("nls_cp437"));
     assert_eq!(without.to_load(&["dm_crypt", "!nls_ascii", "fs-btrfs"]), ["dm_crypt"]);
     let idle = kernel.select(&["vfat", "!nls_asci"]).unwrap_err().to_string();
-    assert!(idle.contains("`nls_asci` (did you mean `nls_ascii`?)"), "{idle}");
+    assert!(
+        idle.contains("`!nls_asci`") && idle.ends_with("did you mean `nls_ascii`?"),
+        "{idle}"
+    );
     let why: Vec<&str> = selection.why("gf128mul").iter().map(|(name, _)| *name).collect();
     assert_eq!(why, ["gf128mul", "aesni_intel", "dm_crypt"]);
 
@@ -395,7 +398,7 @@ fn facts_are_those_of_the_whole_modules_and_can_be_kept() {
     let reason = |error: SelectError| error.to_string();
     let missing = reason(other.select(&["fs-ext5", "virtio_nett", "fs-ext4"]).unwrap_err());
     assert!(
-        missing.contains("`fs-ext5`") && missing.contains("`virtio_nett` (did you mean `virtio_net`?)"),
+        missing.contains("`fs-ext5`") && missing.ends_with("did you mean `virtio_net`?"),
         "{missing}"
     );
 }
