@@ -14,7 +14,7 @@ use std::time::Duration;
 use mos_sys::fork::{Fork, Leftovers, SharedFiles};
 use mos_sys::shared_pid::SharedPid;
 use mos_sys::signals::Signals;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 use serde_json::Value;
 
@@ -28,8 +28,8 @@ use crate::upgrade::{self, Handover};
 const STABLE: Millis = 10_000;
 /// So many supervisors may fail at once, one after the other, before the next has to wait.
 const QUICK_MAX: u32 = 3;
-/// How long.
-const PAUSE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+/// How long. Signals and ends of processes wait for the next supervisor.
+const PAUSE: Duration = Duration::from_secs(5);
 /// SIGKILL (signal(7)): it did not fail, somebody killed it, or the kernel did for want of memory.
 const KILLED: Exit = Exit::Signal(9);
 /// Between two attempts to write down how a process ended, when there is no memory.
@@ -131,13 +131,16 @@ pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl F
                 last = Some(end);
             }
             Err(error) if last.is_none() => return Err(error),
-            Err(_) => quick = QUICK_MAX,
+            Err(_) => {
+                // No memory, or no process to be had: whatever ended the last one, this is not to be tried without a pause.
+                std::thread::sleep(PAUSE);
+                continue;
+            }
         }
         let at_once = !matches!(last, Some(KILLED | UPGRADED)) && clock::now().saturating_sub(started) < STABLE;
         quick = if at_once { quick + 1 } else { 0 };
         if quick > QUICK_MAX {
-            wait(&signals, Some(&PAUSE));
-            take_in(None, exits);
+            std::thread::sleep(PAUSE);
         }
     }
 }
@@ -163,19 +166,15 @@ fn watch(supervisor: Pid, signals: &Signals, exits: &Exits) -> Exit {
                 let _ = kill_process(supervisor, signal);
             }
         }
-        if let Some(end) = take_in(Some(supervisor), exits) {
+        if let Some(end) = take_in(supervisor, exits) {
             return end;
         }
-        wait(signals, None);
+        let _ = poll(&mut [PollFd::new(signals, PollFlags::IN)], None);
     }
 }
 
-fn wait(signals: &Signals, limit: Option<&Timespec>) {
-    let _ = poll(&mut [PollFd::new(signals, PollFlags::IN)], limit);
-}
-
 /// Takes in everybody who has ended. Returns how the supervisor did, if it is among them.
-fn take_in(supervisor: Option<Pid>, exits: &Exits) -> Option<Exit> {
+fn take_in(supervisor: Pid, exits: &Exits) -> Option<Exit> {
     let mut end = None;
     while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
         let exit = match (status.exit_status(), status.terminating_signal()) {
@@ -183,7 +182,7 @@ fn take_in(supervisor: Option<Pid>, exits: &Exits) -> Option<Exit> {
             (None, Some(signal)) => Exit::Signal(signal),
             (None, None) => continue,
         };
-        if Some(pid) == supervisor {
+        if pid == supervisor {
             end = Some(exit);
             continue;
         }

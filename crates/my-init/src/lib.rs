@@ -3,9 +3,9 @@
 //! Two processes: the [`keeper`] stays whatever happens, the supervisor does the work and can be replaced at any moment, by
 //! itself or by another program ([`upgrade`]).
 //!
-//! The supervisor is one thread with one loop ([`driver`]) that sleeps in epoll until something happens: a signal, a line of a service's
-//! output, a request, a deadline. What to do about it is decided by the [`supervisor`], a state machine that takes
-//! events with the time and answers with actions, and touches nothing itself.
+//! The supervisor is one thread with one loop ([`driver`]) that sleeps in epoll until something happens: a signal, a line
+//! of a service's output, a request, a deadline. What to do about it is decided by the [`supervisor`], a state machine
+//! that takes events with the time and answers with actions, and touches nothing itself.
 //!
 //! As PID 1 it first does the work of an early user space ([`stage0`]), and at the end takes the machine down
 //! ([`halt`]). It does not exit: not on a panic, not on a bad service file, not on a bad request.
@@ -25,7 +25,6 @@ pub mod options;
 pub mod power;
 pub mod protocol;
 pub mod rescue;
-
 pub mod services;
 pub mod shell;
 pub mod stage0;

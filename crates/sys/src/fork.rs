@@ -47,15 +47,15 @@ impl SharedFiles {
         if std::fs::read_dir("/proc/self/task")?.count() != 1 {
             return Err(io::Error::other("more than one thread"));
         }
+        // Both have the same table, so this is asked before there are two: a child that failed here would not know what it is.
+        let leftovers = open_now()?.difference(&self.own).copied().collect();
         let flags = libc::CLONE_FILES | libc::SIGCHLD;
         let none = std::ptr::null_mut::<libc::c_void>();
         // SAFETY: without CLONE_VM and without a stack this is fork(2) with one more flag. There is only one thread, so no
         // lock is held by one that the child does not have.
         let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
         match i32::try_from(pid) {
-            Ok(0) => Ok(Fork::Child(Leftovers(
-                open_now()?.difference(&self.own).copied().collect(),
-            ))),
+            Ok(0) => Ok(Fork::Child(Leftovers(leftovers))),
             Ok(pid) if pid > 0 => Pid::from_raw(pid).map(Fork::Parent).ok_or(io::ErrorKind::Other.into()),
             _ => Err(io::Error::last_os_error()),
         }
