@@ -20,6 +20,11 @@ struct Machine {
     child: Child,
 }
 
+fn send(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
 impl Drop for Machine {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -112,27 +117,40 @@ impl Machine {
         self.wait(&format!("{name} {state}"), || self.status(name)["state"] == state);
     }
 
-    /// The process that does the work: the only child of the keeper that executes the same program.
+    /// The process that does the work: the only child of the keeper that executes the same program for longer than a
+    /// service does that is being started.
     fn supervisor(&self) -> u32 {
         let keeper = self.child.id();
-        let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap();
         let program = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
-        let mut children = children.split_whitespace().map(|pid| pid.parse().unwrap());
-        children.find(|pid| program(*pid) == program(keeper)).unwrap()
+        let same = || {
+            let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap();
+            let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+            children
+                .filter(|pid| program(*pid) == program(keeper))
+                .collect::<Vec<u32>>()
+        };
+        loop {
+            let first = same();
+            std::thread::sleep(Duration::from_millis(2));
+            if let ([pid], true) = (&*first, same() == first) {
+                return *pid;
+            }
+        }
     }
 
     /// Kills the supervisor as a crash would, and waits until another one answers.
     fn crash(&self) {
         let first = self.supervisor();
-        let pid = rustix::process::Pid::from_raw(i32::try_from(first).unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        send(first, rustix::process::Signal::KILL);
         self.wait("another supervisor", || !Path::new(&format!("/proc/{first}")).exists());
         self.call("system.ping", json!({}));
     }
 
     fn signal(&self, number: i32) {
-        let signal = rustix::process::Signal::from_named_raw(number).unwrap();
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+        send(
+            self.child.id(),
+            rustix::process::Signal::from_named_raw(number).unwrap(),
+        );
     }
 
     /// Waits for the end and returns the exit code.
@@ -624,6 +642,38 @@ fn no_byte_of_a_log_is_lost_when_supervisors_are_killed() {
             .enumerate()
             .all(|(index, line)| line.as_str() == Some(&*(index + 1).to_string()))
     );
+}
+
+/// Hears the bell in the supervisor's place, which leaves things as if it had been killed just after it heard it.
+fn silence_the_bell(keeper: u32) {
+    use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+    let pid = Pid::from_raw(i32::try_from(keeper).unwrap()).unwrap();
+    let process = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+    let open = fs::read_dir(format!("/proc/{keeper}/fd")).unwrap().flatten();
+    let bell =
+        |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|what| what == Path::new("anon_inode:[eventfd]"));
+    let bells: Vec<i32> = open
+        .filter(bell)
+        .map(|entry| entry.file_name().to_str().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(bells.len(), 1);
+    let bell = pidfd_getfd(&process, bells[0], PidfdGetfdFlags::empty()).unwrap();
+    assert_eq!(rustix::io::read(&bell, &mut [0; 8]), Ok(8), "it has rung");
+}
+
+#[test]
+fn an_end_of_which_a_killed_supervisor_had_only_heard_is_not_missed() {
+    let machine = Machine::start(&[("once", "[service]\noneshot = true\nexec = \"sleep 1000\"\n")]);
+    machine.wait_for_state("once", "starting");
+    let pid = u32::try_from(machine.status("once")["pid"].as_u64().unwrap()).unwrap();
+    let supervisor = machine.supervisor();
+    send(supervisor, rustix::process::Signal::STOP);
+    send(pid, rustix::process::Signal::TERM);
+    machine.wait("its end", || !Path::new(&format!("/proc/{pid}")).exists());
+    silence_the_bell(machine.child.id());
+    send(supervisor, rustix::process::Signal::KILL);
+    machine.wait_for_state("once", "failed");
+    assert_eq!(machine.status("once")["reason"], "killed by SIGTERM");
 }
 
 #[test]

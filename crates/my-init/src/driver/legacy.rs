@@ -118,6 +118,8 @@ impl Driver {
                 self.go_on(memories, &node, &mut leftovers);
                 self.find_started(starting.as_ref().and_then(Value::as_str));
                 self.find_others();
+                // The last supervisor may have heard the bell and not come to what it rang for.
+                self.take_exits();
             }
         }
         drop(leftovers);

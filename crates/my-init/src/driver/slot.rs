@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use mos_sys::fork::Leftovers;
 use rustix::event::epoll;
+use rustix::net::{RecvFlags, recv};
 use rustix::pipe::PipeFlags;
 use serde_json::{Value, json};
 
@@ -170,7 +171,8 @@ impl Driver {
             let Some((socket, _)) = self.slots.get(&id).and_then(|slot| slot.notify.as_ref()) else {
                 return;
             };
-            let Ok(count) = socket.recv(&mut self.buffer) else {
+            // It stays in the socket until what it says is noted: whoever is killed in between leaves it to its successor.
+            let Ok((count, _)) = recv(socket, &mut *self.buffer, RecvFlags::PEEK) else {
                 return;
             };
             let text = String::from_utf8_lossy(&self.buffer[..count]);
@@ -178,6 +180,10 @@ impl Driver {
             let status = text.lines().find_map(|line| line.strip_prefix("STATUS="));
             let now = crate::clock::now();
             self.supervisor.notified(id, ready, status, now);
+            self.note_changes();
+            if let Some((socket, _)) = self.slots.get(&id).and_then(|slot| slot.notify.as_ref()) {
+                let _ = recv(socket, &mut [0; 1], RecvFlags::empty());
+            }
         }
     }
 }
