@@ -1,0 +1,56 @@
+//! `[health]`.
+
+use crate::health::{http_target, tcp_target};
+
+use super::*;
+
+pub(super) fn health<'d>(root: &Table<'d>, tables: &mut Vec<Table<'d>>) -> Option<Health> {
+    let table = root.table("health")?;
+    let health = probe(&table).map(|probe| Health {
+        probe,
+        interval_ms: milliseconds(&table, "interval_ms", 100, 10_000),
+        timeout_ms: milliseconds(&table, "timeout_ms", 1, 5000),
+        retries: count(&table, "retries", 1, 3),
+        start_period_ms: milliseconds(&table, "start_period_ms", 0, 0),
+    });
+    tables.push(table);
+    health
+}
+
+#[derive(Clone, Copy)]
+enum ProbeKind {
+    Tcp,
+    Http,
+    Exec,
+}
+
+fn probe(table: &Table<'_>) -> Option<Probe> {
+    table.required_string("type")?;
+    let choices = [
+        ("tcp", ProbeKind::Tcp),
+        ("http", ProbeKind::Http),
+        ("exec", ProbeKind::Exec),
+    ];
+    let kind = table.choice("type", &choices)?;
+    let target = table.required_string("target")?;
+    let expected = table.integer("expect_status", 100..=599);
+    let status = expected.and_then(|status| u16::try_from(status).ok()).unwrap_or(200);
+    if expected.is_some() && !matches!(kind, ProbeKind::Http) {
+        table.complain("expect_status", "`expect_status` is for type = \"http\"");
+    }
+    let probe = match kind {
+        ProbeKind::Tcp => tcp_target(&target.value).map(Probe::Tcp),
+        ProbeKind::Http => http_target(&target.value).map(|(address, path)| Probe::Http { address, path, status }),
+        ProbeKind::Exec => return command(table, &target, None).map(Probe::Exec),
+    };
+    if probe.is_none() {
+        let problem = Problem::error(Some(target.position), format!("`{}` is not an address", target.value));
+        let example = if matches!(kind, ProbeKind::Tcp) {
+            "127.0.0.1:8080"
+        } else {
+            "127.0.0.1:8080/health"
+        };
+        table.report(problem.with_hint(format!("give an IP address and a port, as `{example}`")));
+    }
+    probe
+}

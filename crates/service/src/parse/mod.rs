@@ -1,0 +1,301 @@
+//! A service file's text to a [`Service`].
+
+mod dependencies;
+mod health;
+mod lifecycle;
+mod logging;
+#[cfg(test)]
+mod tests;
+
+use mos_toml::{Document, Item, Problem, Problems, Table};
+
+use crate::{
+    Account, Class, Command, Dependencies, Dependency, Health, Kind, Lifecycle, Limits, Logging, Probe, Resources,
+    Restart, Security, Service, Status,
+};
+
+/// Milliseconds in a day: the longest time a file may give.
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// The longest name, in bytes: it becomes part of a socket's path, which holds 108.
+const NAME_MAX: usize = 64;
+
+/// What a service file holds.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The service; `None` when the file cannot be used. A file with unknown keys can.
+    pub service: Option<Service>,
+    /// Everything that is wrong with it, in order of place.
+    pub problems: Vec<Problem>,
+}
+
+/// True for the names of service files: `*.toml`, so also `*.service.toml`; not hidden ones.
+pub fn is_service_file(name: &str) -> bool {
+    name.ends_with(".toml") && !name.starts_with('.')
+}
+
+/// Reads one service file. `file` is named in messages, and its stem is the name of a service that has none.
+pub fn parse(file: &str, text: &str) -> Parsed {
+    let document = match Document::parse(file, text) {
+        Ok(document) => document,
+        Err(problem) => {
+            return Parsed {
+                service: None,
+                problems: vec![problem],
+            };
+        }
+    };
+    let problems = Problems::default();
+    let mut service = read(file, document.root(&problems), &problems);
+    if let Some(service) = &mut service {
+        service.source = fnv1a(text.as_bytes());
+    }
+    Parsed {
+        service,
+        problems: problems.into_sorted(),
+    }
+}
+
+/// FNV-1a with 64 bits (RFC 9923): the same in every version of this program, unlike the standard library's hash.
+pub fn fnv1a(bytes: &[u8]) -> u64 {
+    let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix)
+}
+
+impl Service {
+    /// A service of which only the name is known, because its file is gone: enough to end it.
+    pub fn forgotten(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..blank("")
+        }
+    }
+}
+
+fn stem(file: &str) -> &str {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let name = name.strip_suffix(".toml").unwrap_or(name);
+    name.strip_suffix(".service").unwrap_or(name)
+}
+
+/// Reads all sections first and asks for left-over keys last: those alone do not make a file useless on a node that is
+/// older than the file.
+fn read(file: &str, root: Table<'_>, problems: &Problems) -> Option<Service> {
+    let mut tables = Vec::new();
+    let service = match (root.table("service"), root.table("target")) {
+        (Some(table), None) => read_service(file, &root, table, &mut tables),
+        (None, Some(table)) => read_target(file, &root, table, &mut tables),
+        (Some(_), Some(target)) => {
+            target.report(Problem::error(
+                Some(target.position()),
+                "a file holds a [service] or a [target], not both",
+            ));
+            None
+        }
+        (None, None) => {
+            if !root.has("service") && !root.has("target") {
+                root.report(Problem::error(
+                    Some(root.position()),
+                    "missing section [service] or [target]",
+                ));
+            }
+            None
+        }
+    };
+    let usable = !problems.any_error();
+    tables.into_iter().for_each(Table::finish);
+    root.finish();
+    service.filter(|_| usable)
+}
+
+fn read_target<'d>(file: &str, root: &Table<'d>, table: Table<'d>, tables: &mut Vec<Table<'d>>) -> Option<Service> {
+    let service = Service {
+        kind: Kind::Target,
+        name: name(file, &table),
+        critical: table.boolean("critical").unwrap_or(false),
+        dependencies: dependencies::dependencies(root, tables),
+        ..blank(file)
+    };
+    tables.push(table);
+    Some(service)
+}
+
+fn read_service<'d>(file: &str, root: &Table<'d>, table: Table<'d>, tables: &mut Vec<Table<'d>>) -> Option<Service> {
+    let kind = if table.boolean("oneshot").unwrap_or(false) {
+        Kind::Oneshot
+    } else {
+        Kind::Process
+    };
+    let class = table
+        .choice("class", &[("user", Class::User), ("system", Class::System)])
+        .unwrap_or_default();
+    let notify = table.boolean("notify").unwrap_or(false);
+    if notify && kind == Kind::Oneshot {
+        table.complain(
+            "notify",
+            "a oneshot is ready when it has ended, so `notify` has no meaning",
+        );
+    }
+    let service = Service {
+        kind,
+        name: name(file, &table),
+        command: exec(&table),
+        notify,
+        directory: directory(&table),
+        environment: environment(&table),
+        user: Account::read(&table, "user"),
+        group: Account::read(&table, "group"),
+        groups: Account::read_list(&table, "groups"),
+        umask: umask(&table),
+        nice: small(&table, "nice", -20..=19),
+        oom_score_adjust: small(&table, "oom_score_adjust", -1000..=1000),
+        tty: tty(&table),
+        security: crate::security::security(root, tables),
+        limits: crate::limits::limits(root, tables),
+        resources: crate::limits::resources(root, tables),
+        status: status(&table),
+        class,
+        critical: table.boolean("critical").unwrap_or(false),
+        dependencies: dependencies::dependencies(root, tables),
+        lifecycle: lifecycle::lifecycle(root, tables, kind, class, notify),
+        health: health::health(root, tables),
+        logging: logging::logging(root, tables),
+        ..blank(file)
+    };
+    if kind == Kind::Oneshot && service.health.is_some() {
+        root.complain(
+            "health",
+            "a oneshot is ready when it has ended, so [health] has no meaning",
+        );
+    }
+    tables.push(table);
+    Some(service)
+}
+
+fn blank(file: &str) -> Service {
+    Service {
+        name: String::new(),
+        file: file.to_owned(),
+        source: 0,
+        kind: Kind::Process,
+        command: None,
+        notify: false,
+        directory: "/".to_owned(),
+        environment: Vec::new(),
+        user: None,
+        group: None,
+        groups: Vec::new(),
+        umask: None,
+        nice: None,
+        oom_score_adjust: None,
+        tty: None,
+        security: Security::default(),
+        limits: Limits::default(),
+        resources: Resources::default(),
+        status: Status::Start,
+        class: Class::User,
+        critical: false,
+        dependencies: Dependencies::default(),
+        lifecycle: Lifecycle::default(),
+        health: None,
+        logging: Logging::default(),
+    }
+}
+
+fn name(file: &str, table: &Table<'_>) -> String {
+    let name = table.string("name").unwrap_or_else(|| stem(file).to_owned());
+    let plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if !plain || name.is_empty() || name.starts_with('.') || name.len() > NAME_MAX {
+        table.complain(
+            "name",
+            format!("`{name}` is not a service name: 1 to {NAME_MAX} letters, digits, `-`, `_` and `.`, not starting with `.`"),
+        );
+    }
+    name
+}
+
+fn exec(table: &Table<'_>) -> Option<Command> {
+    let shell = table.boolean("shell");
+    let exec = table.required_string("exec")?;
+    command(table, &exec, shell)
+}
+
+fn command(table: &Table<'_>, line: &Item<String>, shell: Option<bool>) -> Option<Command> {
+    match Command::parse(&line.value, shell) {
+        Ok(command) => Some(command),
+        Err(error) => {
+            table.report(Problem::error(Some(line.position.clone()), error.to_string()));
+            None
+        }
+    }
+}
+
+fn directory(table: &Table<'_>) -> String {
+    let directory = table.string("dir").unwrap_or_else(|| "/".to_owned());
+    if !directory.starts_with('/') || directory.contains('\0') {
+        table.complain("dir", format!("`dir` is `{directory}`, expected an absolute path"));
+    }
+    directory
+}
+
+fn environment(table: &Table<'_>) -> Vec<(String, String)> {
+    let Some(env) = table.table("env") else {
+        return Vec::new();
+    };
+    let mut environment = Vec::new();
+    for (name, item) in env.strings() {
+        if name.is_empty() || name.contains(['=', '\0']) || item.value.contains('\0') {
+            let message = format!("`{name}` cannot be an environment variable");
+            table.report(Problem::error(Some(item.position), message));
+        } else {
+            environment.push((name.to_owned(), item.value));
+        }
+    }
+    environment
+}
+
+/// A file mode creation mask in octal, as everybody writes it (umask(2)).
+fn umask(table: &Table<'_>) -> Option<u32> {
+    let text = table.string_item("umask")?;
+    let mask = u32::from_str_radix(&text.value, 8).ok().filter(|mask| *mask <= 0o777);
+    if mask.is_none() {
+        let problem = Problem::error(Some(text.position), format!("`{}` is not a umask", text.value));
+        table.report(problem.with_hint("three octal digits, such as \"022\""));
+    }
+    mask
+}
+
+fn small(table: &Table<'_>, key: &'static str, range: std::ops::RangeInclusive<i64>) -> Option<i32> {
+    table.integer(key, range).and_then(|number| i32::try_from(number).ok())
+}
+
+fn tty(table: &Table<'_>) -> Option<String> {
+    let tty = table.string("tty")?;
+    if !tty.starts_with("/dev/") || tty.contains('\0') {
+        table.complain(
+            "tty",
+            format!("`tty` is `{tty}`, expected a terminal such as /dev/tty2"),
+        );
+    }
+    Some(tty)
+}
+
+fn status(table: &Table<'_>) -> Status {
+    let choices = [
+        ("start", Status::Start),
+        ("stop", Status::Stop),
+        ("ignore", Status::Ignore),
+    ];
+    table.choice("status", &choices).unwrap_or_default()
+}
+
+fn milliseconds(table: &Table<'_>, key: &'static str, least: i64, default: u64) -> u64 {
+    let number = table.integer(key, least..=DAY_MS);
+    number.and_then(|number| u64::try_from(number).ok()).unwrap_or(default)
+}
+
+fn count(table: &Table<'_>, key: &'static str, least: i64, default: u32) -> u32 {
+    let number = table.integer(key, least..=i64::from(i32::MAX));
+    number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
+}
