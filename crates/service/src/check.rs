@@ -4,13 +4,15 @@ use std::collections::HashMap;
 
 use mos_toml::{Position, Problem, Severity, nearest};
 
-use crate::{Dependency, Graph, Service, parse};
+use crate::{Dependency, Graph, Service, Template, parse, split_instance};
 
 /// What a node makes of its service files.
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// The services that can be used, in the order of the files; names are unique.
     pub services: Vec<Service>,
+    /// What instances can be made of.
+    pub templates: Vec<Template>,
     /// What is wrong with the rest.
     pub problems: Vec<Problem>,
 }
@@ -22,8 +24,15 @@ pub fn load(files: &[(&str, &str)]) -> Loaded {
     let mut places: HashMap<String, String> = HashMap::new();
     for (file, text) in files {
         let parsed = parse(file, text);
+        let template = Template::of(file, text);
         loaded.problems.extend(parsed.problems);
         let Some(service) = parsed.service else { continue };
+        if let Some(template) = template {
+            if !loaded.templates.iter().any(|other| other.name == template.name) {
+                loaded.templates.push(template);
+            }
+            continue;
+        }
         if let Some(first) = places.get(&service.name) {
             loaded.problems.push(duplicate(&service, first));
             continue;
@@ -31,18 +40,26 @@ pub fn load(files: &[(&str, &str)]) -> Loaded {
         places.insert(service.name.clone(), service.file.clone());
         loaded.services.push(service);
     }
+    loaded.complete_all();
     loaded
 }
 
 /// Checks files as `(name, text)` together; `known` are services that exist elsewhere and may be required. Returns
 /// every problem, in the order of files; those that concern several files last.
 pub fn check(files: &[(&str, &str)], known: &[&str]) -> Vec<Problem> {
-    let Loaded { services, mut problems } = load(files);
+    let Loaded {
+        services,
+        templates,
+        mut problems,
+    } = load(files);
     let names: Vec<&str> = services
         .iter()
         .map(|service| service.name.as_str())
         .chain(known.iter().copied())
+        .chain(templates.iter().map(|template| template.name.as_str()))
         .collect();
+    let samples = templates.iter().filter_map(|template| template.sample().service);
+    problems.extend(samples.flat_map(|service| unknown_names(&service, &names)));
     for service in &services {
         problems.extend(unknown_names(service, &names));
         if known.contains(&service.name.as_str()) {
@@ -61,9 +78,7 @@ fn duplicate(service: &Service, first: &str) -> Problem {
 fn unknown_names(service: &Service, names: &[&str]) -> Vec<Problem> {
     let dependencies = &service.dependencies;
     let missing = |list: &[Dependency], key: &str, severity: Severity| -> Vec<Problem> {
-        let unknown = list
-            .iter()
-            .filter(|dependency| !names.contains(&dependency.name.as_str()));
+        let unknown = list.iter().filter(|dependency| !is_known(&dependency.name, names));
         unknown
             .map(|dependency| unknown_name(service, dependency, key, severity, names))
             .collect()
@@ -72,6 +87,11 @@ fn unknown_names(service: &Service, names: &[&str]) -> Vec<Problem> {
     problems.extend(missing(&dependencies.after, "after", Severity::Warning));
     problems.extend(missing(&dependencies.wants, "wants", Severity::Warning));
     problems
+}
+
+/// True for the name of a service, and for an instance of a template.
+fn is_known(name: &str, names: &[&str]) -> bool {
+    names.contains(&name) || split_instance(name).is_some_and(|(stem, _)| names.contains(&stem))
 }
 
 fn unknown_name(service: &Service, dependency: &Dependency, key: &str, severity: Severity, names: &[&str]) -> Problem {
@@ -108,7 +128,7 @@ fn walk(cycle: &[usize], services: &[Service]) -> String {
     names.join(" -> ")
 }
 
-fn place(service: &Service, line: u32, column: u32) -> Position {
+pub(crate) fn place(service: &Service, line: u32, column: u32) -> Position {
     Position {
         file: service.file.clone(),
         line: usize::try_from(line).unwrap_or(usize::MAX),

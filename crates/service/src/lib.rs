@@ -82,6 +82,7 @@ mod parse;
 mod route;
 mod security;
 mod signal;
+mod template;
 
 pub use account::Account;
 pub use check::{Loaded, check, load};
@@ -94,3 +95,4 @@ pub use parse::{Parsed, fnv1a, is_service_file, parse};
 pub use route::{MAX_ROUTES, PLACES, ROUTES, Routes, is_executable};
 pub use security::{Capability, Security};
 pub use signal::{Signal, SignalError};
+pub use template::{Template, split_instance};

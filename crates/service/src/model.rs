@@ -69,6 +69,12 @@ impl Service {
         moved == *other
     }
 
+    /// Names that exist because this service names them, if a template describes them.
+    pub fn pulls_in(&self) -> impl Iterator<Item = &str> {
+        let dependencies = self.dependencies.requires.iter().chain(&self.dependencies.wants);
+        dependencies.map(|dependency| dependency.name.as_str())
+    }
+
     /// True when being spawned does not yet mean being ready.
     pub fn waits_for_readiness(&self) -> bool {
         self.notify || self.health.is_some() || self.kind == Kind::Oneshot

@@ -82,6 +82,17 @@ impl Document {
         }
     }
 
+    /// Changes every string (not keys); what `change` says against one becomes a problem with its place.
+    ///
+    /// # Errors
+    /// The first thing that `change` refused.
+    pub fn replace_strings(&mut self, change: &dyn Fn(&str) -> Result<String, String>) -> Result<(), Problem> {
+        let mut root = std::mem::take(&mut self.root);
+        let changed = root.values_mut().try_for_each(|(_, node)| node.replace_strings(change));
+        self.root = root;
+        changed.map_err(|(span, message)| Problem::error(Some(self.position(&span)), message))
+    }
+
     /// The file's name as given to [`Document::parse`].
     pub fn file(&self) -> &str {
         &self.file
@@ -95,6 +106,20 @@ impl Document {
     /// Line and column of a span's start.
     pub fn position(&self, span: &Span) -> Position {
         position(&self.file, &self.text, span.start)
+    }
+}
+
+impl Node {
+    fn replace_strings(&mut self, change: &dyn Fn(&str) -> Result<String, String>) -> Result<(), (Span, String)> {
+        match &mut self.value {
+            Value::String(text) => *text = change(text).map_err(|message| (self.span.clone(), message))?,
+            Value::Array(items) => items.iter_mut().try_for_each(|item| item.replace_strings(change))?,
+            Value::Table(table) => table
+                .values_mut()
+                .try_for_each(|(_, node)| node.replace_strings(change))?,
+            _ => {}
+        }
+        Ok(())
     }
 }
 

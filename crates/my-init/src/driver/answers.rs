@@ -58,9 +58,15 @@ impl Driver {
             Call::Status(name) => Ok(self.supervisor.status(self.named(name)?, self.now())),
             Call::Why(name) => self.why(name),
             Call::Tail(name, lines) => self.tail(name, *lines),
-            Call::Start(name) => self.change(name, |driver, name| driver.supervisor.start(name, driver.now())),
+            Call::Start(name) => self.change(name, |driver, name| {
+                driver.introduce(name);
+                driver.supervisor.start(name, driver.now())
+            }),
             Call::Stop(name) => self.change(name, |driver, name| driver.supervisor.stop(name, driver.now())),
-            Call::Restart(name) => self.change(name, |driver, name| driver.supervisor.restart(name, driver.now())),
+            Call::Restart(name) => self.change(name, |driver, name| {
+                driver.introduce(name);
+                driver.supervisor.restart(name, driver.now())
+            }),
         }
     }
 

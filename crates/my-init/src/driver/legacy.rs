@@ -164,7 +164,10 @@ impl Driver {
     fn go_on(&mut self, memories: BTreeMap<String, Value>, node: &Value, leftovers: &mut Leftovers) {
         let places = memories.values().chain([node]);
         self.place = places.filter_map(|memory| memory["place"].as_u64()).max().unwrap_or(0);
-        let services = self.load_services();
+        let requested = memories
+            .iter()
+            .filter(|(_, memory)| memory["service"]["requested"] == true);
+        let services = self.load_services(&requested.map(|(name, _)| name.clone()).collect::<Vec<_>>());
         let known = memories
             .iter()
             .map(|(name, memory)| (name.clone(), memory["service"].clone()));

@@ -5,6 +5,7 @@
 //! | `slot` | what a service has in the real world: process, log, notify socket |
 //! | `conditions` | what a service file asks for, for the kernel |
 //! | `launch` | starting processes |
+//! | `instances` | instances of templates that somebody asks for |
 //! | `legacy` | what a supervisor leaves to its successor |
 //! | `operator` | the shell on the console of a node that is debugged |
 //! | `probes` | health probes on the wire |
@@ -14,6 +15,7 @@
 mod answers;
 mod conditions;
 mod control;
+mod instances;
 mod launch;
 mod legacy;
 mod operator;
@@ -169,6 +171,8 @@ pub struct Driver {
     operator: Operator,
     null: File,
     environment: launch::Environment,
+    /// What instances are made of when somebody asks for one.
+    templates: Vec<mos_service::Template>,
     buffer: Vec<u8>,
 }
 
@@ -223,6 +227,7 @@ impl Driver {
                 .open("/dev/null")
                 .map_err(named("/dev/null"))?,
             environment: launch::Environment::inherited(),
+            templates: Vec::new(),
             buffer: vec![0; BUFFER],
             setup,
         };
@@ -440,13 +445,18 @@ impl Driver {
 
     /// Reads the service files and applies what is different.
     fn reload(&mut self) -> crate::supervisor::Difference {
-        let services = self.load_services();
+        let services = self.load_services(&self.supervisor.requested());
         self.supervisor.reload(services, clock::now())
     }
 
-    /// The services that the files describe, with the identity of the files each would run.
-    fn load_services(&mut self) -> Vec<(mos_service::Service, u64)> {
-        let loaded = crate::services::load(&self.setup.services);
+    /// The services that the files describe, with the identity of the files each would run; `requested` are instances of
+    /// templates that no file names.
+    fn load_services(&mut self, requested: &[String]) -> Vec<(mos_service::Service, u64)> {
+        let mut loaded = crate::services::load(&self.setup.services);
+        for name in requested {
+            loaded.instantiate(name);
+        }
+        self.templates = std::mem::take(&mut loaded.templates);
         for problem in &loaded.problems {
             self.say(&problem.to_string().replace('\n', ";"));
         }

@@ -152,6 +152,7 @@ impl Unit {
             "reason": reason,
             "wanted": self.wanted,
             "gone": self.gone,
+            "requested": self.requested,
             "pid": self.pid,
             "since": self.since,
             "spawned": self.spawned,
@@ -177,6 +178,7 @@ impl Unit {
         let text = |key: &str| memory[key].as_str().unwrap_or_default().to_owned();
         self.state = State::recall(memory["state"].as_str()?, &memory["reason"])?;
         (self.wanted, self.gone, self.notified) = (truth("wanted"), truth("gone"), truth("notified"));
+        self.requested = truth("requested");
         self.pid = small("pid");
         self.since = number("since")?;
         (self.spawned, self.ready) = (number("spawned"), number("ready"));

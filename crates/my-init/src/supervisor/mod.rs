@@ -10,6 +10,7 @@
 //! | `start` | what a service waits for, and starting it |
 //! | `exit` | how it ended, restart policy, stopping |
 //! | `health` | readiness and probes |
+//! | `instances` | services that exist because somebody asked for them |
 //! | `reload` | new service files as a difference |
 //! | `requests` | what people ask for |
 //! | `boot` | `ready`, the timeline, the boot deadline |
@@ -20,6 +21,7 @@
 mod boot;
 mod exit;
 mod health;
+mod instances;
 mod memory;
 mod reload;
 mod report;

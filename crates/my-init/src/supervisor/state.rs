@@ -157,6 +157,8 @@ pub struct Unit {
     pub(super) rivals: Vec<Id>,
     /// It counts among those that `ready` waits for.
     pub(super) unsettled: bool,
+    /// It is an instance of a template that exists because somebody asked for it.
+    pub(super) requested: bool,
     /// When the last supervisor meant to start it again.
     pub(super) restart_at: Option<Millis>,
 }
@@ -186,6 +188,7 @@ impl Unit {
             dependents: Vec::new(),
             rivals: Vec::new(),
             unsettled: false,
+            requested: false,
             restart_at: None,
         }
     }

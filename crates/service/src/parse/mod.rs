@@ -33,9 +33,22 @@ pub fn is_service_file(name: &str) -> bool {
     name.ends_with(".toml") && !name.starts_with('.')
 }
 
-/// Reads one service file. `file` is named in messages, and its stem is the name of a service that has none.
+/// Reads one service file. `file` is named in messages, and its stem is the name of a service that has none. Of a
+/// template it reads an instance for a trial.
 pub fn parse(file: &str, text: &str) -> Parsed {
-    let document = match Document::parse(file, text) {
+    if let Some(template) = crate::Template::of(file, text) {
+        return template.sample();
+    }
+    let mut parsed = parse_as(file, Document::parse(file, text), None);
+    if let Some(service) = &mut parsed.service {
+        service.source = fnv1a(text.as_bytes());
+    }
+    parsed
+}
+
+/// Reads a service file as that of the instance of this name, if one is given.
+pub(crate) fn parse_as(file: &str, document: Result<Document, Problem>, instance: Option<&str>) -> Parsed {
+    let document = match document {
         Ok(document) => document,
         Err(problem) => {
             return Parsed {
@@ -45,10 +58,8 @@ pub fn parse(file: &str, text: &str) -> Parsed {
         }
     };
     let problems = Problems::default();
-    let mut service = read(file, document.root(&problems), &problems);
-    if let Some(service) = &mut service {
-        service.source = fnv1a(text.as_bytes());
-    }
+    let origin = Origin { file, instance };
+    let service = read(&origin, document.root(&problems), &problems);
     Parsed {
         service,
         problems: problems.into_sorted(),
@@ -71,7 +82,14 @@ impl Service {
     }
 }
 
-fn stem(file: &str) -> &str {
+/// Where a service comes from.
+struct Origin<'o> {
+    file: &'o str,
+    /// Its name, for an instance of a template.
+    instance: Option<&'o str>,
+}
+
+pub(crate) fn stem(file: &str) -> &str {
     let name = file.rsplit('/').next().unwrap_or(file);
     let name = name.strip_suffix(".toml").unwrap_or(name);
     name.strip_suffix(".service").unwrap_or(name)
@@ -79,7 +97,7 @@ fn stem(file: &str) -> &str {
 
 /// Reads all sections first and asks for left-over keys last: those alone do not make a file useless on a node that is
 /// older than the file.
-fn read(file: &str, root: Table<'_>, problems: &Problems) -> Option<Service> {
+fn read(file: &Origin<'_>, root: Table<'_>, problems: &Problems) -> Option<Service> {
     let mut tables = Vec::new();
     let service = match (root.table("service"), root.table("target")) {
         (Some(table), None) => read_service(file, &root, table, &mut tables),
@@ -107,19 +125,29 @@ fn read(file: &str, root: Table<'_>, problems: &Problems) -> Option<Service> {
     service.filter(|_| usable)
 }
 
-fn read_target<'d>(file: &str, root: &Table<'d>, table: Table<'d>, tables: &mut Vec<Table<'d>>) -> Option<Service> {
+fn read_target<'d>(
+    file: &Origin<'_>,
+    root: &Table<'d>,
+    table: Table<'d>,
+    tables: &mut Vec<Table<'d>>,
+) -> Option<Service> {
     let service = Service {
         kind: Kind::Target,
         name: name(file, &table),
         critical: table.boolean("critical").unwrap_or(false),
         dependencies: dependencies::dependencies(root, tables),
-        ..blank(file)
+        ..blank(file.file)
     };
     tables.push(table);
     Some(service)
 }
 
-fn read_service<'d>(file: &str, root: &Table<'d>, table: Table<'d>, tables: &mut Vec<Table<'d>>) -> Option<Service> {
+fn read_service<'d>(
+    file: &Origin<'_>,
+    root: &Table<'d>,
+    table: Table<'d>,
+    tables: &mut Vec<Table<'d>>,
+) -> Option<Service> {
     let kind = if table.boolean("oneshot").unwrap_or(false) {
         Kind::Oneshot
     } else {
@@ -159,7 +187,7 @@ fn read_service<'d>(file: &str, root: &Table<'d>, table: Table<'d>, tables: &mut
         lifecycle: lifecycle::lifecycle(root, tables, kind, class, notify),
         health: health::health(root, tables),
         logging: logging::logging(root, tables),
-        ..blank(file)
+        ..blank(file.file)
     };
     if kind == Kind::Oneshot && service.health.is_some() {
         root.complain(
@@ -201,9 +229,24 @@ fn blank(file: &str) -> Service {
     }
 }
 
-fn name(file: &str, table: &Table<'_>) -> String {
-    let name = table.string("name").unwrap_or_else(|| stem(file).to_owned());
-    let plain = name
+fn name(origin: &Origin<'_>, table: &Table<'_>) -> String {
+    let given = table.string("name");
+    if let (Some(name), Some(instance)) = (&given, origin.instance)
+        && name != instance
+    {
+        table.complain(
+            "name",
+            format!("a template's instances are named by whoever wants them, not `{name}`"),
+        );
+    }
+    let standard = || origin.instance.unwrap_or_else(|| stem(origin.file)).to_owned();
+    let name = given.unwrap_or_else(standard);
+    // One `@` at most, with something on both sides: the name of an instance.
+    let whole = crate::split_instance(&name).map_or_else(
+        || name.clone(),
+        |(stem, argument)| format!("{}{argument}", &stem[..stem.len() - 1]),
+    );
+    let plain = whole
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     if !plain || name.is_empty() || name.starts_with('.') || name.len() > NAME_MAX {
