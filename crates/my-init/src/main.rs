@@ -1,5 +1,6 @@
 //! `my_init`: PID 1 of a node, a supervisor elsewhere, and the client of both.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -169,6 +170,8 @@ fn settings(started: clock::Millis, boot_deadline: clock::Millis) -> Settings {
         started,
         boot_deadline,
         shutdown_deadline: SHUTDOWN_MS,
+        // The standard library's own seed is the kernel's random number.
+        seed: RandomState::new().hash_one(started),
     }
 }
 

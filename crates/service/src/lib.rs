@@ -37,10 +37,13 @@
 //!
 //! [health]
 //! type = "http"                    # tcp | http | exec
-//! target = "127.0.0.1:8080/health" # tcp: host:port; http: host:port/path; exec: a command
+//! target = "127.0.0.1:8080/health" # host:port, host:port/path, unix:/socket, unix:/socket:/path; exec: a command
 //! interval_ms = 10000
+//! jitter_percent = 10              # each wait is up to this much shorter
 //! timeout_ms = 5000
-//! retries = 3                      # failures in a row before a restart
+//! retries = 3                      # failures in a row that make it unhealthy
+//! successes = 1                    # good answers in a row that make it healthy again
+//! action = "restart"               # restart | mark | none, when it is unhealthy
 //! start_period_ms = 0              # before the first probe
 //! expect_status = 200              # http only
 //!
@@ -76,6 +79,7 @@ mod check;
 mod command;
 mod graph;
 mod health;
+mod jitter;
 mod limits;
 mod model;
 mod parse;
@@ -88,7 +92,8 @@ pub use account::Account;
 pub use check::{Loaded, check, load};
 pub use command::{Command, CommandError};
 pub use graph::Graph;
-pub use health::{Health, Probe};
+pub use health::{Address, Health, Probe, Unhealthy};
+pub use jitter::jittered;
 pub use limits::{Limits, Resources, UNLIMITED};
 pub use model::{Class, Dependencies, Dependency, Kind, Lifecycle, Logging, Restart, Service, Status};
 pub use parse::{Parsed, fnv1a, is_service_file, parse};

@@ -1,14 +1,14 @@
 //! Health probes on the wire. Each takes one step per event; the supervisor watches the clock.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use mos_service::Probe;
+use mos_service::{Address, Probe};
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::launch::Role;
@@ -24,9 +24,9 @@ pub(super) struct Probes(HashMap<Id, Running>);
 
 #[derive(Debug)]
 enum Running {
-    Tcp(TcpStream),
+    Connection(File),
     Http {
-        stream: TcpStream,
+        stream: File,
         request: Option<String>,
         answer: Vec<u8>,
         status: u16,
@@ -43,12 +43,10 @@ impl Driver {
         };
         let Some(health) = &service.health else { return };
         let running = match &health.probe {
-            Probe::Tcp(address) => self.connect(id, *address).map(Running::Tcp),
-            Probe::Http { address, path, status } => self.connect(id, *address).map(|stream| Running::Http {
+            Probe::Tcp(address) => self.connect(id, address).map(Running::Connection),
+            Probe::Http { address, path, status } => self.connect(id, address).map(|stream| Running::Http {
                 stream,
-                request: Some(format!(
-                    "GET {path} HTTP/1.0\r\nHost: {address}\r\nUser-Agent: my_init\r\n\r\n"
-                )),
+                request: Some(request(address, path)),
                 answer: Vec::new(),
                 status: *status,
             }),
@@ -69,20 +67,34 @@ impl Driver {
         }
     }
 
-    fn connect(&self, id: Id, address: SocketAddr) -> Result<TcpStream, String> {
-        let family = if address.is_ipv4() {
-            AddressFamily::INET
-        } else {
-            AddressFamily::INET6
-        };
+    /// A connection that is being made; nobody waits for it.
+    fn connect(&self, id: Id, address: &Address) -> Result<File, String> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None).map_err(told)?;
-        match rustix::net::connect(&socket, &address) {
+        let open = |family| rustix::net::socket_with(family, SocketType::STREAM, flags, None).map_err(told);
+        let (socket, begun) = match address {
+            Address::Tcp(address) => {
+                let socket = open(if address.is_ipv4() {
+                    AddressFamily::INET
+                } else {
+                    AddressFamily::INET6
+                })?;
+                let begun = rustix::net::connect(&socket, address);
+                (socket, begun)
+            }
+            Address::Unix(path) => {
+                let socket = open(AddressFamily::UNIX)?;
+                let begun = rustix::net::connect(&socket, &SocketAddrUnix::new(path.as_str()).map_err(told)?);
+                (socket, begun)
+            }
+        };
+        match begun {
             Ok(()) | Err(Errno::INPROGRESS) => {}
+            // Only of a unix socket (connect(2)); TCP would go on trying.
+            Err(Errno::AGAIN) => return Err("too many connections wait to be accepted".to_owned()),
             Err(error) => return Err(told(error)),
         }
         epoll::add(&self.epoll, &socket, data(Token::Probe(id)), EventFlags::OUT).map_err(told)?;
-        Ok(TcpStream::from(socket))
+        Ok(File::from(socket))
     }
 
     pub(super) fn advance_probe(&mut self, id: Id) {
@@ -112,7 +124,7 @@ impl Driver {
     fn drop_probe(&mut self, id: Id) {
         match self.probes.0.remove(&id) {
             None => {}
-            Some(Running::Tcp(stream) | Running::Http { stream, .. }) => unwatch(&self.epoll, &stream),
+            Some(Running::Connection(stream) | Running::Http { stream, .. }) => unwatch(&self.epoll, &stream),
             Some(Running::Exec { pid }) => {
                 // Nobody waits for its answer any more; it is reaped as a stranger.
                 self.children.remove(&pid);
@@ -128,15 +140,24 @@ fn told(error: Errno) -> String {
     std::io::Error::from(error).to_string()
 }
 
-/// One step of a probe over TCP; the result when there is one.
+/// Who has no port has no name either (RFC 9112, 3.2).
+fn request(address: &Address, path: &str) -> String {
+    let host = match address {
+        Address::Tcp(address) => address.to_string(),
+        Address::Unix(_) => String::new(),
+    };
+    format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: my_init\r\n\r\n")
+}
+
+/// One step of a probe over a connection; the result when there is one.
 fn step(running: &mut Running, epoll: &OwnedFd, id: Id) -> Option<Result<(), String>> {
     let stream = match running {
-        Running::Tcp(stream) | Running::Http { stream, .. } => stream,
+        Running::Connection(stream) | Running::Http { stream, .. } => stream,
         Running::Exec { .. } => return None,
     };
-    match stream.take_error() {
-        Ok(None) => {}
-        Ok(Some(error)) | Err(error) => return Some(Err(error.to_string())),
+    match sockopt::socket_error(&*stream) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) | Err(error) => return Some(Err(told(error))),
     }
     let Running::Http {
         stream,

@@ -1,8 +1,8 @@
 //! How a service ended, what follows, and making it end.
 
-use mos_service::{Kind, Status};
+use mos_service::{Kind, Restart, Status};
 
-use super::state::{AfterStop, Exit, Reason, State};
+use super::state::{AfterStop, Exit, Reason, State, Unit};
 use super::timers::Timer;
 use super::{Action, Id, Supervisor};
 use crate::clock::{Millis, seconds};
@@ -65,10 +65,10 @@ impl Supervisor {
     fn restart_later(&mut self, id: Id, failure: Option<&Reason>, now: Millis) -> bool {
         let down = self.shutdown.is_some();
         let Some(unit) = self.unit_mut(id) else { return false };
+        let cared_for = unit.is_cared_for() && !down;
         let ran = unit.ready.map_or(0, |ready| now.saturating_sub(ready));
         let lifecycle = &unit.service.lifecycle;
         let attempt = lifecycle.counted(unit.attempts, ran).saturating_add(1);
-        let cared_for = unit.wanted && !unit.gone && unit.service.status == Status::Start && !down;
         if !cared_for || !lifecycle.may_restart(attempt, failure.is_some()) {
             return false;
         }
@@ -145,5 +145,14 @@ impl Supervisor {
         for neighbour in unit.dependents.iter().chain(&unit.rivals) {
             self.evaluate(*neighbour, now);
         }
+    }
+}
+
+impl Unit {
+    /// True when it may be started again by itself.
+    pub(super) fn is_cared_for(&self) -> bool {
+        let service = &self.service;
+        let kept_up = service.status == Status::Start && service.lifecycle.restart != Restart::Never;
+        self.wanted && !self.gone && kept_up
     }
 }

@@ -1,8 +1,8 @@
 //! Readiness and health: notifications and probes. Probing goes on for as long as the service runs.
 
-use mos_service::Restart;
+use mos_service::{Unhealthy, fnv1a, jittered};
 
-use super::state::{AfterStop, Reason, State};
+use super::state::{AfterStop, Reason, State, Unit};
 use super::timers::Timer;
 use super::{Action, Id, Supervisor};
 use crate::clock::Millis;
@@ -83,67 +83,92 @@ impl Supervisor {
     }
 
     fn answer(&mut self, id: Id, result: Result<(), String>, now: Millis) {
-        match (self.unit(id).map(|unit| &unit.state), result) {
-            (Some(State::Starting), Ok(())) => self.become_ready(id, now),
-            (Some(State::Degraded), Ok(())) => self.recover(id, now),
-            (Some(State::Running), Ok(())) => {}
-            (Some(State::Starting), Err(error)) => self.note_probe_failure(id, error),
-            (Some(State::Running | State::Degraded), Err(error)) => {
-                self.note_probe_failure(id, error);
-                if self.unhealthy(id, now) {
-                    return;
-                }
+        let Some(unit) = self.unit_mut(id) else { return };
+        unit.probed_at = Some(now);
+        match (&unit.state, result) {
+            (State::Starting, Ok(())) => self.become_ready(id, now),
+            (State::Starting, Err(error)) => unit.note_failed_probe(error),
+            (State::Running | State::Degraded, Ok(())) => self.answered_well(id, now),
+            (State::Running | State::Degraded, Err(error)) => {
+                unit.note_failed_probe(error);
+                self.answered_badly(id, now);
             }
-            _ => return,
+            _ => {}
         }
         self.schedule_next_probe(id, now);
     }
 
-    fn recover(&mut self, id: Id, now: Millis) {
+    /// A good answer of a service that was ready: enough of them in a row make it healthy again.
+    fn answered_well(&mut self, id: Id, now: Millis) {
         let Some(unit) = self.unit_mut(id) else { return };
         unit.probe_failures = 0;
+        unit.probe_successes = unit.probe_successes.saturating_add(1);
+        let enough = unit.service.health.as_ref().map_or(1, |health| health.successes);
+        if unit.unhealthy && unit.probe_successes < enough {
+            return;
+        }
         unit.probe_error.clear();
-        let line = format!("{}: healthy again", unit.service.name);
-        self.print(line);
-        self.set_state(id, State::Running, now);
-    }
-
-    fn note_probe_failure(&mut self, id: Id, error: String) {
-        if let Some(unit) = self.unit_mut(id) {
-            unit.probe_failures = unit.probe_failures.saturating_add(1);
-            unit.probe_error = error;
-        }
-    }
-
-    /// A failed probe of a service that was ready: first it is marked, then restarted. True when it is being restarted.
-    fn unhealthy(&mut self, id: Id, now: Millis) -> bool {
-        let Some(unit) = self.unit(id) else { return false };
-        let Some(health) = &unit.service.health else {
-            return false;
-        };
-        let error = unit.probe_error.clone();
-        if unit.probe_failures >= health.retries && unit.service.lifecycle.restart != Restart::Never {
-            self.begin_stop(id, AfterStop::Fail(Reason::Health(error)), now);
-            return true;
-        }
-        if unit.state == State::Running {
-            let line = format!("{}: degraded: {error}", unit.service.name);
+        if std::mem::take(&mut unit.unhealthy) {
+            let line = format!("{}: healthy again", unit.service.name);
             self.print(line);
-            self.set_state(id, State::Degraded, now);
+            self.set_state(id, State::Running, now);
         }
-        false
+    }
+
+    /// A failed probe of a service that was ready: enough of them in a row make it unhealthy.
+    fn answered_badly(&mut self, id: Id, now: Millis) {
+        let Some(unit) = self.unit_mut(id) else { return };
+        let Some(health) = &unit.service.health else { return };
+        if unit.unhealthy || unit.probe_failures < health.retries {
+            return;
+        }
+        unit.unhealthy = true;
+        let error = unit.probe_error.clone();
+        let line = format!("{}: unhealthy: {error}", unit.service.name);
+        match health.action {
+            // Who may not be started again is of more use unhealthy than not at all.
+            Unhealthy::Restart if unit.is_cared_for() => {
+                self.begin_stop(id, AfterStop::Fail(Reason::Health(error)), now);
+            }
+            Unhealthy::Restart | Unhealthy::Mark => {
+                self.print(line);
+                self.set_state(id, State::Degraded, now);
+            }
+            Unhealthy::Nothing => self.print(line),
+        }
     }
 
     pub(super) fn schedule_next_probe(&mut self, id: Id, now: Millis) {
         let Some(unit) = self.unit(id) else { return };
         let Some(health) = &unit.service.health else { return };
+        // A successor of a supervisor that was killed counts from the last answer too.
+        let last = unit.probed_at.unwrap_or(now);
         let wait = match unit.state {
             State::Starting => {
                 let doublings = unit.probe_failures.saturating_sub(1).min(DOUBLINGS_MAX);
                 (FIRST_RETRY << doublings).min(health.interval_ms)
             }
-            _ => health.interval_ms,
+            State::Running | State::Degraded => {
+                let entropy = self.entropy(&unit.service.name, last);
+                jittered(health.interval_ms, health.jitter_percent, entropy)
+            }
+            _ => return,
         };
-        self.timers.arm(Timer::Probe(id), now.saturating_add(wait));
+        let at = last.saturating_add(wait).max(now);
+        self.timers.arm(Timer::Probe(id), at);
+    }
+
+    /// A number that differs from service to service, from moment to moment and from node to node.
+    pub(super) fn entropy(&self, name: &str, moment: Millis) -> u64 {
+        let numbers = [self.settings.seed, moment].map(u64::to_le_bytes);
+        fnv1a(&[name.as_bytes(), numbers.as_flattened()].concat())
+    }
+}
+
+impl Unit {
+    fn note_failed_probe(&mut self, error: String) {
+        self.probe_failures = self.probe_failures.saturating_add(1);
+        self.probe_successes = 0;
+        self.probe_error = error;
     }
 }

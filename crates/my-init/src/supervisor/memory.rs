@@ -165,6 +165,9 @@ impl Unit {
             "status": self.status,
             "probe_failures": self.probe_failures,
             "probe_error": self.probe_error,
+            "probe_successes": self.probe_successes,
+            "probed_at": self.probed_at,
+            "unhealthy": self.unhealthy,
             "stamp": self.stamp,
             "restart_at": restart_at,
         })
@@ -187,6 +190,8 @@ impl Unit {
         self.last_failure = Reason::recall(&memory["last_failure"]);
         self.after_stop = AfterStop::recall(&memory["after_stop"]);
         self.probe_failures = small("probe_failures")?;
+        self.probe_successes = small("probe_successes").unwrap_or(0);
+        (self.probed_at, self.unhealthy) = (number("probed_at"), truth("unhealthy"));
         (self.status, self.probe_error) = (text("status"), text("probe_error"));
         self.stamp = number("stamp")?;
         self.restart_at = number("restart_at");

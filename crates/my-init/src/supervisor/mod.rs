@@ -16,6 +16,7 @@
 //! | `boot` | `ready`, the timeline, the boot deadline |
 //! | `shutdown` | everything down, in reverse order |
 //! | `memory` | what a successor needs to know, and knowing it |
+//! | `verified` | when and by what a state was last verified |
 //! | `report` | what a service waits for, in words; status for the control protocol |
 
 mod boot;
@@ -30,6 +31,7 @@ mod shutdown;
 mod start;
 mod state;
 mod timers;
+mod verified;
 
 #[cfg(test)]
 mod tests;
@@ -81,6 +83,8 @@ pub struct Settings {
     pub boot_deadline: Millis,
     /// From the request to shut down until everything that still runs is killed.
     pub shutdown_deadline: Millis,
+    /// Any number, another one on each node: what is random here follows from it.
+    pub seed: u64,
 }
 
 /// The state machine.

@@ -64,9 +64,11 @@ impl Supervisor {
         if !unit.status.is_empty() {
             lines.push(format!("it says: {}", unit.status));
         }
+        let (ago, by) = unit.verified(now);
+        lines.push(format!("last verified {} ago by {by}", seconds(ago)));
         if !unit.probe_error.is_empty() {
             lines.push(format!(
-                "last probe: {} ({} in a row failed)",
+                "last failed probe: {} ({} in a row failed)",
                 unit.probe_error, unit.probe_failures
             ));
         }
@@ -88,6 +90,7 @@ impl Supervisor {
             State::Failed(reason) => Some(reason.to_string()),
             _ => None,
         };
+        let (verified_ago, verified_by) = unit.verified(now);
         json!({
             "name": service.name,
             "kind": kind(service.kind),
@@ -97,6 +100,10 @@ impl Supervisor {
             "waits_for": self.waits_for(id),
             "status": unit.status,
             "health": health(unit),
+            "probe_failures": unit.probe_failures,
+            "probe_error": unit.probe_error,
+            "verified_ms_ago": verified_ago,
+            "verified_by": verified_by,
             "enabled": service.status == Status::Start,
             "wanted": unit.wanted,
             "critical": service.critical,
@@ -135,8 +142,9 @@ fn readiness(unit: &Unit) -> String {
 fn health(unit: &Unit) -> &'static str {
     match (&unit.service.health, &unit.state) {
         (None, _) => "none",
+        (Some(_), State::Running | State::Degraded) if unit.unhealthy => "unhealthy",
+        (Some(_), State::Running) if unit.probe_failures > 0 => "failing",
         (Some(_), State::Running) => "healthy",
-        (Some(_), State::Degraded) => "unhealthy",
         (Some(_), _) => "unknown",
     }
 }

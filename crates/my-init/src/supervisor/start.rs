@@ -79,7 +79,8 @@ impl Supervisor {
 
     fn launch(&mut self, id: Id, now: Millis) {
         let Some(unit) = self.unit_mut(id) else { return };
-        (unit.notified, unit.probing, unit.probe_failures) = (false, false, 0);
+        (unit.notified, unit.probing, unit.unhealthy) = (false, false, false);
+        (unit.probe_failures, unit.probe_successes, unit.probed_at) = (0, 0, None);
         (unit.after_stop, unit.ready) = (AfterStop::Rest, None);
         unit.probe_error.clear();
         unit.status.clear();

@@ -18,7 +18,7 @@ pub enum State {
     Starting,
     /// Alive, and ready as far as the service file says how to tell.
     Running,
-    /// Alive, was ready, and its last health probe failed.
+    /// Alive, was ready, and unhealthy.
     Degraded,
     /// Asked to end.
     Stopping,
@@ -150,6 +150,12 @@ pub struct Unit {
     /// Failed probes in a row.
     pub(super) probe_failures: u32,
     pub(super) probe_error: String,
+    /// Good answers in a row since it is unhealthy.
+    pub(super) probe_successes: u32,
+    /// When the last probe was answered, well or badly.
+    pub(super) probed_at: Option<Millis>,
+    /// Its probes failed so often that it is taken for ill.
+    pub(super) unhealthy: bool,
     /// Identity of the files it runs: another value means it should be restarted.
     pub(super) stamp: u64,
     pub(super) needs: Vec<Id>,
@@ -183,6 +189,9 @@ impl Unit {
             probing: false,
             probe_failures: 0,
             probe_error: String::new(),
+            probe_successes: 0,
+            probed_at: None,
+            unhealthy: false,
             stamp,
             needs: Vec::new(),
             dependents: Vec::new(),

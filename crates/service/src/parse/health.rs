@@ -1,8 +1,11 @@
 //! `[health]`.
 
-use crate::health::{http_target, tcp_target};
+use crate::{Address, Unhealthy};
 
 use super::*;
+
+/// Enough to keep services apart that were started together, too little to be noticed.
+const JITTER_PERCENT: u32 = 10;
 
 pub(super) fn health<'d>(root: &Table<'d>, tables: &mut Vec<Table<'d>>) -> Option<Health> {
     let table = root.table("health")?;
@@ -10,11 +13,23 @@ pub(super) fn health<'d>(root: &Table<'d>, tables: &mut Vec<Table<'d>>) -> Optio
         probe,
         interval_ms: milliseconds(&table, "interval_ms", 100, 10_000),
         timeout_ms: milliseconds(&table, "timeout_ms", 1, 5000),
+        jitter_percent: small(&table, "jitter_percent", 0..=100).map_or(JITTER_PERCENT, i32::unsigned_abs),
         retries: count(&table, "retries", 1, 3),
+        successes: count(&table, "successes", 1, 1),
+        action: action(&table),
         start_period_ms: milliseconds(&table, "start_period_ms", 0, 0),
     });
     tables.push(table);
     health
+}
+
+fn action(table: &Table<'_>) -> Unhealthy {
+    let choices = [
+        ("restart", Unhealthy::Restart),
+        ("mark", Unhealthy::Mark),
+        ("none", Unhealthy::Nothing),
+    ];
+    table.choice("action", &choices).unwrap_or(Unhealthy::Restart)
 }
 
 #[derive(Clone, Copy)]
@@ -39,18 +54,21 @@ fn probe(table: &Table<'_>) -> Option<Probe> {
         table.complain("expect_status", "`expect_status` is for type = \"http\"");
     }
     let probe = match kind {
-        ProbeKind::Tcp => tcp_target(&target.value).map(Probe::Tcp),
-        ProbeKind::Http => http_target(&target.value).map(|(address, path)| Probe::Http { address, path, status }),
+        ProbeKind::Tcp => Address::parse(&target.value).map(Probe::Tcp),
+        ProbeKind::Http => {
+            Address::parse_http(&target.value).map(|(address, path)| Probe::Http { address, path, status })
+        }
         ProbeKind::Exec => return command(table, &target, None).map(Probe::Exec),
     };
     if probe.is_none() {
         let problem = Problem::error(Some(target.position), format!("`{}` is not an address", target.value));
-        let example = if matches!(kind, ProbeKind::Tcp) {
-            "127.0.0.1:8080"
-        } else {
-            "127.0.0.1:8080/health"
+        let examples = match kind {
+            ProbeKind::Tcp => "give an IP address and a port, as `127.0.0.1:8080`, or a socket, as `unix:/run/a.sock`",
+            _ => {
+                "give an IP address and a port, as `127.0.0.1:8080/health`, or a socket, as `unix:/run/a.sock:/health`"
+            }
         };
-        table.report(problem.with_hint(format!("give an IP address and a port, as `{example}`")));
+        table.report(problem.with_hint(examples));
     }
     probe
 }

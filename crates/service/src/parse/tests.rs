@@ -37,7 +37,10 @@ type = "http"
 target = "127.0.0.1:80/health"
 interval_ms = 100
 timeout_ms = 200
+jitter_percent = 0
 retries = 2
+successes = 4
+action = "mark"
 start_period_ms = 1
 expect_status = 204
 [security]
@@ -116,6 +119,10 @@ fn every_key_is_read() {
     let health = web.health.expect("health");
     assert_eq!(health.probe.to_string(), "http 127.0.0.1:80/health");
     assert_eq!(
+        (health.jitter_percent, health.successes, health.action),
+        (0, 4, crate::Unhealthy::Mark)
+    );
+    assert_eq!(
         (
             health.interval_ms,
             health.timeout_ms,
@@ -191,7 +198,11 @@ fn wrong_values_say_where_and_what_to_do() {
         ),
         (
             "[service]\nexec = \"a\"\n[health]\ntype = \"tcp\"\ntarget = \"web:80\"\n",
-            "error: web.service.toml:5:10: `web:80` is not an address\n  hint: give an IP address and a port, as `127.0.0.1:8080`",
+            "error: web.service.toml:5:10: `web:80` is not an address\n  hint: give an IP address and a port, as `127.0.0.1:8080`, or a socket, as `unix:/run/a.sock`",
+        ),
+        (
+            "[service]\nexec = \"a\"\n[health]\ntype = \"http\"\ntarget = \"unix:a.sock\"\naction = \"kill\"\n",
+            "error: web.service.toml:5:10: `unix:a.sock` is not an address\n  hint: give an IP address and a port, as `127.0.0.1:8080/health`, or a socket, as `unix:/run/a.sock:/health`",
         ),
         (
             "[service]\nexec = \"a\"\noneshot = true\n[lifecycle]\nrestart = \"always\"\n",

@@ -1,5 +1,6 @@
 //! The supervisor in simulated time. The names of defects (D1 …) are those measured in other supervisors of this kind.
 
+mod health;
 mod memory;
 
 use std::collections::HashMap;
@@ -40,6 +41,7 @@ impl Machine {
             started: 0,
             boot_deadline: 30_000,
             shutdown_deadline: 60_000,
+            seed: 0,
         };
         let mut machine = Self {
             supervisor: Supervisor::new(settings),
@@ -506,33 +508,6 @@ fn conflicts_are_mutual() {
     assert_eq!(
         machine.supervisor.stop("a", 200).map_err(|error| error.code()),
         Err(-32002)
-    );
-}
-
-#[test]
-fn d11_health_goes_on_while_running_and_failure_restarts() {
-    let health = "[health]\ntype = \"http\"\ntarget = \"127.0.0.1:80/\"\ninterval_ms = 1000\nretries = 2\n";
-    let mut machine = Machine::new(&[("web", health)]);
-    machine.health.insert("web".into(), Ok(()));
-    machine.run_until(100);
-    assert_eq!(machine.state("web"), &State::Running);
-    machine
-        .health
-        .insert("web".into(), Err("answers with status 503, expected 200".into()));
-    machine.run_until(1500);
-    assert_eq!(machine.state("web"), &State::Degraded);
-    machine.health.insert("web".into(), Ok(()));
-    machine.run_until(2500);
-    assert_eq!(machine.state("web"), &State::Running);
-    machine.health.insert("web".into(), Err("refused".into()));
-    machine.run_until(4003);
-    assert_eq!(machine.lines("signal"), ["signal 15 to web at 4000"]);
-    machine.health.insert("web".into(), Ok(()));
-    machine.run_until(5000);
-    assert_eq!(machine.state("web"), &State::Running);
-    assert_eq!(
-        machine.lines("restart"),
-        ["web: unhealthy: refused, restart now (attempt 1)"]
     );
 }
 

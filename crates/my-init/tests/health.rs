@@ -1,0 +1,84 @@
+//! Readiness and health of real services.
+
+#![allow(clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
+
+mod common;
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use serde_json::json;
+
+use common::Machine;
+
+/// An HTTP server on a unix socket, which answers with the status that it is told to.
+fn server(path: &std::path::Path) -> Arc<AtomicU16> {
+    let listener = UnixListener::bind(path).unwrap();
+    let status = Arc::new(AtomicU16::new(200));
+    let answer = status.clone();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut line = String::new();
+            let _ = BufReader::new(&stream).read_line(&mut line);
+            let status = match line.starts_with("GET /health HTTP/1.0") {
+                true => answer.load(Ordering::Relaxed),
+                false => 404,
+            };
+            let _ = write!(stream, "HTTP/1.0 {status} X\r\n\r\n");
+        }
+    });
+    status
+}
+
+#[test]
+fn health_over_unix_sockets_goes_both_ways_and_outlives_the_supervisor() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("web.sock");
+    let status = server(&socket);
+    let socket = socket.display();
+    let http = format!(
+        "[service]\nexec = \"sleep 1000\"\n[health]\ntype = \"http\"\ntarget = \"unix:{socket}:/health\"\ninterval_ms = 100\nretries = 2\nsuccesses = 2\naction = \"mark\"\n"
+    );
+    let plain = format!(
+        "[service]\nexec = \"sleep 1000\"\n[health]\ntype = \"tcp\"\ntarget = \"unix:{socket}\"\ninterval_ms = 100\n"
+    );
+    let machine = Machine::start(&[("http", &http), ("plain", &plain)]);
+    machine.wait_for_state("http", "running");
+    machine.wait_for_state("plain", "running");
+    let pid = machine.status("http")["pid"].clone();
+    status.store(503, Ordering::Relaxed);
+    machine.wait_for_state("http", "degraded");
+    machine.crash();
+    let now = machine.status("http");
+    assert_eq!(
+        (&now["state"], &now["health"]),
+        (&json!("degraded"), &json!("unhealthy"))
+    );
+    assert_eq!(now["probe_error"], "answers with status 503, expected 200");
+    assert_eq!(now["verified_by"], format!("http unix:{socket}:/health"));
+    status.store(200, Ordering::Relaxed);
+    machine.wait_for_state("http", "running");
+    assert_eq!(machine.status("http")["pid"], pid);
+    assert_eq!(machine.status("plain")["state"], "running");
+}
+
+#[test]
+fn an_unhealthy_service_is_restarted_and_the_log_says_why() {
+    let sick = "[service]\nexec = \"touch $HERE/well; sleep 1000\"\n\
+                [health]\ntype = \"exec\"\ntarget = \"test -e $HERE/well\"\ninterval_ms = 100\nretries = 2\n";
+    let machine = Machine::start(&[("sick", sick)]);
+    machine.wait_for_state("sick", "running");
+    let first = machine.status("sick")["pid"].clone();
+    std::fs::remove_file(machine.path("well")).unwrap();
+    machine.wait("another process", || {
+        let status = machine.status("sick");
+        status["state"] == "running" && status["pid"] != first
+    });
+    let console = machine.console();
+    assert!(
+        console.contains("sick: unhealthy: probe: exit code 1, restart now (attempt 1)"),
+        "{console}"
+    );
+}
