@@ -1,6 +1,8 @@
 //! The kernel command line, parsed in one place.
 
 use crate::clock::Millis;
+use crate::logs::Limits;
+use crate::logs::limits::size;
 
 /// The default boot deadline.
 const DEADLINE_MS: Millis = 30_000;
@@ -12,6 +14,8 @@ pub struct CommandLine {
     pub debug: bool,
     /// `my_init.deadline=SECONDS`, in milliseconds.
     pub boot_deadline: Millis,
+    /// `my_init.log_memory=SIZE`, `my_init.log_files=SIZE`.
+    pub logs: Limits,
 }
 
 impl CommandLine {
@@ -20,6 +24,7 @@ impl CommandLine {
         let mut line = Self {
             debug: false,
             boot_deadline: DEADLINE_MS,
+            logs: Limits::default(),
         };
         for word in words(text) {
             match word.split_once('=') {
@@ -28,6 +33,8 @@ impl CommandLine {
                     let deadline = seconds.parse::<u32>().ok().map(|seconds| Millis::from(seconds) * 1000);
                     line.boot_deadline = deadline.unwrap_or(line.boot_deadline);
                 }
+                Some(("my_init.log_memory", text)) => line.logs.memory = size(text).unwrap_or(line.logs.memory),
+                Some(("my_init.log_files", text)) => line.logs.files = size(text).unwrap_or(line.logs.files),
                 _ => {}
             }
         }
@@ -61,12 +68,18 @@ mod tests {
 
     #[test]
     fn own_words_are_found_among_others() {
-        let line = CommandLine::parse("console=ttyS0 x=\"a my_init.debug\" my_init.deadline=5 my_init.deadline=7\n");
+        let line = CommandLine::parse(
+            "console=ttyS0 x=\"a my_init.debug\" my_init.deadline=5 my_init.deadline=7 my_init.log_memory=2M\n",
+        );
         assert_eq!(
             line,
             CommandLine {
                 debug: false,
-                boot_deadline: 7000
+                boot_deadline: 7000,
+                logs: Limits {
+                    memory: 2 * 1024 * 1024,
+                    ..Limits::default()
+                },
             }
         );
         assert!(CommandLine::parse("my_init.debug").debug);

@@ -19,7 +19,7 @@ pub mod halt;
 pub mod journal;
 pub mod keeper;
 pub mod kernel;
-pub mod log;
+pub mod logs;
 pub mod modules;
 pub mod options;
 pub mod power;

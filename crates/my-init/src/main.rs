@@ -86,6 +86,7 @@ fn machine(started: clock::Millis, handover: Option<Handover>) -> ! {
         machine: true,
         debug: ground.command_line.debug,
         taken_over: handover.is_some(),
+        logs: ground.command_line.logs,
     };
     // Only a wish to go down ends it: any other end is a failure, and there is nobody else to try again.
     let beginning = Beginning { handover, open_files };
@@ -197,6 +198,7 @@ fn supervise(options: Options, started: clock::Millis) -> ExitCode {
         machine: false,
         debug: options.debug,
         taken_over: options.handover.is_some(),
+        logs: options.logs,
     };
     let beginning = Beginning {
         handover: options.handover,

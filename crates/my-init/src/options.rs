@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::logs::{Limits, limits};
 use crate::upgrade::{self, Handover};
 
 /// Where the control socket is on a node.
@@ -34,6 +35,8 @@ Ask a running my_init:
   --socket PATH     the control socket (default /run/my_init.sock)
   --json            print what the server answered
   --deadline S      supervising: name what is not ready after S seconds (default 30)
+  --log-memory SIZE supervising: what all logs may take of memory (default 64M)
+  --log-files SIZE  supervising: what all files of logs may take (default 256M)
   --debug           supervising: print every action
   --help, --version
 
@@ -83,6 +86,8 @@ pub struct Options {
     pub deadline: Option<u32>,
     /// Print every action.
     pub debug: bool,
+    /// What all logs together may take.
+    pub logs: Limits,
     /// What another my_init hands over.
     pub handover: Option<Handover>,
 }
@@ -117,6 +122,7 @@ impl Options {
             container: false,
             deadline: None,
             debug: false,
+            logs: Limits::default(),
             handover: None,
         };
         let mut words = Vec::new();
@@ -132,6 +138,8 @@ impl Options {
                 "--socket" => options.socket = PathBuf::from(value()?),
                 "--services" => options.services.push(PathBuf::from(value()?)),
                 upgrade::OPTION => options.handover = Some(Handover::parse(&value()?)?),
+                "--log-memory" => options.logs.memory = limits::size(&value()?)?,
+                "--log-files" => options.logs.files = limits::size(&value()?)?,
                 "--deadline" => options.deadline = Some(seconds(&value()?)?),
                 option if option.starts_with('-') => return Err(format!("unknown option {option}")),
                 _ => words.push(argument),

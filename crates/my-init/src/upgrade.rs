@@ -18,7 +18,7 @@ use crate::journal::Journal;
 use crate::services::c_string;
 
 /// In every program that can take over from this one, and in no other. Changes with what is handed over and how.
-const MARK: &str = "my_init takes over, version 1";
+const MARK: &str = "my_init takes over, version 2";
 /// The option with which the new program is told.
 pub const OPTION: &str = "--take-over";
 /// The largest program, in bytes.

@@ -121,7 +121,7 @@ impl Driver {
     fn tail(&self, name: &str, lines: usize) -> Result<Value, Refusal> {
         let log = self.slots.get(&self.named(name)?).map(|slot| &slot.log);
         let lines = log.map(|log| log.tail(lines)).unwrap_or_default();
-        Ok(json!({ "lines": lines, "dropped": log.map_or(0, crate::log::Log::dropped) }))
+        Ok(json!({ "lines": lines, "dropped": log.map_or(0, crate::logs::Log::dropped) }))
     }
 }
 

@@ -118,6 +118,7 @@ impl Driver {
                 self.go_on(memories, &node, &mut leftovers);
                 self.find_started(starting.as_ref().and_then(Value::as_str));
                 self.find_others();
+                self.log_memory = self.slots.values().map(|slot| slot.log.memory()).sum();
                 // The last supervisor may have heard the bell and not come to what it rang for.
                 self.take_exits();
             }

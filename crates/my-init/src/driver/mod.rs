@@ -38,6 +38,7 @@ use crate::console::Console;
 use crate::exits::Exits;
 use crate::journal::Journal;
 use crate::keeper::{Kept, PASSED_ON};
+use crate::logs::Limits;
 use crate::power::PowerButtons;
 use crate::supervisor::{Action, Exit, Goal, Id, Settings, Supervisor};
 use control::Control;
@@ -73,6 +74,8 @@ pub struct Setup {
     pub debug: bool,
     /// This program goes on where another one was.
     pub taken_over: bool,
+    /// What all logs together may take.
+    pub logs: Limits,
 }
 
 /// So many events are taken at once; more come the next time round.
@@ -165,6 +168,8 @@ pub struct Driver {
     complained: bool,
     control: Control,
     slots: HashMap<Id, Slot>,
+    /// What the logs take of memory, in bytes.
+    log_memory: u64,
     children: HashMap<u32, Owner>,
     probes: Probes,
     power: Option<PowerButtons>,
@@ -217,6 +222,7 @@ impl Driver {
             complained: false,
             control,
             slots: HashMap::new(),
+            log_memory: 0,
             children: HashMap::new(),
             probes: Probes::default(),
             power: None,

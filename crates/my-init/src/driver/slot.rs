@@ -7,12 +7,13 @@ use std::path::PathBuf;
 
 use mos_sys::fork::Leftovers;
 use rustix::event::epoll;
+use rustix::fs::{Mode, OFlags};
 use rustix::net::{RecvFlags, recv};
 use rustix::pipe::PipeFlags;
 use serde_json::{Value, json};
 
 use super::{Driver, Id, Token, data, unwatch};
-use crate::log::Log;
+use crate::logs::{Log, budget};
 
 /// So often what a pipe holds is taken at a time: a chatty service is not to keep the others waiting.
 const READS: usize = 16;
@@ -77,8 +78,14 @@ impl Slot {
         Ok(())
     }
 
-    /// Makes the pipe that a new process writes to, in place of the last one's; returns the end for the process.
+    /// The end of the pipe for a new process. The pipe of the last one goes on while somebody is left who writes to it:
+    /// what a service leaves behind is not to fail because of its successor.
     pub(super) fn open_pipe(&mut self, epoll: &OwnedFd, id: Id) -> io::Result<OwnedFd> {
+        if let Some(pipe) = &self.pipe
+            && let Ok(writer) = writer_of(pipe)
+        {
+            return Ok(writer);
+        }
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&reader, true)?;
         self.close_pipe(epoll);
@@ -125,13 +132,40 @@ impl Slot {
     }
 }
 
+/// Another end to write to a pipe of which this is the end to read from.
+fn writer_of(pipe: &OwnedFd) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
 impl Driver {
     /// Takes in what a service printed; so much at a time that nobody waits for it to fall silent.
     pub(super) fn read_log(&mut self, id: Id) {
+        let memory = |driver: &Self| driver.slots.get(&id).map_or(0, |slot| slot.log.memory());
+        let before = memory(self);
+        self.take_log(id);
+        self.log_memory = self.log_memory.saturating_sub(before) + memory(self);
+        if self.log_memory > self.setup.logs.memory {
+            self.shrink_logs();
+        }
+    }
+
+    /// Has the largest logs forget what is oldest in them, and counts anew.
+    fn shrink_logs(&mut self) {
+        let sizes = || self.slots.values().map(|slot| slot.log.memory());
+        if let Some(size) = budget::cut(sizes(), self.setup.logs.memory) {
+            self.slots.values_mut().for_each(|slot| slot.log.shrink_to_memory(size));
+        }
+        self.log_memory = self.slots.values().map(|slot| slot.log.memory()).sum();
+    }
+
+    fn take_log(&mut self, id: Id) {
         for _ in 0..READS {
+            let now = self.now();
             let Some(slot) = self.slots.get_mut(&id) else { return };
             let Some(pipe) = &slot.pipe else { return };
-            match slot.log.take_from(pipe) {
+            match slot.log.take_from(pipe, now) {
                 Ok(0) => {
                     slot.close_pipe(&self.epoll);
                     return self.relay(id, 0, true);

@@ -1,0 +1,60 @@
+//! The first bytes of a log's file: what is not in the bytes that follow.
+//!
+//! | at | what |
+//! |---|---|
+//! | 0 | when the log was made, in nanoseconds since 1970: tells it from another one of the same name |
+//! | 8 | how many of its bytes are gone |
+//! | 64 | marks, see [`super::marks`] |
+//! | 2048 | the log's own bytes begin |
+//!
+//! Each field is written by one system call that stays within one page, so it is there as a whole or not at all, whoever
+//! is killed when. The file of a log that was never printed to has no page at all.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+/// Where the log's own bytes begin.
+pub const BYTES: u64 = 2048;
+/// Where the marks are.
+pub const MARKS: u64 = 64;
+/// How long they are.
+pub const MARKS_LENGTH: usize = 2048 - 64;
+
+const BORN: u64 = 0;
+const GONE: u64 = 8;
+
+/// When the log was made; 0 when that was never written.
+pub fn born(file: &File) -> u64 {
+    number(file, BORN)
+}
+
+/// Notes when the log was made.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn set_born(file: &File, nanoseconds: u64) -> io::Result<()> {
+    file.write_all_at(&nanoseconds.to_le_bytes(), BORN)
+}
+
+/// How many bytes are gone.
+pub fn gone(file: &File) -> u64 {
+    number(file, GONE)
+}
+
+/// Notes how many bytes are about to be gone.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn set_gone(file: &File, count: u64) -> io::Result<()> {
+    file.write_all_at(&count.to_le_bytes(), GONE)
+}
+
+/// A file that ends before it says 0.
+fn number(file: &File, at: u64) -> u64 {
+    let mut bytes = [0; 8];
+    match file.read_exact_at(&mut bytes, at) {
+        Ok(()) => u64::from_le_bytes(bytes),
+        Err(_) => 0,
+    }
+}

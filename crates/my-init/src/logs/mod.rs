@@ -1,0 +1,21 @@
+//! What services print: kept in memory, read with times, followed, bounded.
+//!
+//! | file | concern |
+//! |---|---|
+//! | `log` | the newest bytes of one log, in a file in memory |
+//! | `head` | what stands before them in that file: what a successor has to know |
+//! | `marks` | when which byte came |
+//! | `lines` | bytes to lines with times |
+//! | `limits` | what all logs together may take |
+//! | `budget` | who pays when that is exceeded |
+
+pub mod budget;
+mod head;
+pub mod limits;
+pub mod lines;
+mod log;
+pub mod marks;
+
+pub use limits::Limits;
+pub use log::Log;
+pub use marks::Mark;
