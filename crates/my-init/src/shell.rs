@@ -30,6 +30,7 @@ pub fn start(sibling: bool) -> io::Result<u32> {
         directory: c"/",
         input: console.as_fd(),
         output: console.as_fd(),
+        descriptors: &[],
         conditions: Conditions::default(),
         cgroup: None,
         terminal: true,

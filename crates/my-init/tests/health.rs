@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::json;
 
-use common::Machine;
+use common::{Machine, send};
 
 /// An HTTP server on a unix socket, which answers with the status that it is told to.
 fn server(path: &std::path::Path) -> Arc<AtomicU16> {
@@ -81,4 +81,38 @@ fn an_unhealthy_service_is_restarted_and_the_log_says_why() {
         console.contains("sick: unhealthy: probe: exit code 1, restart now (attempt 1)"),
         "{console}"
     );
+}
+
+#[test]
+fn readiness_by_a_newline_on_a_descriptor_is_not_lost_with_the_supervisor() {
+    let slow = "[service]\nready_fd = 3\n\
+                exec = \"printf starting >&3; while ! test -e $HERE/go; do sleep 0.02; done; echo >&3; touch $HERE/said; exec 3>&-; sleep 1000\"\n";
+    let needs = "[service]\nexec = \"sleep 1000\"\n[dependencies]\nrequires = [\"slow\"]\n";
+    let machine = Machine::start(&[("slow", slow), ("needs", needs)]);
+    machine.wait_for_state("slow", "starting");
+    let status = machine.status("slow");
+    assert_eq!(status["waits_for"], json!(["a newline from it on descriptor 3"]));
+    assert_eq!(machine.status("needs")["state"], "blocked");
+    machine.crash();
+    // The newline comes while nobody reads, and whoever would have read it is killed.
+    let supervisor = machine.supervisor();
+    send(supervisor, rustix::process::Signal::STOP);
+    std::fs::write(machine.path("go"), "").unwrap();
+    machine.wait("its word", || machine.path("said").exists());
+    send(supervisor, rustix::process::Signal::KILL);
+    machine.wait_for_state("slow", "running");
+    machine.wait_for_state("needs", "running");
+    let now = machine.status("slow");
+    assert_eq!((&now["pid"], &now["restarts"]), (&status["pid"], &json!(0)));
+    assert_eq!(now["verified_by"], "a newline from it on descriptor 3");
+}
+
+#[test]
+fn a_last_word_counts_also_when_its_speaker_has_ended() {
+    let quick = "[service]\nready_fd = 7\nexec = \"echo >&7\"\n";
+    let silent = "[service]\nready_fd = 7\nexec = \"exec 7>&-\"\n[lifecycle]\nrestart = \"never\"\n";
+    let machine = Machine::start(&[("quick", quick), ("silent", silent)]);
+    machine.wait_for_state("quick", "exited");
+    machine.wait_for_state("silent", "failed");
+    assert_eq!(machine.status("silent")["reason"], "exit code 0 before it was ready");
 }

@@ -4,7 +4,7 @@
 pub fn jittered(wait_ms: u64, percent: u32, entropy: u64) -> u64 {
     // In 128 bits nothing overflows: 64 for the wait, 7 for the percent, 32 for the number.
     let part = u128::from(wait_ms) * u128::from(percent.min(100)) / 100;
-    let less = part * u128::from(entropy >> u32::BITS) >> u32::BITS;
+    let less = (part * u128::from(entropy >> u32::BITS)) >> u32::BITS;
     wait_ms - u64::try_from(less).unwrap_or(wait_ms)
 }
 

@@ -7,6 +7,7 @@
 //! shell = false                    # default: only when the line uses what a shell understands
 //! oneshot = false                  # runs to its end; exit 0 satisfies `requires`
 //! notify = false                   # ready when it sends READY=1 to $NOTIFY_SOCKET
+//! ready_fd = 3                     # ready when it writes a newline to this descriptor
 //! dir = "/"                        # working directory
 //! env = { MODE = "fast" }          # added to the inherited environment
 //! user = "www-data"                # name or number; `group` is the user's unless given
@@ -31,7 +32,7 @@
 //! restart_delay_max_ms = 300000    # the doubling's cap
 //! max_restarts = 10                # in a row; 0: no limit (the default for class system)
 //! stability_period_ms = 30000      # a run this long starts the counting anew
-//! start_timeout_ms = 90000         # until ready; 0: no limit (the default for notify and oneshot)
+//! start_timeout_ms = 90000         # until ready; 0: no limit (the default for notify, ready_fd and oneshot)
 //! stop_signal = "SIGTERM"
 //! stop_timeout_ms = 10000          # then SIGKILL
 //!

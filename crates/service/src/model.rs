@@ -17,6 +17,8 @@ pub struct Service {
     pub command: Option<Command>,
     /// Ready when it says `READY=1` on its notify socket.
     pub notify: bool,
+    /// Ready when it writes a newline to this descriptor.
+    pub ready_fd: Option<i32>,
     /// Working directory.
     pub directory: String,
     /// Added to the inherited environment, in order of name.
@@ -75,9 +77,23 @@ impl Service {
         dependencies.map(|dependency| dependency.name.as_str())
     }
 
+    /// True when it says itself when it is ready.
+    pub fn tells_readiness(&self) -> bool {
+        self.notify || self.ready_fd.is_some()
+    }
+
+    /// How it says that it is ready, in words; empty when it does not.
+    pub fn readiness_sign(&self) -> String {
+        match (self.notify, self.ready_fd) {
+            (true, _) => "READY=1 from it".to_owned(),
+            (_, Some(number)) => format!("a newline from it on descriptor {number}"),
+            _ => String::new(),
+        }
+    }
+
     /// True when being spawned does not yet mean being ready.
     pub fn waits_for_readiness(&self) -> bool {
-        self.notify || self.health.is_some() || self.kind == Kind::Oneshot
+        self.tells_readiness() || self.health.is_some() || self.kind == Kind::Oneshot
     }
 }
 

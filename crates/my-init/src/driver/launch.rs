@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -146,10 +146,19 @@ impl Driver {
             let opened = make_notify(slot, &self.epoll, id, path, owner);
             opened.map_err(|error| format!("notify socket {}: {error}", path.display()))?;
         }
+        let ready = match service.ready_fd {
+            Some(number) => Some((
+                slot.open_ready(&self.epoll, id)
+                    .map_err(|error| format!("ready_fd: {error}"))?,
+                number,
+            )),
+            None => None,
+        };
         slot.cgroup.clone_from(&leaf);
         self.note_start(id);
         let role = Role::Service(service.name.clone());
-        self.execute(service, command, &output, &role, notify.as_deref())
+        let handed: Vec<_> = ready.iter().map(|(pipe, number)| (pipe.as_fd(), *number)).collect();
+        self.execute(service, command, &output, &handed, &role, notify.as_deref())
     }
 
     /// Starts a command as the service does: same user, directory, environment and control group.
@@ -158,6 +167,7 @@ impl Driver {
         service: &Service,
         command: &Command,
         output: &OwnedFd,
+        descriptors: &[(BorrowedFd<'_>, RawFd)],
         role: &Role,
         notify: Option<&Path>,
     ) -> Result<u32, String> {
@@ -177,6 +187,7 @@ impl Driver {
             directory: &c_string(&service.directory),
             input: if terminal { output.as_fd() } else { self.null.as_fd() },
             output: output.as_fd(),
+            descriptors,
             conditions: prepared.conditions(service),
             cgroup: cgroup.as_ref().map(|leaf| leaf.as_fd()),
             terminal,

@@ -8,6 +8,7 @@
 //! | `instances` | instances of templates that somebody asks for |
 //! | `legacy` | what a supervisor leaves to its successor |
 //! | `operator` | the shell on the console of a node that is debugged |
+//! | `ready` | the newline with which a service says that it is ready |
 //! | `probes` | health probes on the wire |
 //! | `control` | the control socket |
 //! | `answers` | requests to answers |
@@ -20,6 +21,7 @@ mod launch;
 mod legacy;
 mod operator;
 mod probes;
+mod ready;
 mod slot;
 
 use std::collections::HashMap;
@@ -96,6 +98,7 @@ enum Token {
     Connection(usize),
     Log(Id),
     Notify(Id),
+    Ready(Id),
     Probe(Id),
     PowerWatch,
     PowerButton(usize),
@@ -116,6 +119,7 @@ impl Token {
             Self::PowerWatch => (7, 0),
             Self::PowerButton(index) => (8, index),
             Self::Exits => (9, 0),
+            Self::Ready(index) => (10, index),
         };
         (index as u64) << Self::KIND_BITS | kind
     }
@@ -132,6 +136,7 @@ impl Token {
             6 => Self::Probe(index),
             7 => Self::PowerWatch,
             9 => Self::Exits,
+            10 => Self::Ready(index),
             _ => Self::PowerButton(index),
         }
     }
@@ -337,6 +342,7 @@ impl Driver {
             Token::Connection(index) => self.serve(index, flags),
             Token::Log(id) => self.read_log(id),
             Token::Notify(id) => self.read_notify(id),
+            Token::Ready(id) => self.read_ready(id),
             Token::Probe(id) => self.advance_probe(id),
             Token::PowerWatch => self.find_power_buttons(),
             Token::PowerButton(index) => self.read_power_button(index),
@@ -377,6 +383,9 @@ impl Driver {
 
     fn service_ended(&mut self, id: Id, pid: u32, exit: Exit) {
         self.read_log(id);
+        // What it said last may still wait to be read.
+        self.read_notify(id);
+        self.read_ready(id);
         let stays = self
             .supervisor
             .unit(id)

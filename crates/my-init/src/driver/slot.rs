@@ -30,6 +30,7 @@ pub(super) struct Slot {
     partial: Vec<u8>,
     pipe: Option<OwnedFd>,
     notify: Option<(UnixDatagram, PathBuf)>,
+    pub(super) ready: Option<OwnedFd>,
     pub(super) cgroup: Option<PathBuf>,
 }
 
@@ -44,6 +45,7 @@ impl Slot {
             partial: Vec::new(),
             pipe: None,
             notify: None,
+            ready: None,
             cgroup: None,
         }
     }
@@ -54,6 +56,7 @@ impl Slot {
             "log": self.log.number(),
             "pipe": self.pipe.as_ref().map(|pipe| pipe.as_raw_fd()),
             "notify": self.notify.as_ref().map(|(socket, _)| socket.as_raw_fd()),
+            "ready": self.ready.as_ref().map(|pipe| pipe.as_raw_fd()),
         })
     }
 
@@ -62,7 +65,7 @@ impl Slot {
     pub(super) fn resume(memory: &Value, leftovers: &mut Leftovers, capacity: usize, notify: PathBuf) -> Option<Self> {
         let mut take = |key: &str| leftovers.take(i32::try_from(memory[key].as_i64()?).ok()?);
         let mut slot = Self::with(Log::resume(take("log")?, capacity).ok()?);
-        slot.pipe = take("pipe");
+        (slot.pipe, slot.ready) = (take("pipe"), take("ready"));
         slot.notify = take("notify").map(|socket| (UnixDatagram::from(socket), notify));
         Some(slot)
     }
@@ -75,7 +78,7 @@ impl Slot {
         if let Some((socket, _)) = &self.notify {
             epoll::add(epoll, socket, data(Token::Notify(id)), epoll::EventFlags::IN)?;
         }
-        Ok(())
+        self.watch_ready(epoll, id)
     }
 
     /// The end of the pipe for a new process. The pipe of the last one goes on while somebody is left who writes to it:
@@ -107,6 +110,7 @@ impl Slot {
     /// The log stays open: what the process left behind may still write to it.
     pub(super) fn process_ended(&mut self, epoll: &OwnedFd) {
         self.close_notify(epoll);
+        self.close_ready(epoll);
     }
 
     fn close_pipe(&mut self, epoll: &OwnedFd) {
@@ -125,6 +129,7 @@ impl Slot {
     pub(super) fn close(mut self, epoll: &OwnedFd) {
         self.close_pipe(epoll);
         self.close_notify(epoll);
+        self.close_ready(epoll);
         if let Some(cgroup) = &self.cgroup {
             // Fails while a process is left in it; then an empty group stays, which costs nothing.
             let _ = std::fs::remove_dir(cgroup);

@@ -16,7 +16,7 @@ const DOUBLINGS_MAX: u32 = 22;
 const STATUS_MAX: usize = 200;
 
 impl Supervisor {
-    /// The service said `READY=1` or `STATUS=…` on its notify socket.
+    /// The service said `READY=1` or `STATUS=…` on its notify socket, or that it is ready on its descriptor for that.
     pub fn notified(&mut self, id: Id, ready: bool, status: Option<&str>, now: Millis) {
         let Some(unit) = self.unit_mut(id) else { return };
         if let Some(status) = status {
@@ -26,7 +26,7 @@ impl Supervisor {
                 .take(STATUS_MAX)
                 .collect();
         }
-        if ready && unit.state == State::Starting && unit.service.notify && !unit.notified {
+        if ready && unit.state == State::Starting && unit.service.tells_readiness() && !unit.notified {
             unit.notified = true;
             match unit.service.health {
                 Some(_) => self.schedule_first_probe(id, now),

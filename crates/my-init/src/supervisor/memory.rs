@@ -103,7 +103,10 @@ impl Supervisor {
         match unit.state {
             State::Starting if unit.pid.is_some() => {
                 let begun = unit.spawned.unwrap_or(now);
-                let (limit, asks) = (lifecycle.start_timeout_ms, !unit.service.notify || unit.notified);
+                let (limit, asks) = (
+                    lifecycle.start_timeout_ms,
+                    !unit.service.tells_readiness() || unit.notified,
+                );
                 if limit > 0 {
                     self.timers.arm(Timer::Start(id), begun.saturating_add(limit));
                 }

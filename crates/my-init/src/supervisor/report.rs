@@ -132,7 +132,7 @@ fn readiness(unit: &Unit) -> String {
     match &service.health {
         _ if unit.pid.is_none() => "its process".to_owned(),
         _ if service.kind == Kind::Oneshot => "its end".to_owned(),
-        _ if service.notify && !unit.notified => "READY=1 from it".to_owned(),
+        _ if service.tells_readiness() && !unit.notified => service.readiness_sign(),
         Some(health) => health.probe.to_string(),
         None => "nothing".to_owned(),
     }

@@ -108,7 +108,7 @@ impl Supervisor {
         unit.spawned = Some(now);
         let limit = unit.service.lifecycle.start_timeout_ms;
         let waits = unit.service.waits_for_readiness();
-        let notify = unit.service.notify;
+        let tells = unit.service.tells_readiness();
         self.boot.note_spawn(now);
         if !waits {
             self.become_ready(id, now);
@@ -116,7 +116,7 @@ impl Supervisor {
             if limit > 0 {
                 self.timers.arm(Timer::Start(id), now.saturating_add(limit));
             }
-            if !notify {
+            if !tells {
                 self.schedule_first_probe(id, now);
             }
         }

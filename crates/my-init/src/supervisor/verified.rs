@@ -1,7 +1,5 @@
 //! When and by what the state of a service was last verified: a state that was not looked at for long is only a memory.
 
-use mos_service::Kind;
-
 use super::state::{Reason, State, Unit};
 use crate::clock::Millis;
 
@@ -28,9 +26,7 @@ impl Unit {
     fn last_sign(&self, now: Millis) -> (Millis, String) {
         match (&self.service.health, self.probed_at, self.ready) {
             (Some(health), Some(then), _) => (then, health.probe.to_string()),
-            (None, _, Some(then)) if self.service.notify && self.service.kind == Kind::Process => {
-                (then, "READY=1 from it".to_owned())
-            }
+            (None, _, Some(then)) if self.service.tells_readiness() => (then, self.service.readiness_sign()),
             _ => (now, ALIVE.to_owned()),
         }
     }

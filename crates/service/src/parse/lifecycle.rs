@@ -7,9 +7,8 @@ pub(super) fn lifecycle<'d>(
     tables: &mut Vec<Table<'d>>,
     kind: Kind,
     class: Class,
-    notify: bool,
+    patient: bool,
 ) -> Lifecycle {
-    let patient = notify || kind == Kind::Oneshot;
     let standard = Lifecycle {
         restart: if kind == Kind::Oneshot {
             Restart::Never

@@ -4,6 +4,7 @@ mod dependencies;
 mod health;
 mod lifecycle;
 mod logging;
+mod readiness;
 #[cfg(test)]
 mod tests;
 
@@ -156,18 +157,14 @@ fn read_service<'d>(
     let class = table
         .choice("class", &[("user", Class::User), ("system", Class::System)])
         .unwrap_or_default();
-    let notify = table.boolean("notify").unwrap_or(false);
-    if notify && kind == Kind::Oneshot {
-        table.complain(
-            "notify",
-            "a oneshot is ready when it has ended, so `notify` has no meaning",
-        );
-    }
+    let (notify, ready_fd) = readiness::readiness(&table, kind);
+    let patient = notify || ready_fd.is_some() || kind == Kind::Oneshot;
     let service = Service {
         kind,
         name: name(file, &table),
         command: exec(&table),
         notify,
+        ready_fd,
         directory: directory(&table),
         environment: environment(&table),
         user: Account::read(&table, "user"),
@@ -184,7 +181,7 @@ fn read_service<'d>(
         class,
         critical: table.boolean("critical").unwrap_or(false),
         dependencies: dependencies::dependencies(root, tables),
-        lifecycle: lifecycle::lifecycle(root, tables, kind, class, notify),
+        lifecycle: lifecycle::lifecycle(root, tables, kind, class, patient),
         health: health::health(root, tables),
         logging: logging::logging(root, tables),
         ..blank(file.file)
@@ -207,6 +204,7 @@ fn blank(file: &str) -> Service {
         kind: Kind::Process,
         command: None,
         notify: false,
+        ready_fd: None,
         directory: "/".to_owned(),
         environment: Vec::new(),
         user: None,

@@ -149,6 +149,8 @@ fn defaults_depend_on_kind_and_class() {
         (oneshot.lifecycle.restart, oneshot.lifecycle.start_timeout_ms),
         (Restart::Never, 0)
     );
+    let told = service("[service]\nexec = \"web\"\nready_fd = 4\n");
+    assert_eq!((told.ready_fd, told.lifecycle.start_timeout_ms), (Some(4), 0));
     let system = service("[service]\nexec = \"web\"\nclass = \"system\"\n");
     assert_eq!(system.lifecycle.max_restarts, 0);
 }
@@ -199,6 +201,18 @@ fn wrong_values_say_where_and_what_to_do() {
         (
             "[service]\nexec = \"a\"\n[health]\ntype = \"tcp\"\ntarget = \"web:80\"\n",
             "error: web.service.toml:5:10: `web:80` is not an address\n  hint: give an IP address and a port, as `127.0.0.1:8080`, or a socket, as `unix:/run/a.sock`",
+        ),
+        (
+            "[service]\nexec = \"a\"\nready_fd = 2\n",
+            "error: web.service.toml:3:12: `ready_fd` is 2, expected 3 to 255",
+        ),
+        (
+            "[service]\nexec = \"a\"\nready_fd = 3\nnotify = true\n",
+            "error: web.service.toml:3:12: a service says that it is ready in one way: `notify` or `ready_fd`",
+        ),
+        (
+            "[service]\nexec = \"a\"\noneshot = true\nready_fd = 3\n",
+            "error: web.service.toml:4:12: a oneshot is ready when it has ended, so `ready_fd` has no meaning",
         ),
         (
             "[service]\nexec = \"a\"\n[health]\ntype = \"http\"\ntarget = \"unix:a.sock\"\naction = \"kill\"\n",

@@ -1,12 +1,12 @@
 //! What happens in the child, between fork and exec: system calls only, on data prepared before.
 
 use std::ffi::{CString, c_char};
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use super::{Conditions, Identity, Mounts, Spawn};
 
 /// The steps, in order; a failure is reported as an index into this.
-pub(super) const STEPS: [&str; 15] = [
+pub(super) const STEPS: [&str; 16] = [
     "new session",
     "signals",
     "standard input and output",
@@ -21,6 +21,7 @@ pub(super) const STEPS: [&str; 15] = [
     "user and group",
     "no new privileges",
     "working directory",
+    "descriptors",
     "execute",
 ];
 
@@ -33,10 +34,16 @@ fn check(step: usize, status: impl Into<i64>) -> Step {
 
 /// # Safety
 /// To be called in a freshly forked child only. Never returns.
-pub(super) unsafe fn run(what: &Spawn<'_>, argv: &[*const c_char], envp: &[*const c_char], tell: RawFd) -> ! {
+pub(super) unsafe fn run(
+    what: &Spawn<'_>,
+    handed: &[(OwnedFd, RawFd)],
+    argv: &[*const c_char],
+    envp: &[*const c_char],
+    tell: RawFd,
+) -> ! {
     // SAFETY: see the functions; the pointers end in null and outlive the calls.
     unsafe {
-        let step = match prepare(what) {
+        let step = match prepare(what, handed) {
             Ok(()) => {
                 libc::execve(what.program.as_ptr(), argv.as_ptr(), envp.as_ptr());
                 STEPS.len() - 1
@@ -53,7 +60,7 @@ pub(super) unsafe fn run(what: &Spawn<'_>, argv: &[*const c_char], envp: &[*cons
 
 /// # Safety
 /// To be called in a freshly forked child only.
-unsafe fn prepare(what: &Spawn<'_>) -> Step {
+unsafe fn prepare(what: &Spawn<'_>, handed: &[(OwnedFd, RawFd)]) -> Step {
     // SAFETY: plain system calls on descriptors, numbers and strings that the caller keeps alive.
     unsafe {
         check(0, libc::setsid())?;
@@ -61,6 +68,9 @@ unsafe fn prepare(what: &Spawn<'_>) -> Step {
         check(2, libc::dup2(what.input.as_raw_fd(), libc::STDIN_FILENO))?;
         check(2, libc::dup2(what.output.as_raw_fd(), libc::STDOUT_FILENO))?;
         check(2, libc::dup2(libc::STDOUT_FILENO, libc::STDERR_FILENO))?;
+        for (file, number) in handed {
+            check(14, libc::dup2(file.as_raw_fd(), *number))?;
+        }
         if what.terminal {
             check(3, libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0))?;
         }

@@ -6,7 +6,7 @@
 use std::ffi::{CStr, CString, c_char};
 use std::fmt;
 use std::io::{self, Read as _};
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use crate::shared_pid::SharedPid;
 
@@ -27,6 +27,8 @@ pub struct Spawn<'a> {
     pub input: BorrowedFd<'a>,
     /// Its standard output and error.
     pub output: BorrowedFd<'a>,
+    /// What else it has open, and under which numbers (from 3).
+    pub descriptors: &'a [(BorrowedFd<'a>, RawFd)],
     /// What it is and may do.
     pub conditions: Conditions<'a>,
     /// The directory of the control group (v2) to be born in.
@@ -111,13 +113,14 @@ impl std::error::Error for SpawnError {
 /// The step that failed and why; nothing is left running or to be reaped then.
 pub fn spawn(what: &Spawn<'_>) -> Result<u32, SpawnError> {
     let before = |step| move |source| SpawnError { step, source };
-    let (report, tell) = pipe().map_err(before("pipe"))?;
+    let (report, mut tell) = pipe().map_err(before("pipe"))?;
+    let handed = out_of_the_way(what.descriptors, &mut tell).map_err(before("descriptors"))?;
     let arguments = pointers(what.arguments);
     let environment = pointers(what.environment);
     let pid = fork(what).map_err(before("fork"))?;
     if pid == 0 {
         // SAFETY: this is the child, which only makes system calls on data prepared above and then ends.
-        unsafe { child::run(what, &arguments, &environment, tell.as_raw_fd()) }
+        unsafe { child::run(what, &handed, &arguments, &environment, tell.as_raw_fd()) }
     }
     drop(tell);
     match failure(report) {
@@ -153,6 +156,28 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
     // SAFETY: both were just returned as new, so nobody else owns them.
     Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+}
+
+/// Copies what is to be handed over to numbers above all that it is to have, and the report with it, so that nothing is
+/// overwritten before it is used.
+fn out_of_the_way(descriptors: &[(BorrowedFd<'_>, RawFd)], tell: &mut OwnedFd) -> io::Result<Vec<(OwnedFd, RawFd)>> {
+    let Some(last) = descriptors.iter().map(|(_, number)| *number).max() else {
+        return Ok(Vec::new());
+    };
+    let copy = |file: BorrowedFd<'_>| {
+        // SAFETY: takes two numbers, and makes a new descriptor or fails.
+        let copy = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, last.saturating_add(1)) };
+        match copy {
+            -1 => Err(io::Error::last_os_error()),
+            // SAFETY: it was just returned as new, so nobody else owns it.
+            copy => Ok(unsafe { OwnedFd::from_raw_fd(copy) }),
+        }
+    };
+    *tell = copy(tell.as_fd())?;
+    descriptors
+        .iter()
+        .map(|(file, number)| Ok((copy(*file)?, *number)))
+        .collect()
 }
 
 /// Forks into a control group when one is given and the kernel can (Linux 5.7), plainly otherwise.
@@ -209,7 +234,6 @@ fn failure(report: OwnedFd) -> Option<SpawnError> {
 mod tests {
     use super::*;
     use std::fs::File;
-    use std::os::fd::AsFd as _;
 
     fn run(program: &CStr, script: &str, directory: &CStr) -> (Result<u32, SpawnError>, String) {
         let arguments: Vec<CString> = ["sh", "-c", script]
@@ -226,6 +250,7 @@ mod tests {
             directory,
             input: null.as_fd(),
             output: write.as_fd(),
+            descriptors: &[],
             conditions: Conditions {
                 limits: &[(libc::RLIMIT_NOFILE, 64, 64)],
                 ..Conditions::default()
@@ -263,6 +288,43 @@ mod tests {
         let (result, text) = run(c"/bin/sh", script, c"/tmp");
         let pid = result.unwrap();
         assert_eq!(text, format!("1 /tmp 64\n{pid} {pid} {pid}\n"));
+    }
+
+    #[test]
+    fn descriptors_arrive_under_their_numbers_whatever_else_has_them_here() {
+        let arguments = ["sh", "-c", "cat <&3; cat <&4; cat <&5"];
+        let arguments: Vec<CString> = arguments.iter().map(|word| CString::new(*word).unwrap()).collect();
+        let texts = ["three\n", "four\n", "five\n"].map(|text| {
+            let (read, write) = pipe().unwrap();
+            std::io::Write::write_all(&mut File::from(write), text.as_bytes()).unwrap();
+            read
+        });
+        let (read, write) = pipe().unwrap();
+        let null = File::open("/dev/null").unwrap();
+        // In reverse, so that some take numbers that others have here.
+        let descriptors = [(texts[2].as_fd(), 5), (texts[0].as_fd(), 3), (texts[1].as_fd(), 4)];
+        let pid = spawn(&Spawn {
+            program: c"/bin/sh",
+            arguments: &arguments,
+            environment: &[],
+            directory: c"/",
+            input: null.as_fd(),
+            output: write.as_fd(),
+            descriptors: &descriptors,
+            conditions: Conditions::default(),
+            cgroup: None,
+            terminal: false,
+            sibling: false,
+            announced: None,
+            dies_with_parent: false,
+        })
+        .unwrap();
+        drop(write);
+        let mut text = String::new();
+        File::from(read).read_to_string(&mut text).unwrap();
+        // SAFETY: waits for the child that was just started.
+        unsafe { libc::waitpid(i32::try_from(pid).unwrap(), std::ptr::null_mut(), 0) };
+        assert_eq!(text, "three\nfour\nfive\n");
     }
 
     #[test]
