@@ -58,7 +58,6 @@ fn exchange(socket: &Path, method: &str, parameters: &Value) -> io::Result<Strin
 
 /// The method and parameters of a verb.
 pub fn request(question: &Question) -> (&'static str, Value) {
-    let name = question.name.as_deref().unwrap_or("");
     let method = match question.verb.as_str() {
         "list" | "blame" => "service.list_full",
         "status" => "service.status",
@@ -76,7 +75,10 @@ pub fn request(question: &Question) -> (&'static str, Value) {
         let program = question.name.as_ref();
         return (method, json!({ "program": program }));
     }
-    let mut parameters = json!({ "name": name });
+    let mut parameters = json!({});
+    if let Some(name) = &question.name {
+        parameters["name"] = json!(name);
+    }
     if let Some(lines) = question.lines {
         parameters["lines"] = json!(lines);
     }

@@ -1,8 +1,14 @@
 //! "Did you mean": the valid word nearest to the one that was typed.
 
+/// Longer words, in bytes, are nobody's misspelling, and would take long to compare.
+const LONGEST: usize = 80;
+
 /// Returns the candidate that is most like `word`, if any is near enough to be what was meant: at most a third of
 /// the letters (and at least one) may differ. Ties go to the candidate that comes first.
 pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    if word.len() > LONGEST {
+        return None;
+    }
     let limit = (word.chars().count() / 3).max(1);
     candidates
         .into_iter()

@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Driver, Id};
-use crate::protocol::{self, Call, NOT_PERMITTED, Refusal, Request, VALIDATION};
-use crate::supervisor::{Goal, RequestError};
+use crate::protocol::codes::{NOT_PERMITTED, NOT_RUNNING, VALIDATION};
+use crate::protocol::{self, Call, Params, Refusal, Request};
+use crate::supervisor::{Goal, RequestError, State};
+
+/// Lines of a log that are shown unless somebody says how many.
+const LINES: u64 = 100;
 
 impl Driver {
     /// The answer to one line; none to a notification or an empty line.
@@ -14,65 +18,65 @@ impl Driver {
         if line.iter().all(u8::is_ascii_whitespace) {
             return None;
         }
-        let Request { id, call } = match protocol::parse(line) {
+        let Request { id, method, params } = match protocol::parse(line) {
             Ok(request) => request,
             Err(answer) => return Some(answer),
         };
-        let result = if call.writes() && !may_write {
+        let result = if method.writes && !may_write {
             Err(Refusal::new(NOT_PERMITTED, "only root may do this"))
         } else {
-            self.call(&call)
+            self.call(method.call, &params)
         };
         id.map(|id| protocol::answer(&id, result))
     }
 
-    fn call(&mut self, call: &Call) -> Result<Value, Refusal> {
+    fn call(&mut self, call: Call, params: &Params) -> Result<Value, Refusal> {
+        let name = params.text("name");
         match call {
-            Call::Ping => Ok(json!("pong")),
+            Call::Discover => Ok(protocol::document()),
+            Call::Ping => Ok(json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() })),
             Call::Reload => {
                 let difference = self.reload();
                 Ok(json!({
                     "added": difference.added, "changed": difference.changed, "removed": difference.removed,
                 }))
             }
-            Call::Upgrade(program) => {
-                let program = program
-                    .as_ref()
+            Call::Upgrade => {
+                let program = params
+                    .given("program")
                     .map_or_else(own_program, |path| Ok(PathBuf::from(path)));
                 let upgraded = program.and_then(|program| self.upgrade(&program));
                 upgraded
-                    .map(|()| json!(true))
+                    .map(|()| json!({ "ok": true }))
                     .map_err(|error| Refusal::new(VALIDATION, error))
             }
             Call::Poweroff => self.go_down(Goal::Poweroff),
             Call::Reboot => self.go_down(Goal::Reboot),
             Call::List => Ok(self.list()),
-            Call::ListFull => {
-                let now = self.now();
-                Ok(self
-                    .sorted()
-                    .into_iter()
-                    .map(|id| self.supervisor.status(id, now))
-                    .collect())
-            }
-            Call::Status(name) => Ok(self.supervisor.status(self.named(name)?, self.now())),
-            Call::Why(name) => self.why(name),
-            Call::Tail(name, lines) => self.tail(name, *lines),
-            Call::Start(name) => self.change(name, |driver, name| {
+            Call::ListFull => Ok(self.list_full()),
+            Call::Status => Ok(self.supervisor.status(self.named(name)?, self.now())),
+            Call::IsRunning => self.is_running(name),
+            Call::Why => self.why(name),
+            Call::LogLines => self.tail(name, params).map(|mut tail| tail["lines"].take()),
+            Call::Tail => self.tail(name, params),
+            Call::Start => self.change(name, |driver, name| {
                 driver.introduce(name);
                 driver.supervisor.start(name, driver.now())
             }),
-            Call::Stop(name) => self.change(name, |driver, name| driver.supervisor.stop(name, driver.now())),
-            Call::Restart(name) => self.change(name, |driver, name| {
+            Call::Stop => self.change(name, |driver, name| driver.supervisor.stop(name, driver.now())),
+            Call::Restart => self.change(name, |driver, name| {
                 driver.introduce(name);
                 driver.supervisor.restart(name, driver.now())
             }),
+            Call::Kill => self.send_signal(name, params.given("signal").unwrap_or("SIGTERM")),
+            // It was refused before it came here.
+            Call::Refused => Ok(Value::Null),
         }
     }
 
     fn go_down(&mut self, goal: Goal) -> Result<Value, Refusal> {
         self.shut_down(goal, "request");
-        Ok(json!(true))
+        Ok(json!({ "ok": true }))
     }
 
     fn named(&self, name: &str) -> Result<Id, Refusal> {
@@ -87,7 +91,30 @@ impl Driver {
     ) -> Result<Value, Refusal> {
         act(self, name).map_err(|error| refusal(&error))?;
         let state = self.supervisor.find(name).and_then(|id| self.supervisor.unit(id));
-        Ok(json!({ "name": name, "state": state.map(|unit| unit.state().word()) }))
+        Ok(json!({ "ok": true, "name": name, "state": state.map(|unit| unit.state().word()) }))
+    }
+
+    fn is_running(&self, name: &str) -> Result<Value, Refusal> {
+        let id = self.named(name)?;
+        let state = self.supervisor.unit(id).map(crate::supervisor::Unit::state);
+        Ok(json!(matches!(state, Some(State::Running | State::Degraded))))
+    }
+
+    fn send_signal(&mut self, name: &str, signal: &str) -> Result<Value, Refusal> {
+        let signal: mos_service::Signal = signal
+            .parse()
+            .map_err(|error: mos_service::SignalError| Refusal::new(VALIDATION, error.to_string()))?;
+        let id = self.named(name)?;
+        if self
+            .supervisor
+            .unit(id)
+            .and_then(crate::supervisor::Unit::pid)
+            .is_none()
+        {
+            return Err(Refusal::new(NOT_RUNNING, format!("{name} has no process")));
+        }
+        self.signal(id, signal.0);
+        self.change(name, |_, _| Ok(()))
     }
 
     fn sorted(&self) -> Vec<Id> {
@@ -101,11 +128,16 @@ impl Driver {
     }
 
     fn list(&self) -> Value {
-        let states = self.supervisor.units().map(|(_, unit)| {
-            let state = Value::from(unit.state().word());
-            (unit.service().name.clone(), state)
-        });
-        Value::Object(states.collect::<Map<String, Value>>())
+        let units = self.sorted().into_iter().filter_map(|id| self.supervisor.unit(id));
+        units.map(|unit| unit.service().name.as_str()).collect()
+    }
+
+    fn list_full(&self) -> Value {
+        let now = self.now();
+        self.sorted()
+            .into_iter()
+            .map(|id| self.supervisor.status(id, now))
+            .collect()
     }
 
     fn why(&self, name: &str) -> Result<Value, Refusal> {
@@ -118,10 +150,11 @@ impl Driver {
         Ok(json!({ "name": name, "state": state, "waits_for": self.supervisor.waits_for(id), "lines": lines }))
     }
 
-    fn tail(&self, name: &str, lines: usize) -> Result<Value, Refusal> {
+    fn tail(&self, name: &str, params: &Params) -> Result<Value, Refusal> {
+        let lines = params.number("lines").unwrap_or(LINES);
         let log = self.slots.get(&self.named(name)?).map(|slot| &slot.log);
-        let lines = log.map(|log| log.tail(lines)).unwrap_or_default();
-        Ok(json!({ "lines": lines, "dropped": log.map_or(0, crate::logs::Log::dropped) }))
+        let lines = log.map(|log| log.tail(usize::try_from(lines).unwrap_or(usize::MAX)));
+        Ok(json!({ "lines": lines.unwrap_or_default(), "dropped": log.map_or(0, crate::logs::Log::dropped) }))
     }
 }
 

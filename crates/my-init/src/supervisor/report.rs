@@ -82,7 +82,8 @@ impl Supervisor {
         lines
     }
 
-    /// Everything about one service, for programs. Times are milliseconds since the kernel started.
+    /// Everything about one service, for programs. Times are milliseconds since the kernel started; what is not known
+    /// is absent.
     pub fn status(&self, id: Id, now: Millis) -> Value {
         let Some(unit) = self.unit(id) else { return Value::Null };
         let service = &unit.service;
@@ -91,7 +92,7 @@ impl Supervisor {
             _ => None,
         };
         let (verified_ago, verified_by) = unit.verified(now);
-        json!({
+        known(json!({
             "name": service.name,
             "kind": kind(service.kind),
             "state": unit.state.word(),
@@ -115,8 +116,16 @@ impl Supervisor {
             "spawned_ms": unit.spawned,
             "ready_ms": unit.ready,
             "file": service.file,
-        })
+        }))
     }
+}
+
+/// Without what is not known: clients of zinit take no `null` for a number.
+fn known(mut status: Value) -> Value {
+    if let Some(fields) = status.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    status
 }
 
 fn kind(kind: Kind) -> &'static str {

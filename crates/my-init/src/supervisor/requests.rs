@@ -5,6 +5,7 @@ use std::fmt;
 use super::state::{AfterStop, Reason, State};
 use super::{Id, Supervisor};
 use crate::clock::Millis;
+use crate::protocol::codes;
 
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub enum RequestError {
     /// It is not active.
     NotRunning(String),
     /// It waits for itself.
-    BadConfiguration(String),
+    Cycle(String),
     /// It requires what no service file defines.
     MissingDependency(String),
     /// Everything is being taken down.
@@ -27,11 +28,11 @@ impl RequestError {
     /// The code in the control protocol.
     pub fn code(&self) -> i64 {
         match self {
-            Self::NotFound(_) => -32000,
-            Self::AlreadyRunning(_) => -32001,
-            Self::NotRunning(_) | Self::ShuttingDown => -32002,
-            Self::BadConfiguration(_) => -32003,
-            Self::MissingDependency(_) => -32012,
+            Self::NotFound(_) => codes::NOT_FOUND,
+            Self::AlreadyRunning(_) => codes::ALREADY_RUNNING,
+            Self::NotRunning(_) | Self::ShuttingDown => codes::NOT_RUNNING,
+            Self::Cycle(_) => codes::CYCLE,
+            Self::MissingDependency(_) => codes::MISSING_DEPENDENCY,
         }
     }
 }
@@ -42,7 +43,7 @@ impl fmt::Display for RequestError {
             Self::NotFound(name) => write!(f, "no service is named `{name}`"),
             Self::AlreadyRunning(name) => write!(f, "{name} is already active"),
             Self::NotRunning(name) => write!(f, "{name} is not active"),
-            Self::BadConfiguration(text) | Self::MissingDependency(text) => f.write_str(text),
+            Self::Cycle(text) | Self::MissingDependency(text) => f.write_str(text),
             Self::ShuttingDown => f.write_str("the node is shutting down"),
         }
     }
@@ -105,7 +106,7 @@ impl Supervisor {
     fn start_anew(&mut self, id: Id, now: Millis) -> Result<(), RequestError> {
         let Some(unit) = self.unit_mut(id) else { return Ok(()) };
         if let State::Failed(reason @ Reason::Cycle(_)) = &unit.state {
-            return Err(RequestError::BadConfiguration(reason.to_string()));
+            return Err(RequestError::Cycle(reason.to_string()));
         }
         unit.wanted = true;
         unit.attempts = 0;

@@ -301,7 +301,7 @@ fn d19_a_cycle_disables_only_its_members() {
     );
     assert_eq!(machine.state("innocent"), &State::Running);
     let error = machine.supervisor.start("b", 1000).expect_err("a cycle");
-    assert_eq!(error.code(), -32003);
+    assert_eq!(error.code(), -32004);
     // Mended files start what was left out.
     machine
         .supervisor

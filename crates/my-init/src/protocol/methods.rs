@@ -1,0 +1,315 @@
+//! Every method, once: from this table come validation, `rpc.discover`, and `docs/protocol.md`.
+
+use super::codes::{ALREADY_RUNNING, CYCLE, MISSING_DEPENDENCY, NOT_FOUND, NOT_RUNNING, VALIDATION};
+
+/// A method.
+#[derive(Debug)]
+pub struct Method {
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// What answers it.
+    pub call: Call,
+    /// In the order in which a caller may give them without names.
+    pub parameters: &'static [Parameter],
+    /// The type of the result, and what it holds.
+    pub result: (Kind, &'static str),
+    /// It changes something, so that not everybody may call it.
+    pub writes: bool,
+    /// What it may be refused with, besides bad parameters and a lack of permission.
+    pub errors: &'static [i64],
+    /// What it does, in a sentence; for one that is refused, why and what to do instead.
+    pub text: &'static str,
+}
+
+/// A parameter of a method.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    /// It must be given.
+    pub required: bool,
+    /// What it is.
+    pub text: &'static str,
+}
+
+/// A type of JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// An integer, 0 or more.
+    Number,
+    /// `true` or `false`.
+    Truth,
+    /// A list of strings.
+    Texts,
+    /// A list of objects.
+    Objects,
+    /// An object.
+    Object,
+    /// A service: an object as its TOML file would be, or the text of that file.
+    Service,
+}
+
+/// What is asked for; the parameters are beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the method that names it in the table")]
+pub enum Call {
+    Discover,
+    Ping,
+    Reload,
+    Upgrade,
+    Poweroff,
+    Reboot,
+    List,
+    ListFull,
+    Status,
+    IsRunning,
+    Start,
+    Stop,
+    Restart,
+    Kill,
+    Why,
+    Tail,
+    LogLines,
+    /// The text says why it is not here.
+    Refused,
+}
+
+const fn required(name: &'static str, kind: Kind, text: &'static str) -> Parameter {
+    Parameter {
+        name,
+        kind,
+        required: true,
+        text,
+    }
+}
+
+const fn optional(name: &'static str, kind: Kind, text: &'static str) -> Parameter {
+    Parameter {
+        name,
+        kind,
+        required: false,
+        text,
+    }
+}
+
+const fn reads(
+    name: &'static str,
+    call: Call,
+    parameters: &'static [Parameter],
+    result: (Kind, &'static str),
+    errors: &'static [i64],
+    text: &'static str,
+) -> Method {
+    Method {
+        name,
+        call,
+        parameters,
+        result,
+        writes: false,
+        errors,
+        text,
+    }
+}
+
+const fn writes(
+    name: &'static str,
+    call: Call,
+    parameters: &'static [Parameter],
+    result: (Kind, &'static str),
+    errors: &'static [i64],
+    text: &'static str,
+) -> Method {
+    Method {
+        writes: true,
+        ..reads(name, call, parameters, result, errors, text)
+    }
+}
+
+const fn refused(name: &'static str, text: &'static str) -> Method {
+    reads(name, Call::Refused, &[], (Kind::Object, "never"), &[], text)
+}
+
+const NAME: Parameter = required("name", Kind::Text, "the service");
+const LINES: Parameter = optional("lines", Kind::Number, "at most this many; 100");
+const OK: (Kind, &str) = (Kind::Object, "`{ok: true}`: it is on its way");
+const AFTER: (Kind, &str) = (Kind::Object, "`{ok, name, state}` right after");
+const ONE: &[Parameter] = &[NAME];
+const UNKNOWN: &[i64] = &[NOT_FOUND];
+const STARTS: &[i64] = &[NOT_FOUND, ALREADY_RUNNING, NOT_RUNNING, CYCLE, MISSING_DEPENDENCY];
+const XINET: &str = "a proxy belongs to its service: it is in the service file, and `service.status` tells of it";
+
+/// Every method, in the order of the documentation.
+pub const METHODS: &[Method] = &[
+    reads(
+        "rpc.discover",
+        Call::Discover,
+        &[],
+        (Kind::Object, "an OpenRPC document"),
+        &[],
+        "Describes every method.",
+    ),
+    reads(
+        "system.ping",
+        Call::Ping,
+        &[],
+        (Kind::Object, "`{version, pid}`"),
+        &[],
+        "Tells that somebody is there.",
+    ),
+    writes(
+        "system.reload",
+        Call::Reload,
+        &[],
+        (Kind::Object, "`{added, changed, removed}`: names"),
+        &[NOT_RUNNING],
+        "Reads the service files again and applies the difference.",
+    ),
+    writes(
+        "system.upgrade",
+        Call::Upgrade,
+        &[optional(
+            "program",
+            Kind::Text,
+            "its file; the one that my_init was started from",
+        )],
+        OK,
+        &[VALIDATION],
+        "Has another program take over; services go on.",
+    ),
+    writes(
+        "system.poweroff",
+        Call::Poweroff,
+        &[],
+        OK,
+        &[],
+        "Stops every service, then the machine (in a container: ends).",
+    ),
+    writes(
+        "system.shutdown",
+        Call::Poweroff,
+        &[],
+        OK,
+        &[],
+        "The same as `system.poweroff`.",
+    ),
+    writes(
+        "system.reboot",
+        Call::Reboot,
+        &[],
+        OK,
+        &[],
+        "Stops every service, then starts the machine anew.",
+    ),
+    refused(
+        "system.prepare_restart",
+        "nothing has to be prepared: a supervisor that ends is followed by one that goes on; `system.upgrade` changes the program",
+    ),
+    reads(
+        "service.list",
+        Call::List,
+        &[],
+        (Kind::Texts, "names, sorted"),
+        &[],
+        "Names every service.",
+    ),
+    reads(
+        "service.list_full",
+        Call::ListFull,
+        &[],
+        (Kind::Objects, "what `service.status` returns, sorted by name"),
+        &[],
+        "Tells everything about every service.",
+    ),
+    reads(
+        "service.status",
+        Call::Status,
+        ONE,
+        (
+            Kind::Object,
+            "`{name, kind, state, reason, pid, waits_for, …}`; times in milliseconds since the kernel started; what is not known is absent",
+        ),
+        UNKNOWN,
+        "Tells everything about one service.",
+    ),
+    reads(
+        "service.is_running",
+        Call::IsRunning,
+        ONE,
+        (Kind::Truth, "whether the state is `running` or `degraded`"),
+        UNKNOWN,
+        "Tells whether a service is up.",
+    ),
+    reads(
+        "service.why",
+        Call::Why,
+        ONE,
+        (
+            Kind::Object,
+            "`{name, state, waits_for, lines}`: `lines` are for people",
+        ),
+        UNKNOWN,
+        "Explains what a service waits for, or why it failed.",
+    ),
+    writes(
+        "service.start",
+        Call::Start,
+        ONE,
+        AFTER,
+        STARTS,
+        "Starts a service, also one that is not started by itself.",
+    ),
+    writes(
+        "service.stop",
+        Call::Stop,
+        ONE,
+        AFTER,
+        &[NOT_FOUND, NOT_RUNNING],
+        "Stops a service and keeps it down.",
+    ),
+    writes(
+        "service.restart",
+        Call::Restart,
+        ONE,
+        AFTER,
+        &[NOT_FOUND, NOT_RUNNING, CYCLE, MISSING_DEPENDENCY],
+        "Starts a service anew, whatever its state.",
+    ),
+    writes(
+        "service.kill",
+        Call::Kill,
+        &[NAME, optional("signal", Kind::Text, "its name or number; SIGTERM")],
+        AFTER,
+        &[NOT_FOUND, NOT_RUNNING, VALIDATION],
+        "Sends a signal to the processes of a service.",
+    ),
+    reads(
+        "logs.get",
+        Call::LogLines,
+        &[NAME, LINES],
+        (Kind::Texts, "lines, oldest first"),
+        UNKNOWN,
+        "The last lines that a service printed.",
+    ),
+    reads(
+        "logs.tail",
+        Call::Tail,
+        &[NAME, LINES],
+        (Kind::Object, "`{lines, dropped}`: `dropped` counts bytes that are gone"),
+        UNKNOWN,
+        "The last lines that a service printed, and how much is no longer there.",
+    ),
+    refused("xinet.set", XINET),
+    refused("xinet.delete", XINET),
+    refused("xinet.list", XINET),
+    refused("xinet.status", XINET),
+    refused("xinet.status_all", XINET),
+];
+
+/// The method of a name.
+pub fn find(name: &str) -> Option<&'static Method> {
+    METHODS.iter().find(|method| method.name == name)
+}
