@@ -69,6 +69,8 @@ pub fn request(question: &Question) -> (&'static str, Value) {
         "upgrade" => "system.upgrade",
         "poweroff" => "system.poweroff",
         "reboot" => "system.reboot",
+        "halt" => "system.halt",
+        "kexec" => "system.kexec",
         _ => "logs.tail",
     };
     if method == "system.upgrade" {

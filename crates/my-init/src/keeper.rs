@@ -18,10 +18,13 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 use serde_json::Value;
 
+use crate::burst::Burst;
 use crate::clock::{self, Millis};
 use crate::exits::Exits;
 use crate::journal::Journal;
-use crate::supervisor::Exit;
+use crate::life;
+use crate::signals;
+use crate::supervisor::{Exit, Goal};
 use crate::upgrade::{self, Handover};
 
 /// A supervisor that ran this long has not failed at once.
@@ -35,10 +38,10 @@ const KILLED: Exit = Exit::Signal(9);
 /// Between two attempts to write down how a process ended, when there is no memory.
 const NO_MEMORY_PAUSE: Duration = Duration::from_millis(20);
 
-/// SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGTERM, SIGPWR (signal(7)): what the supervisor is told.
-pub const PASSED_ON: [i32; 6] = [1, 2, 10, 12, 15, 30];
 /// SIGCHLD (signal(7)).
 const CHILD: i32 = 17;
+/// SIGINT, which the kernel sends for Ctrl-Alt-Del (reboot(2)).
+const CTRL_ALT_DEL: i32 = 2;
 
 /// What every supervisor finds.
 #[derive(Debug)]
@@ -78,6 +81,8 @@ pub struct Beginning {
     pub handover: Option<Handover>,
     /// The limit of open files that services get, soft and hard.
     pub open_files: Option<(u64, u64)>,
+    /// Whether Ctrl-Alt-Del pressed again and again ends the supervisor and all waiting.
+    pub machine: bool,
 }
 
 /// Runs supervisors, each in a new process, until one ends with an exit code for which `retry` is false; returns that
@@ -94,7 +99,7 @@ pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl F
     let journal: &'static mut Journal = Box::leak(Box::new(journal));
     let starting: &'static SharedPid = Box::leak(Box::new(SharedPid::new()?));
     let mut all = vec![CHILD];
-    all.extend(PASSED_ON);
+    all.extend(signals::NUMBERS);
     let signals = Signals::new(&all)?;
     let [records, bell] = exits.files();
     let files = SharedFiles::except(&[records, bell, journal.file(), signals.as_fd()]);
@@ -120,7 +125,7 @@ pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl F
                 std::process::exit(i32::from(supervise(kept)));
             }
             Ok(Fork::Parent(supervisor)) => {
-                let end = watch(supervisor, &signals, exits);
+                let end = watch(supervisor, &signals, exits, beginning.machine);
                 match end {
                     UPGRADED => refused = Some(upgrade(exits, journal, beginning)),
                     Exit::Code(code) if !retry(u8::try_from(code).unwrap_or(u8::MAX)) => {
@@ -159,11 +164,16 @@ fn upgrade(exits: &Exits, journal: &Journal, beginning: &Beginning) -> String {
 }
 
 /// Passes signals on and takes in the dead until the supervisor has ended; returns how.
-fn watch(supervisor: Pid, signals: &Signals, exits: &Exits) -> Exit {
+fn watch(supervisor: Pid, signals: &Signals, exits: &Exits, machine: bool) -> Exit {
+    let mut burst = Burst::default();
     loop {
         while let Ok(Some(number)) = signals.next() {
-            if let Some(signal) = Signal::from_named_raw(number).filter(|_| number != CHILD) {
-                let _ = kill_process(supervisor, signal);
+            if machine && number == CTRL_ALT_DEL && burst.press(clock::now()) {
+                let _ = kill_process(supervisor, Signal::KILL);
+                return Exit::Code(i32::from(life::code(Goal::Reboot)));
+            }
+            if number != CHILD {
+                let _ = mos_sys::signals::send(supervisor, number);
             }
         }
         if let Some(end) = take_in(supervisor, exits) {

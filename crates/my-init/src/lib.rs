@@ -7,26 +7,30 @@
 //! of a service's output, a request, a deadline. What to do about it is decided by the [`supervisor`], a state machine
 //! that takes events with the time and answers with actions, and touches nothing itself.
 //!
-//! As PID 1 it first does the work of an early user space ([`stage0`]), and at the end takes the machine down
+//! As PID 1 it first does the work of an early user space ([`boot`]), and at the end takes the machine down
 //! ([`halt`]). It does not exit: not on a panic, not on a bad service file, not on a bad request.
 
+pub mod boot;
+pub mod burst;
 pub mod client;
 pub mod clock;
 pub mod console;
+pub mod container;
 pub mod driver;
 pub mod exits;
 pub mod halt;
 pub mod journal;
 pub mod keeper;
-pub mod kernel;
+pub mod kexec;
+pub mod life;
 pub mod logs;
-pub mod modules;
+pub mod machine;
 pub mod options;
 pub mod power;
 pub mod protocol;
 pub mod rescue;
 pub mod services;
 pub mod shell;
-pub mod stage0;
+pub mod signals;
 pub mod supervisor;
 pub mod upgrade;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::kexec::Request;
 use crate::logs::{Limits, limits};
 use crate::upgrade::{self, Handover};
 
@@ -30,7 +31,8 @@ Ask a running my_init:
   my_init start|stop|restart NAME
   my_init reload                        read the service files again, apply the difference
   my_init upgrade [PROGRAM]             another my_init takes over (default: the file this one was started from)
-  my_init poweroff|reboot
+  my_init poweroff|reboot|halt
+  my_init kexec KERNEL [--initrd FILE] [--append WORDS]   start another kernel, or a whole image, without the firmware
 
   --socket PATH     the control socket (default /run/my_init.sock)
   --json            print what the server answered
@@ -38,6 +40,9 @@ Ask a running my_init:
   --log-memory SIZE supervising: what all logs may take of memory (default 64M)
   --log-files SIZE  supervising: what all files of logs may take (default 256M)
   --debug           supervising: print every action
+  --container       as PID 1: do nothing to the machine, and exit when going down; found out by itself from the variable
+                    `container`, /run/.containerenv, /.dockerenv, and a PID namespace
+  --machine         as PID 1: never take this for a container
   --help, --version
 
 Exit codes: 0 fine, 1 the check found a problem, 2 usage, 4 not found or no my_init there, 5 refused, 70 a bug.
@@ -52,6 +57,8 @@ pub enum Task {
     Check(Vec<PathBuf>),
     /// Ask a running my_init.
     Ask(Question),
+    /// Load another kernel, and ask a running my_init to start it.
+    Kexec(Request),
     /// Print [`HELP`].
     Help,
     /// Print the version.
@@ -82,6 +89,8 @@ pub struct Options {
     pub json: bool,
     /// Be an ordinary process even as PID 1 (of a container).
     pub container: bool,
+    /// Be PID 1 of a machine even where this looks like a container.
+    pub machine: bool,
     /// The boot deadline in seconds.
     pub deadline: Option<u32>,
     /// Print every action.
@@ -93,7 +102,7 @@ pub struct Options {
 }
 
 /// Verbs with the number of words that follow: least and most.
-const VERBS: [(&str, usize, usize); 12] = [
+const VERBS: [(&str, usize, usize); 14] = [
     ("list", 0, 0),
     ("status", 1, 1),
     ("why", 1, 1),
@@ -106,6 +115,8 @@ const VERBS: [(&str, usize, usize); 12] = [
     ("upgrade", 0, 1),
     ("poweroff", 0, 0),
     ("reboot", 0, 0),
+    ("halt", 0, 0),
+    ("kexec", 1, 1),
 ];
 
 impl Options {
@@ -120,12 +131,13 @@ impl Options {
             socket: PathBuf::from(SOCKET),
             json: false,
             container: false,
+            machine: false,
             deadline: None,
             debug: false,
             logs: Limits::default(),
             handover: None,
         };
-        let mut words = Vec::new();
+        let (mut words, mut initrd, mut append) = (Vec::new(), None, None);
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -134,6 +146,9 @@ impl Options {
                 "--version" | "-V" => options.task = Task::Version,
                 "--json" => options.json = true,
                 "--container" => options.container = true,
+                "--machine" => options.machine = true,
+                "--initrd" => initrd = Some(PathBuf::from(value()?)),
+                "--append" => append = Some(value()?),
                 "--debug" => options.debug = true,
                 "--socket" => options.socket = PathBuf::from(value()?),
                 "--services" => options.services.push(PathBuf::from(value()?)),
@@ -147,6 +162,11 @@ impl Options {
         }
         if options.task == Task::Supervise {
             options.task = task(words)?;
+        }
+        if let Task::Kexec(request) = &mut options.task {
+            (request.initrd, request.append) = (initrd, append);
+        } else if initrd.is_some() || append.is_some() {
+            return Err("--initrd and --append are for kexec".to_owned());
         }
         Ok(options)
     }
@@ -182,6 +202,14 @@ fn task(words: Vec<String>) -> Result<Task, String> {
     let lines = rest
         .next()
         .map(|lines| lines.parse().map_err(|_| format!("`{lines}` is not a number of lines")));
+    if verb == "kexec" {
+        let kernel = name.map(PathBuf::from).unwrap_or_default();
+        return Ok(Task::Kexec(Request {
+            kernel,
+            initrd: None,
+            append: None,
+        }));
+    }
     Ok(Task::Ask(Question {
         verb,
         name,
@@ -221,10 +249,19 @@ mod tests {
             ("--socket", "--socket needs a value"),
             ("--colour", "unknown option --colour"),
             ("check", "check needs a directory"),
+            ("list --append quiet", "--initrd and --append are for kexec"),
+            ("kexec", "kexec takes 1 to 1 arguments, see --help"),
             ("--deadline soon", "--deadline is `soon`, expected whole seconds"),
         ] {
             assert_eq!(parse(line), Err(message.to_owned()));
         }
+        let request = Request {
+            kernel: "/k".into(),
+            initrd: Some("/i".into()),
+            append: Some("quiet".into()),
+        };
+        let line = "kexec /k --initrd /i --append quiet";
+        assert_eq!(parse(line).unwrap().task, Task::Kexec(request));
         assert_eq!(parse("--container").unwrap().task, Task::Supervise);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, WaitOptions, waitpid};
 
-use crate::kernel::CommandLine;
+use crate::boot::command_line::CommandLine;
 use crate::shell;
 
 /// Before the next shell, so that one that cannot start does not fill the console.

@@ -4,8 +4,10 @@
 //! concern and knows nothing of MOS.
 
 pub mod child;
+pub mod device_mapper;
 pub mod durable;
 pub mod fork;
+pub mod kexec;
 pub mod link;
 pub mod loop_device;
 pub mod memory;
@@ -15,4 +17,5 @@ pub mod signals;
 pub mod socket;
 pub mod space;
 pub mod spawn;
+pub mod swap;
 pub mod verity;

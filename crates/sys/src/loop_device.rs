@@ -5,9 +5,11 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
-/// `LOOP_CTL_GET_FREE` and `LOOP_CONFIGURE` of Linux `include/uapi/linux/loop.h`.
+/// `LOOP_CTL_GET_FREE` and `LOOP_CONFIGURE`, as the others, of Linux `include/uapi/linux/loop.h`.
 const GET_FREE: libc::c_ulong = 0x4C82;
 const CONFIGURE: libc::c_ulong = 0x4C0A;
+/// `LOOP_CLR_FD`.
+const CLEAR: libc::c_ulong = 0x4C01;
 /// `LO_FLAGS_READ_ONLY` and `LO_FLAGS_AUTOCLEAR`: goes away with its last user.
 const FLAGS: u32 = 1 | 4;
 /// How often another program may take the free device before us.
@@ -74,6 +76,19 @@ pub fn attach(file: &File) -> io::Result<LoopDevice> {
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) && tries < TRIES => tries += 1,
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Takes the file away from a loop device. While something uses the device this only has the kernel do it afterwards.
+///
+/// # Errors
+/// `ENXIO` when it has no file, or whatever else the system says.
+pub fn detach(device: &Path) -> io::Result<()> {
+    let device = File::open(device)?;
+    // SAFETY: this request takes no argument.
+    match unsafe { libc::ioctl(device.as_raw_fd(), CLEAR as _) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

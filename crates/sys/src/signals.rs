@@ -56,6 +56,34 @@ impl AsFd for Signals {
     }
 }
 
+/// Sends a signal to a process, by number: also one of the real-time signals, for which there are no names.
+///
+/// # Errors
+/// `ESRCH` when there is no such process, `EPERM`, `EINVAL`.
+pub fn send(pid: rustix::process::Pid, number: i32) -> io::Result<()> {
+    // SAFETY: kill(2) takes two numbers.
+    match unsafe { libc::kill(pid.as_raw_nonzero().get(), number) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Sends a signal to every process but this one, in one step, so that none can escape by making others (kill(2) with -1).
+/// Only for process 1, whose system (or PID namespace) it is.
+///
+/// # Errors
+/// `PermissionDenied` when this is another process; `ESRCH` when there is nobody else.
+pub fn send_all(number: i32) -> io::Result<()> {
+    if std::process::id() != 1 {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    // SAFETY: kill(2) takes two numbers.
+    match unsafe { libc::kill(-1, number) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 fn set_of(numbers: &[i32]) -> io::Result<libc::sigset_t> {
     let mut set = MaybeUninit::uninit();
     // SAFETY: sigemptyset initialises the set it is given.
@@ -86,5 +114,15 @@ mod tests {
         assert_eq!(signals.next().unwrap(), Some(libc::SIGURG));
         assert_eq!(signals.next().unwrap(), None);
         assert!(Signals::new(&[1000]).is_err());
+    }
+
+    #[test]
+    fn only_process_1_may_signal_everybody() {
+        assert_eq!(send_all(0).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        send(rustix::process::getpid(), 0).unwrap();
+        assert_eq!(
+            send(rustix::process::getpid(), 1000).unwrap_err().raw_os_error(),
+            Some(libc::EINVAL)
+        );
     }
 }

@@ -52,6 +52,8 @@ impl Driver {
             }
             Call::Poweroff => self.go_down(Goal::Poweroff),
             Call::Reboot => self.go_down(Goal::Reboot),
+            Call::Halt => self.go_down(Goal::Halt),
+            Call::Kexec => self.go_down(Goal::Kexec),
             Call::List => Ok(self.list()),
             Call::ListFull => Ok(self.list_full()),
             Call::Status => Ok(self.supervisor.status(self.named(name)?, self.now())),
@@ -159,7 +161,7 @@ impl Driver {
 }
 
 /// The file that we were started from, or what has taken its place since.
-fn own_program() -> Result<PathBuf, String> {
+pub(super) fn own_program() -> Result<PathBuf, String> {
     let path = std::env::current_exe().map_err(|error| error.to_string())?;
     let text = path.to_string_lossy();
     Ok(PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text)))

@@ -9,6 +9,7 @@
 //! | `legacy` | what a supervisor leaves to its successor |
 //! | `operator` | the shell on the console of a node that is debugged |
 //! | `ready` | the newline with which a service says that it is ready |
+//! | `farewell` | what asks for an end |
 //! | `probes` | health probes on the wire |
 //! | `control` | the control socket |
 //! | `answers` | requests to answers |
@@ -16,6 +17,7 @@
 mod answers;
 mod conditions;
 mod control;
+mod farewell;
 mod instances;
 mod launch;
 mod legacy;
@@ -39,7 +41,7 @@ use crate::clock::{self, Millis};
 use crate::console::Console;
 use crate::exits::Exits;
 use crate::journal::Journal;
-use crate::keeper::{Kept, PASSED_ON};
+use crate::keeper::Kept;
 use crate::logs::Limits;
 use crate::power::PowerButtons;
 use crate::supervisor::{Action, Exit, Goal, Id, Settings, Supervisor};
@@ -197,7 +199,7 @@ impl Driver {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(io::Error::from)
             .map_err(named("epoll"))?;
-        let signals = Signals::new(&PASSED_ON).map_err(named("signals"))?;
+        let signals = Signals::new(&crate::signals::NUMBERS).map_err(named("signals"))?;
         let Kept {
             exits,
             journal,
@@ -347,22 +349,6 @@ impl Driver {
             Token::PowerWatch => self.find_power_buttons(),
             Token::PowerButton(index) => self.read_power_button(index),
         }
-    }
-
-    fn take_signals(&mut self) {
-        while let Ok(Some(number)) = self.signals.next() {
-            match number {
-                1 => drop(self.reload()),
-                2 if self.setup.machine => self.shut_down(Goal::Reboot, "Ctrl-Alt-Del"),
-                _ => self.shut_down(Goal::Poweroff, "signal"),
-            }
-        }
-    }
-
-    fn shut_down(&mut self, goal: Goal, asked_by: &str) {
-        self.say(&format!("{} asked for by {asked_by}", goal.word()));
-        self.dismiss_operator();
-        self.supervisor.shut_down(goal, clock::now());
     }
 
     /// Learns who has ended, one after the other: what follows from an end is noted together with how far we have read.

@@ -12,6 +12,10 @@ pub enum Goal {
     Poweroff,
     /// Started again.
     Reboot,
+    /// Stopped, with the power on.
+    Halt,
+    /// Another kernel, loaded before, in place of this one.
+    Kexec,
 }
 
 impl Goal {
@@ -20,12 +24,14 @@ impl Goal {
         match self {
             Self::Poweroff => "poweroff",
             Self::Reboot => "reboot",
+            Self::Halt => "halt",
+            Self::Kexec => "kexec",
         }
     }
 
     /// The goal with this word.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Poweroff, Self::Reboot]
+        [Self::Poweroff, Self::Reboot, Self::Halt, Self::Kexec]
             .into_iter()
             .find(|goal| goal.word() == word)
     }
@@ -57,6 +63,13 @@ impl Supervisor {
         }
         self.settle(now);
         self.check_down();
+    }
+
+    /// Goes on without those that have not ended yet, as a second request does.
+    pub fn stop_waiting(&mut self) {
+        if let Some(goal) = self.shutdown {
+            self.finish(goal);
+        }
     }
 
     /// Stops a service that nothing needs any more. What has ended well still keeps its place in the order.

@@ -7,6 +7,8 @@
 )]
 #![allow(unreachable_pub, missing_docs, reason = "a module of tests")]
 
+pub mod namespace;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

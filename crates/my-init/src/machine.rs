@@ -1,0 +1,77 @@
+//! The life of PID 1: brings the machine up, keeps it running, takes it down.
+
+use std::path::PathBuf;
+
+use crate::boot;
+use crate::clock;
+use crate::console::Console;
+use crate::driver::Setup;
+use crate::keeper::{Beginning, keep};
+use crate::life::{goal, settings, work};
+use crate::options::{SERVICES, SOCKET};
+use crate::supervisor::Goal;
+use crate::upgrade::Handover;
+use crate::{halt, rescue};
+
+/// Never returns: whatever goes wrong, PID 1 stays.
+pub fn run(started: clock::Millis, handover: Option<Handover>) -> ! {
+    rescue::install();
+    let ground = match handover {
+        None => boot::prepare(),
+        Some(_) => boot::ground(Vec::new()),
+    };
+    let open_files = match &handover {
+        None => boot::open_files::raise(),
+        Some(handover) => handover.open_files,
+    };
+    if handover.is_none() {
+        prepare_console(&ground.problems);
+    }
+    let setup = Setup {
+        services: SERVICES.map(PathBuf::from).to_vec(),
+        socket: PathBuf::from(SOCKET),
+        settings: settings(started, ground.command_line.boot_deadline),
+        cgroups: ground.cgroups,
+        open_files,
+        machine: true,
+        debug: ground.command_line.debug,
+        taken_over: handover.is_some(),
+        logs: ground.command_line.logs,
+    };
+    // Only a wish to go down ends it: any other end is a failure, and there is nobody else to try again.
+    let beginning = Beginning {
+        handover,
+        open_files,
+        machine: true,
+    };
+    match keep(&beginning, |kept| work(&setup, kept), |code| goal(code).is_none()) {
+        Ok(code) => match console() {
+            Ok(mut console) => rescue::stay(&halt::take_down(goal(code).unwrap_or(Goal::Reboot), &mut console)),
+            Err(error) => rescue::stay(&format!("no console: {error}")),
+        },
+        Err(error) => rescue::stay(&error.to_string()),
+    }
+}
+
+/// Where the machine speaks.
+pub(crate) fn console() -> std::io::Result<Console> {
+    Console::machine().or_else(|_| Console::standard_output())
+}
+
+/// Says what early user space could not do, and loads modules.
+fn prepare_console(problems: &[String]) {
+    let mut console = match console() {
+        Ok(console) => console,
+        Err(error) => rescue::stay(&format!("no console: {error}")),
+    };
+    for problem in problems.iter().chain(&boot::load_modules()) {
+        console.say(clock::now(), problem);
+    }
+    // Ctrl-Alt-Del is ours to handle: the kernel then sends SIGINT (reboot(2)).
+    if let Err(error) = rustix::system::reboot(rustix::system::RebootCommand::CadOff) {
+        console.say(
+            clock::now(),
+            &format!("Ctrl-Alt-Del reboots at once: {}", std::io::Error::from(error)),
+        );
+    }
+}
