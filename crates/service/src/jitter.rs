@@ -1,5 +1,8 @@
 //! Keeping apart what would otherwise happen at the same moment everywhere.
 
+/// Enough to keep services apart that were started together, too little to be noticed.
+pub(crate) const STANDARD_PERCENT: u32 = 10;
+
 /// A wait that is shorter by up to `percent` of it; `entropy` is any number, each as good as the other.
 pub fn jittered(wait_ms: u64, percent: u32, entropy: u64) -> u64 {
     // In 128 bits nothing overflows: 64 for the wait, 7 for the percent, 32 for the number.

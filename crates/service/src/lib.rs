@@ -30,7 +30,8 @@
 //! restart = "on-failure"           # always | on-failure | never; a oneshot: never
 //! restart_delay_ms = 1000          # before the second restart in a row; the first is immediate; doubles
 //! restart_delay_max_ms = 300000    # the doubling's cap
-//! max_restarts = 10                # in a row; 0: no limit (the default for class system)
+//! restart_jitter_percent = 10      # each delay is up to this much shorter
+//! max_restarts = 10                # in a row; 0: no limit (class system: always)
 //! stability_period_ms = 30000      # a run this long starts the counting anew
 //! start_timeout_ms = 90000         # until ready; 0: no limit (the default for notify, ready_fd and oneshot)
 //! stop_signal = "SIGTERM"

@@ -180,6 +180,8 @@ pub struct Lifecycle {
     pub restart_delay_ms: u64,
     /// The doubling's cap.
     pub restart_delay_max_ms: u64,
+    /// By how much a delay is shortened at random, at most, in percent.
+    pub restart_jitter_percent: u32,
     /// Restarts in a row before giving up; 0 for no limit.
     pub max_restarts: u32,
     /// A run this long starts the counting anew.
@@ -200,6 +202,7 @@ impl Default for Lifecycle {
             restart: Restart::OnFailure,
             restart_delay_ms: 1000,
             restart_delay_max_ms: 300_000,
+            restart_jitter_percent: crate::jitter::STANDARD_PERCENT,
             max_restarts: crate::backoff::default_max_restarts(Class::User),
             stability_period_ms: 30_000,
             start_timeout_ms: 90_000,

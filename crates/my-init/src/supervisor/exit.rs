@@ -1,8 +1,8 @@
-//! How a service ended, what follows, and making it end.
+//! How a service ended, and making it end.
 
-use mos_service::{Kind, Restart, Status};
+use mos_service::Kind;
 
-use super::state::{AfterStop, Exit, Reason, State, Unit};
+use super::state::{AfterStop, Exit, Reason, State};
 use super::timers::Timer;
 use super::{Action, Id, Supervisor};
 use crate::clock::{Millis, seconds};
@@ -56,36 +56,9 @@ impl Supervisor {
             return;
         }
         let Some(unit) = self.unit(id) else { return };
-        let line = format!("{}: failed: {reason}", unit.service.name);
+        let line = format!("{}: failed: {reason}{}", unit.service.name, unit.given_up(&reason));
         self.set_state(id, State::Failed(reason), now);
         self.actions.push_back(Action::PrintWithLog(id, line));
-    }
-
-    /// Arranges a restart if policy allows one; `failure` is `None` after a good end.
-    fn restart_later(&mut self, id: Id, failure: Option<&Reason>, now: Millis) -> bool {
-        let down = self.shutdown.is_some();
-        let Some(unit) = self.unit_mut(id) else { return false };
-        let cared_for = unit.is_cared_for() && !down;
-        let ran = unit.ready.map_or(0, |ready| now.saturating_sub(ready));
-        let lifecycle = &unit.service.lifecycle;
-        let attempt = lifecycle.counted(unit.attempts, ran).saturating_add(1);
-        if !cared_for || !lifecycle.may_restart(attempt, failure.is_some()) {
-            return false;
-        }
-        let delay = lifecycle.delay_ms(attempt);
-        unit.attempts = attempt;
-        unit.restarts += 1;
-        let why = failure.map_or_else(|| "exit code 0".to_owned(), Reason::to_string);
-        let when = if delay == 0 {
-            "now".to_owned()
-        } else {
-            format!("in {}", seconds(delay))
-        };
-        let line = format!("{}: {why}, restart {when} (attempt {attempt})", unit.service.name);
-        self.set_state(id, State::Restarting, now);
-        self.actions.push_back(Action::PrintWithLog(id, line));
-        self.timers.arm(Timer::Restart(id), now.saturating_add(delay));
-        true
     }
 
     /// Asks a service to end; without a process it has ended already.
@@ -145,14 +118,5 @@ impl Supervisor {
         for neighbour in unit.dependents.iter().chain(&unit.rivals) {
             self.evaluate(*neighbour, now);
         }
-    }
-}
-
-impl Unit {
-    /// True when it may be started again by itself.
-    pub(super) fn is_cared_for(&self) -> bool {
-        let service = &self.service;
-        let kept_up = service.status == Status::Start && service.lifecycle.restart != Restart::Never;
-        self.wanted && !self.gone && kept_up
     }
 }

@@ -162,6 +162,7 @@ impl Unit {
             "ready": self.ready,
             "attempts": self.attempts,
             "restarts": self.restarts,
+            "restarts_by_hand": self.restarts_by_hand,
             "last_failure": self.last_failure.as_ref().map(Reason::remember),
             "after_stop": self.after_stop.remember(),
             "notified": self.notified,
@@ -190,6 +191,7 @@ impl Unit {
         (self.spawned, self.ready) = (number("spawned"), number("ready"));
         self.attempts = small("attempts")?;
         self.restarts = number("restarts")?;
+        self.restarts_by_hand = number("restarts_by_hand").unwrap_or(0);
         self.last_failure = Reason::recall(&memory["last_failure"]);
         self.after_stop = AfterStop::recall(&memory["after_stop"]);
         self.probe_failures = small("probe_failures")?;

@@ -8,7 +8,8 @@
 //! | file | concern |
 //! |---|---|
 //! | `start` | what a service waits for, and starting it |
-//! | `exit` | how it ended, restart policy, stopping |
+//! | `exit` | how it ended, stopping |
+//! | `restart` | whether and when it is started again |
 //! | `health` | readiness and probes |
 //! | `instances` | services that exist because somebody asked for them |
 //! | `reload` | new service files as a difference |
@@ -27,6 +28,7 @@ mod memory;
 mod reload;
 mod report;
 mod requests;
+mod restart;
 mod shutdown;
 mod start;
 mod state;

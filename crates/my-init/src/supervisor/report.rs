@@ -15,7 +15,7 @@ impl Supervisor {
         };
         let mut line = format!("{}: {}", unit.service.name, unit.state.word());
         if let State::Failed(reason) = &unit.state {
-            line.push_str(&format!(": {reason}"));
+            line.push_str(&format!(": {reason}{}", unit.given_up(reason)));
         }
         if let (State::Restarting | State::Degraded, Some(reason)) = (&unit.state, &unit.last_failure) {
             line.push_str(&format!(" after {reason}"));
@@ -72,8 +72,9 @@ impl Supervisor {
                 unit.probe_error, unit.probe_failures
             ));
         }
-        if let Some(at) = self.timers.at(super::timers::Timer::Restart(id)) {
-            lines.push(format!("next try in {}", seconds(at.saturating_sub(now))));
+        if let Some(wait) = self.next_attempt_in(id, now) {
+            let left = unit.attempts_left(now).map(|left| format!(", {left} more after that"));
+            lines.push(format!("next try in {}{}", seconds(wait), left.unwrap_or_default()));
         }
         if let Some(reason) = &unit.last_failure {
             lines.push(format!("last failure: {reason}"));
@@ -110,7 +111,10 @@ impl Supervisor {
             "critical": service.critical,
             "class": match service.class { Class::User => "user", Class::System => "system" },
             "restarts": unit.restarts,
+            "restarts_by_hand": unit.restarts_by_hand,
             "attempts": unit.counted_attempts(now),
+            "attempts_left": unit.attempts_left(now),
+            "next_attempt_in_ms": self.next_attempt_in(id, now),
             "last_failure": unit.last_failure.as_ref().map(ToString::to_string),
             "since_ms": unit.since,
             "spawned_ms": unit.spawned,

@@ -110,6 +110,8 @@ impl Supervisor {
         }
         unit.wanted = true;
         unit.attempts = 0;
+        let asked_before = unit.state == State::Stopping && unit.after_stop == AfterStop::Again;
+        unit.restarts_by_hand += u64::from(unit.spawned.is_some() && !asked_before);
         self.begin_stop(id, AfterStop::Again, now);
         self.settle(now);
         match self.unit(id).map(|unit| &unit.state) {

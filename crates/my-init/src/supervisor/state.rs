@@ -141,6 +141,8 @@ pub struct Unit {
     pub(super) attempts: u32,
     /// Restarts ever, by hand or not.
     pub(super) restarts: u64,
+    /// Those of them that somebody asked for.
+    pub(super) restarts_by_hand: u64,
     pub(super) last_failure: Option<Reason>,
     pub(super) after_stop: AfterStop,
     pub(super) notified: bool,
@@ -182,6 +184,7 @@ impl Unit {
             ready: None,
             attempts: 0,
             restarts: 0,
+            restarts_by_hand: 0,
             last_failure: None,
             after_stop: AfterStop::Rest,
             notified: false,

@@ -4,16 +4,13 @@ use crate::{Address, Unhealthy};
 
 use super::*;
 
-/// Enough to keep services apart that were started together, too little to be noticed.
-const JITTER_PERCENT: u32 = 10;
-
 pub(super) fn health<'d>(root: &Table<'d>, tables: &mut Vec<Table<'d>>) -> Option<Health> {
     let table = root.table("health")?;
     let health = probe(&table).map(|probe| Health {
         probe,
         interval_ms: milliseconds(&table, "interval_ms", 100, 10_000),
         timeout_ms: milliseconds(&table, "timeout_ms", 1, 5000),
-        jitter_percent: small(&table, "jitter_percent", 0..=100).map_or(JITTER_PERCENT, i32::unsigned_abs),
+        jitter_percent: jitter(&table, "jitter_percent"),
         retries: count(&table, "retries", 1, 3),
         successes: count(&table, "successes", 1, 1),
         action: action(&table),

@@ -42,7 +42,8 @@ pub(super) fn lifecycle<'d>(
         restart,
         restart_delay_ms: milliseconds(&table, "restart_delay_ms", 0, standard.restart_delay_ms),
         restart_delay_max_ms: milliseconds(&table, "restart_delay_max_ms", 0, standard.restart_delay_max_ms),
-        max_restarts: count(&table, "max_restarts", 0, standard.max_restarts),
+        restart_jitter_percent: jitter(&table, "restart_jitter_percent"),
+        max_restarts: max_restarts(&table, class, standard.max_restarts),
         stability_period_ms: milliseconds(&table, "stability_period_ms", 0, standard.stability_period_ms),
         start_timeout_ms: milliseconds(&table, "start_timeout_ms", 0, standard.start_timeout_ms),
         stop_signal: stop_signal(&table),
@@ -50,6 +51,17 @@ pub(super) fn lifecycle<'d>(
     };
     tables.push(table);
     lifecycle
+}
+
+/// A limit of a service that is never given up on is a mistake, but none that should keep it from running.
+fn max_restarts(table: &Table<'_>, class: Class, standard: u32) -> u32 {
+    let limit = count(table, "max_restarts", 0, standard);
+    if class == Class::User || limit == 0 {
+        return limit;
+    }
+    let message = "a service of class `system` is never given up on, so this limit is not kept";
+    table.report(Problem::warning(Some(table.position_of("max_restarts")), message));
+    0
 }
 
 fn stop_signal(table: &Table<'_>) -> crate::Signal {

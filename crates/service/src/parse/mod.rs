@@ -336,6 +336,10 @@ fn milliseconds(table: &Table<'_>, key: &'static str, least: i64, default: u64) 
     number.and_then(|number| u64::try_from(number).ok()).unwrap_or(default)
 }
 
+fn jitter(table: &Table<'_>, key: &'static str) -> u32 {
+    small(table, key, 0..=100).map_or(crate::jitter::STANDARD_PERCENT, i32::unsigned_abs)
+}
+
 fn count(table: &Table<'_>, key: &'static str, least: i64, default: u32) -> u32 {
     let number = table.integer(key, least..=i64::from(i32::MAX));
     number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default)

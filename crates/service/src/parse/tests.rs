@@ -27,7 +27,8 @@ conflicts = ["apache"]
 restart = "always"
 restart_delay_ms = 5
 restart_delay_max_ms = 50
-max_restarts = 3
+restart_jitter_percent = 20
+max_restarts = 0
 stability_period_ms = 7
 start_timeout_ms = 11
 stop_signal = "SIGINT"
@@ -114,7 +115,10 @@ fn every_key_is_read() {
         ]
     );
     assert_eq!(web.lifecycle.restart, Restart::Always);
-    assert_eq!((web.lifecycle.max_restarts, web.lifecycle.start_timeout_ms), (3, 11));
+    assert_eq!(
+        (web.lifecycle.restart_jitter_percent, web.lifecycle.start_timeout_ms),
+        (20, 11)
+    );
     assert_eq!(web.lifecycle.stop_signal, crate::Signal(2));
     let health = web.health.expect("health");
     assert_eq!(health.probe.to_string(), "http 127.0.0.1:80/health");
@@ -153,6 +157,18 @@ fn defaults_depend_on_kind_and_class() {
     assert_eq!((told.ready_fd, told.lifecycle.start_timeout_ms), (Some(4), 0));
     let system = service("[service]\nexec = \"web\"\nclass = \"system\"\n");
     assert_eq!(system.lifecycle.max_restarts, 0);
+}
+
+#[test]
+fn a_limit_of_restarts_is_kept_unless_the_node_needs_the_service() {
+    let text = |class: &str| format!("[service]\nexec = \"x\"\nclass = \"{class}\"\n[lifecycle]\nmax_restarts = 3\n");
+    assert_eq!(service(&text("user")).lifecycle.max_restarts, 3);
+    let parsed = parse("web.toml", &text("system"));
+    assert_eq!(parsed.service.expect("a service").lifecycle.max_restarts, 0);
+    assert_eq!(
+        parsed.problems[0].to_string(),
+        "warning: web.toml:5:16: a service of class `system` is never given up on, so this limit is not kept"
+    );
 }
 
 #[test]

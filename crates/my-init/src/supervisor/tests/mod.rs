@@ -2,6 +2,7 @@
 
 mod health;
 mod memory;
+mod restart;
 
 use std::collections::HashMap;
 
@@ -181,39 +182,6 @@ fn load(services: &[(&str, &str)]) -> Vec<(Service, u64)> {
 }
 
 const CRASH: Exit = Exit::Code(1);
-
-#[test]
-fn a_crashing_service_is_restarted_with_back_off_and_then_given_up_on() {
-    let text = "[lifecycle]\nmax_restarts = 4\nrestart_delay_max_ms = 1500\n";
-    let mut machine = Machine::new(&[("a", text)]).with("a", Behaviour::Ends(10, CRASH));
-    machine.run_until(100_000);
-    // Immediately, then after 1 s, then after 1.5 s (the cap).
-    assert_eq!(
-        machine.lines("spawn"),
-        [
-            "spawn a at 0",
-            "spawn a at 10",
-            "spawn a at 1020",
-            "spawn a at 2530",
-            "spawn a at 4040"
-        ]
-    );
-    assert_eq!(machine.state("a"), &State::Failed(Reason::ExitCode(1)));
-    assert_eq!(machine.lines("a: ")[0], "a: exit code 1, restart now (attempt 1)");
-    assert_eq!(machine.lines("a: ")[4], "a: failed: exit code 1");
-}
-
-#[test]
-fn back_off_resets_by_itself_after_a_stable_run() {
-    let text = "[lifecycle]\nmax_restarts = 2\nstability_period_ms = 5000\n";
-    let mut machine = Machine::new(&[("a", text)]).with("a", Behaviour::Ends(5000, CRASH));
-    machine.run_until(100_000);
-    assert_eq!(machine.lines("spawn").len(), 20 + 1);
-    assert_eq!(machine.lines("attempt 2"), [""; 0]);
-    let id = machine.supervisor.find("a").expect("a");
-    assert_eq!(machine.supervisor.status(id, 104_000)["attempts"], 1);
-    assert_eq!(machine.supervisor.status(id, 105_000)["attempts"], 0);
-}
 
 #[test]
 fn d18_a_service_that_could_not_be_started_is_tried_again() {
