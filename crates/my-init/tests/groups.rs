@@ -9,7 +9,7 @@ use std::fs;
 use my_init::client::{AskError, call};
 use serde_json::json;
 
-use common::{Machine, is_alive};
+use common::{Machine, is_alive, send};
 
 const TEMPLATE: &str = "[service]\nexec = \"sleep 10%i\"\n[dependencies]\nwants = [\"log@%i\"]\n";
 
@@ -65,4 +65,41 @@ fn instances_are_made_when_named_and_when_asked_for_and_survive_a_crash() {
     machine.wait_for_state("web@2", "inactive");
     let difference = machine.call("system.reload", json!({}));
     assert_eq!(difference["removed"], json!(["log@2", "web@2"]));
+}
+
+#[test]
+fn a_group_is_restarted_as_one_even_when_the_supervisor_is_killed_with_it() {
+    let group = "[group]\nmembers = [\"disk@%i\", \"machine@%i\"]\nstatus = \"stop\"\n";
+    let member = "[service]\nexec = \"sleep 1000\"\n";
+    let needs = format!("{member}[dependencies]\nrequires = [\"disk@%i\"]\n");
+    let machine = Machine::start(&[("vm@", group), ("disk@", member), ("machine@", &needs)]);
+    machine.call("service.start", json!({ "name": "vm@7" }));
+    machine.wait_for_state("vm@7", "running");
+    let pid = |name: &str| machine.status(name)["pid"].clone();
+    for killed in ["disk@7", "machine@7"] {
+        let before = [pid("disk@7"), pid("machine@7")];
+        let supervisor = machine.supervisor();
+        send(supervisor, rustix::process::Signal::STOP);
+        let number = if killed == "disk@7" { &before[0] } else { &before[1] };
+        send(
+            u32::try_from(number.as_u64().unwrap()).unwrap(),
+            rustix::process::Signal::KILL,
+        );
+        send(supervisor, rustix::process::Signal::KILL);
+        machine.wait("two others", || {
+            machine.status("vm@7")["state"] == "running" && pid("disk@7") != before[0] && pid("machine@7") != before[1]
+        });
+        assert!(before.iter().all(|pid| !is_alive(pid)));
+    }
+    assert!(
+        machine
+            .console()
+            .contains("vm@7: restarts, because machine@7 has ended"),
+        "{}",
+        machine.console()
+    );
+    let both = [pid("disk@7"), pid("machine@7")];
+    machine.call("service.stop", json!({ "name": "vm@7" }));
+    machine.wait_for_state("vm@7", "inactive");
+    assert!(both.iter().all(|pid| !is_alive(pid)));
 }

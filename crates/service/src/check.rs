@@ -41,6 +41,7 @@ pub fn load(files: &[(&str, &str)]) -> Loaded {
         loaded.services.push(service);
     }
     loaded.complete_all();
+    crate::group::share_status(&mut loaded.services);
     loaded
 }
 
@@ -66,6 +67,7 @@ pub fn check(files: &[(&str, &str)], known: &[&str]) -> Vec<Problem> {
             problems.push(duplicate(service, "another part of the node"));
         }
     }
+    problems.extend(crate::group::problems(&services));
     problems.extend(cycles(&services));
     problems
 }

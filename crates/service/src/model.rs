@@ -1,6 +1,6 @@
 //! What a service file says.
 
-use crate::{Account, Command, Health, Limits, Resources, Security, Signal};
+use crate::{Account, Command, Health, Limits, OnFailure, Resources, Security, Signal};
 
 /// One service or target.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +45,8 @@ pub struct Service {
     pub resources: Resources,
     /// Whether it is started without being asked.
     pub status: Status,
+    /// What becomes of a group when a member fails.
+    pub on_failure: OnFailure,
     /// Whose it is.
     pub class: Class,
     /// Without it the node is not ready.
@@ -106,6 +108,8 @@ pub enum Kind {
     Oneshot,
     /// A name for a set of services; no process.
     Target,
+    /// Services handled as one, which it requires; no process of its own.
+    Group,
 }
 
 /// Whether a service is started without being asked.

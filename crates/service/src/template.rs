@@ -95,6 +95,7 @@ impl Loaded {
     /// there is no such template, or it cannot be used with this argument.
     pub fn instantiate(&mut self, name: &str) -> bool {
         self.complete(vec![name.to_owned()]);
+        crate::group::share_status(&mut self.services);
         self.services.iter().any(|service| service.name == name)
     }
 

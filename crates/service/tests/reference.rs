@@ -21,6 +21,7 @@ fn keys(section: &str) -> Vec<String> {
     let unknown = format!("{UNKNOWN} = 1\n");
     match section {
         "service" => valid(&format!("[service]\nexec = \"x\"\n{unknown}")),
+        "group" => valid(&format!("[group]\nmembers = [\"x\"]\n{unknown}")),
         "target" => valid(&format!("[target]\n{unknown}")),
         "health" => valid(&format!(
             "[service]\nexec = \"x\"\n[health]\ntype = \"tcp\"\ntarget = \":1\"\n{unknown}"

@@ -43,6 +43,7 @@ impl Supervisor {
         }
         if !self.restart_later(id, None, now) {
             self.set_state(id, State::Exited, now);
+            self.note_for_group(id, false);
         }
     }
 
@@ -58,6 +59,7 @@ impl Supervisor {
         let Some(unit) = self.unit(id) else { return };
         let line = format!("{}: failed: {reason}{}", unit.service.name, unit.given_up(&reason));
         self.set_state(id, State::Failed(reason), now);
+        self.note_for_group(id, false);
         self.actions.push_back(Action::PrintWithLog(id, line));
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use mos_service::Service;
+use mos_service::{Kind, Service};
 use serde_json::{Value, json};
 
 use super::state::{AfterStop, Reason, State, Unit};
@@ -115,6 +115,7 @@ impl Supervisor {
                 }
             }
             State::Running | State::Degraded if unit.service.health.is_some() => self.schedule_next_probe(id, now),
+            State::Stopping if unit.service.kind == Kind::Group => {}
             State::Stopping => {
                 let (limit, signal) = (lifecycle.stop_timeout_ms, lifecycle.stop_signal);
                 self.timers.arm(Timer::Stop(id), unit.since.saturating_add(limit));
@@ -131,9 +132,9 @@ impl Supervisor {
 
     /// Services that were being started when the last supervisor ended: their processes are there, or not.
     pub fn unspawned(&self) -> Vec<Id> {
-        let waiting = self
-            .units()
-            .filter(|(_, unit)| unit.state == State::Starting && unit.pid.is_none());
+        let waiting = self.units().filter(|(_, unit)| {
+            unit.state == State::Starting && unit.pid.is_none() && unit.service.kind != Kind::Group
+        });
         waiting.map(|(id, _)| id).collect()
     }
 
@@ -155,6 +156,7 @@ impl Unit {
             "reason": reason,
             "wanted": self.wanted,
             "gone": self.gone,
+            "drags": self.drags,
             "requested": self.requested,
             "pid": self.pid,
             "since": self.since,
@@ -185,7 +187,7 @@ impl Unit {
         let text = |key: &str| memory[key].as_str().unwrap_or_default().to_owned();
         self.state = State::recall(memory["state"].as_str()?, &memory["reason"])?;
         (self.wanted, self.gone, self.notified) = (truth("wanted"), truth("gone"), truth("notified"));
-        self.requested = truth("requested");
+        (self.requested, self.drags) = (truth("requested"), truth("drags"));
         self.pid = small("pid");
         self.since = number("since")?;
         (self.spawned, self.ready) = (number("spawned"), number("ready"));

@@ -10,6 +10,7 @@
 //! | `start` | what a service waits for, and starting it |
 //! | `exit` | how it ended, stopping |
 //! | `restart` | whether and when it is started again |
+//! | `groups` | several services as one |
 //! | `health` | readiness and probes |
 //! | `instances` | services that exist because somebody asked for them |
 //! | `reload` | new service files as a difference |
@@ -22,6 +23,7 @@
 
 mod boot;
 mod exit;
+mod groups;
 mod health;
 mod instances;
 mod memory;
@@ -205,6 +207,7 @@ impl Supervisor {
             self.count(id);
             self.note_milestone(id, now);
             self.look_again(id, now);
+            self.look_at_group(id, now);
         }
         self.check_ready(now);
         self.check_down();

@@ -121,6 +121,11 @@ impl Supervisor {
     }
 
     pub(super) fn apply_change(&mut self, id: Id, now: Millis) {
+        let group = self.group_restarted_with(id);
+        let up = |id: Id| self.unit(id).is_some_and(|unit| unit.wanted);
+        if let Some(group) = group.filter(|group| up(*group) && up(id)) {
+            return self.restart_group(group, now);
+        }
         let Some(unit) = self.unit_mut(id) else { return };
         unit.attempts = 0;
         let after = if unit.wanted { AfterStop::Again } else { AfterStop::Rest };
@@ -145,6 +150,7 @@ impl Supervisor {
         for &id in &ids {
             self.link_rivals(id);
         }
+        self.link_groups(&ids);
         for cycle in graph.cycles() {
             self.set_aside(&cycle.iter().map(|index| ids[*index]).collect::<Vec<Id>>(), now);
         }

@@ -31,6 +31,7 @@ impl Supervisor {
     pub fn waits_for(&self, id: Id) -> Vec<String> {
         let Some(unit) = self.unit(id) else { return Vec::new() };
         match unit.state {
+            _ if unit.service.kind == Kind::Group => self.unmet(unit),
             State::Blocked => self.unmet(unit),
             State::Starting => vec![readiness(unit)],
             State::Stopping => vec!["its end".to_owned()],
@@ -48,6 +49,9 @@ impl Supervisor {
                 unmet.push(other);
             }
         }
+        let group = unit.group.filter(|_| self.group_goes_down(unit));
+        let group = group.and_then(|id| self.service(id));
+        unmet.extend(group.map(|group| format!("the end of the others in {}", group.name)));
         let rivals = self.active_rivals(unit);
         unmet.extend(rivals.map(|rival| format!("the end of {}, with which it conflicts", rival.service.name)));
         unmet
@@ -137,6 +141,7 @@ fn kind(kind: Kind) -> &'static str {
         Kind::Process => "service",
         Kind::Oneshot => "oneshot",
         Kind::Target => "target",
+        Kind::Group => "group",
     }
 }
 

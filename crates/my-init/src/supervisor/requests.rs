@@ -58,6 +58,9 @@ impl Supervisor {
     /// When there is none, it is active, or cannot start.
     pub fn start(&mut self, name: &str, now: Millis) -> Result<(), RequestError> {
         let id = self.named(name)?;
+        if self.is_group(id) {
+            return self.start_group(id, now);
+        }
         let state = self.unit(id).map(|unit| unit.state.clone());
         if matches!(state, Some(State::Starting | State::Running | State::Degraded)) {
             return Err(RequestError::AlreadyRunning(name.to_owned()));
@@ -71,6 +74,9 @@ impl Supervisor {
     /// When there is none, or it is not active.
     pub fn stop(&mut self, name: &str, now: Millis) -> Result<(), RequestError> {
         let id = self.named(name)?;
+        if self.is_group(id) {
+            return self.stop_group(id, now);
+        }
         let Some(unit) = self.unit_mut(id) else {
             return Err(RequestError::NotFound(name.to_owned()));
         };
@@ -90,6 +96,15 @@ impl Supervisor {
     /// When there is none, or it cannot start.
     pub fn restart(&mut self, name: &str, now: Millis) -> Result<(), RequestError> {
         let id = self.named(name)?;
+        let group = if self.is_group(id) {
+            Some(id)
+        } else {
+            self.group_restarted_with(id)
+        };
+        if let Some(group) = group {
+            self.restart_group(group, now);
+            return Ok(());
+        }
         self.start_anew(id, now)
     }
 

@@ -30,6 +30,7 @@ impl Supervisor {
             unit.restarts += 1;
         }
         self.set_state(id, State::Restarting, now);
+        self.note_for_group(id, true);
         self.actions.push_back(Action::PrintWithLog(id, line));
         self.timers.arm(Timer::Restart(id), now.saturating_add(delay));
         true
@@ -46,7 +47,9 @@ impl Unit {
     /// True when it may be started again by itself.
     pub(super) fn is_cared_for(&self) -> bool {
         let service = &self.service;
-        let kept_up = service.status == Status::Start && service.lifecycle.restart != Restart::Never;
+        // A group that was started by hand keeps its members as one that was started by itself does.
+        let started = service.status == Status::Start || self.group.is_some();
+        let kept_up = started && service.lifecycle.restart != Restart::Never;
         self.wanted && !self.gone && kept_up
     }
 

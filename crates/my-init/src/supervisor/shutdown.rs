@@ -1,5 +1,7 @@
 //! Everything down: a service is asked to end once nothing that needs it is left, so in reverse order and in parallel.
 
+use mos_service::Kind;
+
 use super::state::{AfterStop, State, Unit};
 use super::timers::Timer;
 use super::{Action, Id, Supervisor};
@@ -75,7 +77,9 @@ impl Supervisor {
     /// Stops a service that nothing needs any more. What has ended well still keeps its place in the order.
     pub(super) fn stop_if_free(&mut self, id: Id, now: Millis) {
         let Some(unit) = self.unit(id) else { return };
-        let stands = !is_down(unit) && unit.state != State::Stopping;
+        // A group has nothing to end itself: it stands only for what needs it.
+        let ends = unit.state == State::Stopping && unit.service.kind != Kind::Group;
+        let stands = !is_down(unit) && !ends;
         let needed = unit
             .dependents
             .iter()

@@ -18,6 +18,9 @@ impl Supervisor {
     /// Starts a service, or notes what it waits for, if it is meant to run and does not.
     pub(super) fn evaluate(&mut self, id: Id, now: Millis) {
         let Some(unit) = self.unit(id) else { return };
+        if unit.service.kind == Kind::Group {
+            return self.look_at_group(id, now);
+        }
         if !unit.wanted || unit.gone || self.shutdown.is_some() || !awaits_verdict(unit) {
             return;
         }
@@ -58,6 +61,7 @@ impl Supervisor {
             waits |= !other.state.satisfies();
         }
         waits |= self.waits_after(unit).next().is_some() || self.active_rivals(unit).next().is_some();
+        waits |= self.group_goes_down(unit);
         if waits { Verdict::Wait } else { Verdict::Go }
     }
 

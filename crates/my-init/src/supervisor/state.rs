@@ -165,6 +165,10 @@ pub struct Unit {
     pub(super) rivals: Vec<Id>,
     /// It counts among those that `ready` waits for.
     pub(super) unsettled: bool,
+    /// The group that it is in.
+    pub(super) group: Option<Id>,
+    /// It has ended without being asked, and its group has not done yet what follows from that.
+    pub(super) drags: bool,
     /// It is an instance of a template that exists because somebody asked for it.
     pub(super) requested: bool,
     /// When the last supervisor meant to start it again.
@@ -200,6 +204,8 @@ impl Unit {
             dependents: Vec::new(),
             rivals: Vec::new(),
             unsettled: false,
+            group: None,
+            drags: false,
             requested: false,
             restart_at: None,
         }

@@ -16,7 +16,7 @@ pub(super) fn dependencies<'d>(root: &Table<'d>, tables: &mut Vec<Table<'d>>) ->
     dependencies
 }
 
-fn names(table: &Table<'_>, key: &'static str) -> Vec<Dependency> {
+pub(super) fn names(table: &Table<'_>, key: &'static str) -> Vec<Dependency> {
     let place = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let items = table.string_list(key).into_iter();
     items

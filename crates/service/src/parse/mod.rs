@@ -1,6 +1,7 @@
 //! A service file's text to a [`Service`].
 
 mod dependencies;
+mod group;
 mod health;
 mod lifecycle;
 mod logging;
@@ -11,8 +12,8 @@ mod tests;
 use mos_toml::{Document, Item, Problem, Problems, Table};
 
 use crate::{
-    Account, Class, Command, Dependencies, Dependency, Health, Kind, Lifecycle, Limits, Logging, Probe, Resources,
-    Restart, Security, Service, Status,
+    Account, Class, Command, Dependencies, Dependency, Health, Kind, Lifecycle, Limits, Logging, OnFailure, Probe,
+    Resources, Restart, Security, Service, Status,
 };
 
 /// Milliseconds in a day: the longest time a file may give.
@@ -100,23 +101,24 @@ pub(crate) fn stem(file: &str) -> &str {
 /// older than the file.
 fn read(file: &Origin<'_>, root: Table<'_>, problems: &Problems) -> Option<Service> {
     let mut tables = Vec::new();
-    let service = match (root.table("service"), root.table("target")) {
-        (Some(table), None) => read_service(file, &root, table, &mut tables),
-        (None, Some(table)) => read_target(file, &root, table, &mut tables),
-        (Some(_), Some(target)) => {
-            target.report(Problem::error(
-                Some(target.position()),
-                "a file holds a [service] or a [target], not both",
-            ));
-            None
-        }
-        (None, None) => {
-            if !root.has("service") && !root.has("target") {
+    let service = match (root.table("service"), root.table("target"), root.table("group")) {
+        (Some(table), None, None) => read_service(file, &root, table, &mut tables),
+        (None, None, Some(table)) => group::read_group(file, table, &mut tables),
+        (None, Some(table), None) => read_target(file, &root, table, &mut tables),
+        (None, None, None) => {
+            if !root.has("service") && !root.has("target") && !root.has("group") {
                 root.report(Problem::error(
                     Some(root.position()),
-                    "missing section [service] or [target]",
+                    "missing section [service], [target] or [group]",
                 ));
             }
+            None
+        }
+        (_, Some(other), _) | (_, _, Some(other)) => {
+            other.report(Problem::error(
+                Some(other.position()),
+                "a file holds a [service], a [target] or a [group], and nothing else of these",
+            ));
             None
         }
     };
@@ -218,6 +220,7 @@ fn blank(file: &str) -> Service {
         limits: Limits::default(),
         resources: Resources::default(),
         status: Status::Start,
+        on_failure: OnFailure::Restart,
         class: Class::User,
         critical: false,
         dependencies: Dependencies::default(),

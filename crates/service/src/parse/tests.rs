@@ -197,7 +197,10 @@ fn unknown_keys_are_reported_but_the_service_is_usable() {
 #[test]
 fn wrong_values_say_where_and_what_to_do() {
     for (text, message) in [
-        ("", "error: web.service.toml:1:1: missing section [service] or [target]"),
+        (
+            "",
+            "error: web.service.toml:1:1: missing section [service], [target] or [group]",
+        ),
         (
             "[service]\n",
             "error: web.service.toml:1:1: missing key `exec` in [service]",

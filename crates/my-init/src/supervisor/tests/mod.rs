@@ -1,5 +1,6 @@
 //! The supervisor in simulated time. The names of defects (D1 …) are those measured in other supervisors of this kind.
 
+mod groups;
 mod health;
 mod memory;
 mod restart;
@@ -129,6 +130,7 @@ impl Machine {
         };
         let name = service.name.clone();
         self.log.push(format!("spawn {name} at {}", self.now));
+        groups::check_spawn(&self.supervisor, id);
         self.next_pid += 1;
         match self.behaviours.get(&name).cloned().unwrap_or(Behaviour::Stays) {
             Behaviour::Broken => self
@@ -169,7 +171,7 @@ impl Machine {
 
 fn load(services: &[(&str, &str)]) -> Vec<(Service, u64)> {
     let parse = |(name, text): &(&str, &str)| {
-        let text = if text.contains("[target]") {
+        let text = if text.contains("[target]") || text.contains("[group]") {
             (*text).to_owned()
         } else {
             format!("[service]\nexec = \"/bin/x\"\n{text}")
