@@ -169,9 +169,8 @@ impl Supervisor {
             let Some(unit) = self.unit_mut(member) else { continue };
             unit.drags = false;
             let waits = matches!(unit.state, State::Restarting | State::Failed(Reason::Cycle(_)));
-            if again && unit.wanted && !waits {
-                self.set_state(member, State::Inactive, now);
-            } else if !again && unit.state == State::Blocked {
+            let anew = again && unit.wanted && !waits;
+            if anew || (!again && unit.state == State::Blocked) {
                 self.set_state(member, State::Inactive, now);
             }
         }
