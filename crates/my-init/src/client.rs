@@ -70,8 +70,7 @@ pub fn request(question: &Question) -> (&'static str, Value) {
         "poweroff" => "system.poweroff",
         "reboot" => "system.reboot",
         "halt" => "system.halt",
-        "kexec" => "system.kexec",
-        _ => "logs.tail",
+        _ => "system.kexec",
     };
     if method == "system.upgrade" {
         let program = question.name.as_ref();
@@ -81,9 +80,6 @@ pub fn request(question: &Question) -> (&'static str, Value) {
     if let Some(name) = &question.name {
         parameters["name"] = json!(name);
     }
-    if let Some(lines) = question.lines {
-        parameters["lines"] = json!(lines);
-    }
     (method, parameters)
 }
 
@@ -92,7 +88,7 @@ pub fn render(verb: &str, result: &Value) -> String {
     let lines: Vec<String> = match verb {
         "list" => result.as_array().into_iter().flatten().map(list_line).collect(),
         "blame" => blame(result),
-        "logs" | "why" => strings(&result["lines"]),
+        "why" => strings(&result["lines"]),
         "start" | "stop" | "restart" => vec![format!("{}: {}", text(&result["name"]), text(&result["state"]))],
         "reload" => reload_lines(result),
         "status" => result
@@ -169,7 +165,7 @@ mod tests {
             "{list}"
         );
         assert_eq!(render("blame", &services), "       7 ms net\n");
-        assert_eq!(render("logs", &json!({ "lines": ["a", "b"] })), "a\nb\n");
+        assert_eq!(render("why", &json!({ "lines": ["a", "b"] })), "a\nb\n");
         assert_eq!(
             render("reload", &json!({ "added": ["a"], "changed": [], "removed": [] })),
             "added: a\n"

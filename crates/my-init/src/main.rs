@@ -1,5 +1,6 @@
 //! `my_init`: PID 1 of a node, a supervisor elsewhere, and the client of both.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +11,7 @@ use my_init::clock;
 use my_init::driver::Setup;
 use my_init::keeper::{Beginning, keep};
 use my_init::life::{goal, settings, work};
+use my_init::logs::show::{Wanted, show};
 use my_init::options::{HELP, Options, Question, SERVICES, Task};
 use my_init::{container, kexec, machine, services};
 
@@ -58,6 +60,7 @@ fn run(options: Options, started: clock::Millis) -> ExitCode {
         Task::Help => print!("{HELP}"),
         Task::Version => println!("my_init {}", env!("CARGO_PKG_VERSION")),
         Task::Check(directories) => return check(directories),
+        Task::Logs(wanted) => return show_logs(&options, wanted),
         Task::Ask(question) => return ask(&options, question),
         Task::Kexec(request) => return start_kernel(&options, request),
         Task::Supervise => return supervise(options, started),
@@ -136,7 +139,6 @@ fn start_kernel(options: &Options, request: &kexec::Request) -> ExitCode {
     let question = Question {
         verb: "kexec".to_owned(),
         name: None,
-        lines: None,
     };
     ask(options, &question)
 }
@@ -146,15 +148,33 @@ fn ask(options: &Options, question: &Question) -> ExitCode {
     match client::call(&options.socket, method, &parameters) {
         Ok(result) if options.json => println!("{result}"),
         Ok(result) => print!("{}", client::render(&question.verb, &result)),
-        Err(AskError::Offline(error)) => {
-            let socket = options.socket.display();
-            return fail(
-                NOT_FOUND,
-                &format!("nobody answers on {socket}: {error}; is my_init running there?"),
-            );
-        }
-        Err(AskError::Refused(-32000, message)) => return fail(NOT_FOUND, &message),
-        Err(AskError::Refused(_, message)) => return fail(REFUSED, &message),
+        Err(error) => return complain(options, &error),
     }
     ExitCode::SUCCESS
+}
+
+fn show_logs(options: &Options, wanted: &Wanted) -> ExitCode {
+    let wanted = Wanted {
+        terminal: std::io::stdout().is_terminal(),
+        ..wanted.clone()
+    };
+    match show(&options.socket, &wanted, &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(options, &error),
+    }
+}
+
+fn complain(options: &Options, error: &AskError) -> ExitCode {
+    match error {
+        AskError::Offline(error) => {
+            let socket = options.socket.display();
+            fail(
+                NOT_FOUND,
+                &format!("nobody answers on {socket}: {error}; is my_init running there?"),
+            )
+        }
+        AskError::Refused(-32000, message) => fail(NOT_FOUND, message),
+        AskError::Refused(-32602, message) => fail(USAGE, message),
+        AskError::Refused(_, message) => fail(REFUSED, message),
+    }
 }

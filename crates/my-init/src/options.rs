@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::kexec::Request;
+use crate::logs::show::Wanted;
 use crate::logs::{Limits, limits};
 use crate::upgrade::{self, Handover};
 
@@ -26,7 +27,9 @@ Ask a running my_init:
   my_init list                          every service and its state
   my_init status NAME                   everything about one service
   my_init why NAME                      what it waits for, or why it failed
-  my_init logs NAME [LINES]             the last lines it printed (100)
+  my_init logs [NAME...] [-n LINES] [--since WHEN] [-f] [-t]
+                                        what services printed: the last 100 lines, or what came since
+                                        WHEN (5m, 02:15, 2026-11-22T02:15:29; UTC); -f goes on, -t shows times
   my_init blame                         services by the time they took to become ready
   my_init start|stop|restart NAME
   my_init reload                        read the service files again, apply the difference
@@ -59,6 +62,8 @@ pub enum Task {
     Ask(Question),
     /// Load another kernel, and ask a running my_init to start it.
     Kexec(Request),
+    /// Show what services printed.
+    Logs(Wanted),
     /// Print [`HELP`].
     Help,
     /// Print the version.
@@ -72,8 +77,6 @@ pub struct Question {
     pub verb: String,
     /// The service, for verbs that concern one.
     pub name: Option<String>,
-    /// How many lines of a log.
-    pub lines: Option<u64>,
 }
 
 /// The command line, understood.
@@ -102,11 +105,10 @@ pub struct Options {
 }
 
 /// Verbs with the number of words that follow: least and most.
-const VERBS: [(&str, usize, usize); 14] = [
+const VERBS: [(&str, usize, usize); 13] = [
     ("list", 0, 0),
     ("status", 1, 1),
     ("why", 1, 1),
-    ("logs", 1, 2),
     ("blame", 0, 0),
     ("start", 1, 1),
     ("stop", 1, 1),
@@ -138,6 +140,7 @@ impl Options {
             handover: None,
         };
         let (mut words, mut initrd, mut append) = (Vec::new(), None, None);
+        let mut wanted = Wanted::default();
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -149,6 +152,10 @@ impl Options {
                 "--machine" => options.machine = true,
                 "--initrd" => initrd = Some(PathBuf::from(value()?)),
                 "--append" => append = Some(value()?),
+                "--lines" | "-n" => wanted.lines = Some(lines(&value()?)?),
+                "--since" => wanted.since = Some(value()?),
+                "--follow" | "-f" => wanted.follow = true,
+                "--times" | "-t" => wanted.times = true,
                 "--debug" => options.debug = true,
                 "--socket" => options.socket = PathBuf::from(value()?),
                 "--services" => options.services.push(PathBuf::from(value()?)),
@@ -161,7 +168,14 @@ impl Options {
             }
         }
         if options.task == Task::Supervise {
-            options.task = task(words)?;
+            options.task = match words.first().is_some_and(|verb| verb == "logs") {
+                true => Task::Logs(Wanted {
+                    names: words.split_off(1),
+                    json: options.json,
+                    ..wanted
+                }),
+                false => task(words)?,
+            };
         }
         if let Task::Kexec(request) = &mut options.task {
             (request.initrd, request.append) = (initrd, append);
@@ -177,6 +191,10 @@ fn seconds(text: &str) -> Result<u32, String> {
         .map_err(|_| format!("--deadline is `{text}`, expected whole seconds"))
 }
 
+fn lines(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a number of lines"))
+}
+
 fn task(words: Vec<String>) -> Result<Task, String> {
     let mut words = words.into_iter();
     let Some(verb) = words.next() else {
@@ -190,7 +208,7 @@ fn task(words: Vec<String>) -> Result<Task, String> {
         };
     }
     let Some((_, least, most)) = VERBS.iter().find(|(name, _, _)| *name == verb) else {
-        let names = VERBS.iter().map(|(name, _, _)| *name).chain(["check"]);
+        let names = VERBS.iter().map(|(name, _, _)| *name).chain(["check", "logs"]);
         let hint = mos_toml::nearest(&verb, names).map_or(String::new(), |name| format!(", did you mean {name}?"));
         return Err(format!("unknown verb {verb}{hint}"));
     };
@@ -199,9 +217,6 @@ fn task(words: Vec<String>) -> Result<Task, String> {
     }
     let mut rest = rest.into_iter();
     let name = rest.next();
-    let lines = rest
-        .next()
-        .map(|lines| lines.parse().map_err(|_| format!("`{lines}` is not a number of lines")));
     if verb == "kexec" {
         let kernel = name.map(PathBuf::from).unwrap_or_default();
         return Ok(Task::Kexec(Request {
@@ -210,11 +225,7 @@ fn task(words: Vec<String>) -> Result<Task, String> {
             append: None,
         }));
     }
-    Ok(Task::Ask(Question {
-        verb,
-        name,
-        lines: lines.transpose()?,
-    }))
+    Ok(Task::Ask(Question { verb, name }))
 }
 
 #[cfg(test)]
@@ -234,7 +245,6 @@ mod tests {
             let question = Question {
                 verb: "why".into(),
                 name: Some("web".into()),
-                lines: None,
             };
             assert_eq!(options.task, Task::Ask(question));
         }
@@ -245,7 +255,7 @@ mod tests {
         for (line, message) in [
             ("lits", "unknown verb lits, did you mean list?"),
             ("why", "why takes 1 to 1 arguments, see --help"),
-            ("logs web many", "`many` is not a number of lines"),
+            ("logs web -n many", "`many` is not a number of lines"),
             ("--socket", "--socket needs a value"),
             ("--colour", "unknown option --colour"),
             ("check", "check needs a directory"),
@@ -263,5 +273,16 @@ mod tests {
         let line = "kexec /k --initrd /i --append quiet";
         assert_eq!(parse(line).unwrap().task, Task::Kexec(request));
         assert_eq!(parse("--container").unwrap().task, Task::Supervise);
+        let wanted = Wanted {
+            names: vec!["web".into(), "db".into()],
+            lines: Some(5),
+            since: Some("5m".into()),
+            follow: true,
+            ..Wanted::default()
+        };
+        assert_eq!(
+            parse("logs web -f db -n 5 --since 5m").unwrap().task,
+            Task::Logs(wanted)
+        );
     }
 }

@@ -14,7 +14,7 @@ const LINES: u64 = 100;
 
 impl Driver {
     /// The answer to one line; none to a notification or an empty line.
-    pub(super) fn answer(&mut self, line: &[u8], may_write: bool) -> Option<String> {
+    pub(super) fn answer(&mut self, connection: usize, line: &[u8], may_write: bool) -> Option<String> {
         if line.iter().all(u8::is_ascii_whitespace) {
             return None;
         }
@@ -25,12 +25,12 @@ impl Driver {
         let result = if method.writes && !may_write {
             Err(Refusal::new(NOT_PERMITTED, "only root may do this"))
         } else {
-            self.call(method.call, &params)
+            self.call(method.call, &params, connection)
         };
         id.map(|id| protocol::answer(&id, result))
     }
 
-    fn call(&mut self, call: Call, params: &Params) -> Result<Value, Refusal> {
+    fn call(&mut self, call: Call, params: &Params, connection: usize) -> Result<Value, Refusal> {
         let name = params.text("name");
         match call {
             Call::Discover => Ok(protocol::document()),
@@ -61,6 +61,7 @@ impl Driver {
             Call::Why => self.why(name),
             Call::LogLines => self.tail(name, params).map(|mut tail| tail["lines"].take()),
             Call::Tail => self.tail(name, params),
+            Call::Follow => self.follow(connection, params),
             Call::Start => self.change(name, |driver, name| {
                 driver.introduce(name);
                 driver.supervisor.start(name, driver.now())
@@ -81,7 +82,7 @@ impl Driver {
         Ok(json!({ "ok": true }))
     }
 
-    fn named(&self, name: &str) -> Result<Id, Refusal> {
+    pub(super) fn named(&self, name: &str) -> Result<Id, Refusal> {
         let missing = || refusal(&RequestError::NotFound(name.to_owned()));
         self.supervisor.find(name).ok_or_else(missing)
     }
@@ -119,7 +120,7 @@ impl Driver {
         self.change(name, |_, _| Ok(()))
     }
 
-    fn sorted(&self) -> Vec<Id> {
+    pub(super) fn sorted(&self) -> Vec<Id> {
         let mut ids: Vec<(&str, Id)> = self
             .supervisor
             .units()

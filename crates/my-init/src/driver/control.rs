@@ -64,6 +64,18 @@ impl Control {
         }
     }
 
+    /// True while a connection is open.
+    pub(super) fn is_there(&self, index: usize) -> bool {
+        self.connections.contains_key(&index)
+    }
+
+    /// True when less than `backlog` bytes wait to be read from a connection.
+    pub(super) fn takes(&self, index: usize, backlog: usize) -> bool {
+        let waiting = |connection: &Connection| connection.output.len() - connection.written;
+        let connection = self.connections.get(&index);
+        connection.is_some_and(|connection| !connection.closed && waiting(connection) < backlog)
+    }
+
     pub(super) fn listener(&self) -> &UnixListener {
         &self.listener
     }
@@ -120,6 +132,18 @@ impl Connection {
 }
 
 impl Driver {
+    /// Sends a line that nobody asked for just now.
+    pub(super) fn push(&mut self, index: usize, line: &str) {
+        if let Some(connection) = self.control.connections.get_mut(&index) {
+            // What was read of a queue that is never empty would otherwise be kept for ever.
+            connection.output.drain(..connection.written);
+            connection.written = 0;
+            connection.output.extend(line.bytes());
+            connection.flush();
+            self.rewatch(index);
+        }
+    }
+
     pub(super) fn accept(&mut self) {
         while let Ok((stream, _)) = self.control.listener.accept() {
             if self.control.connections.len() >= CONNECTIONS_MAX
@@ -181,7 +205,7 @@ impl Driver {
                 connection.refuse_and_close("the request is longer than 65536 bytes");
                 return;
             }
-            if let Some(answer) = self.answer(&line, may_write)
+            if let Some(answer) = self.answer(index, &line, may_write)
                 && let Some(connection) = self.control.connections.get_mut(&index)
             {
                 connection.output.extend(answer.bytes());

@@ -13,11 +13,13 @@
 //! | `probes` | health probes on the wire |
 //! | `control` | the control socket |
 //! | `answers` | requests to answers |
+//! | `follow` | logs that somebody reads along |
 
 mod answers;
 mod conditions;
 mod control;
 mod farewell;
+mod follow;
 mod instances;
 mod launch;
 mod legacy;
@@ -175,6 +177,8 @@ pub struct Driver {
     complained: bool,
     control: Control,
     slots: HashMap<Id, Slot>,
+    /// Who reads logs along.
+    follows: Vec<follow::Follow>,
     /// What the logs take of memory, in bytes.
     log_memory: u64,
     children: HashMap<u32, Owner>,
@@ -229,6 +233,7 @@ impl Driver {
             complained: false,
             control,
             slots: HashMap::new(),
+            follows: Vec::new(),
             log_memory: 0,
             children: HashMap::new(),
             probes: Probes::default(),
@@ -290,7 +295,8 @@ impl Driver {
             self.attend_operator();
             self.watch_console();
             events.clear();
-            let busy = self.supervisor.is_busy();
+            self.send_to_followers();
+            let busy = self.supervisor.is_busy() || self.is_sending();
             match epoll::wait(
                 &self.epoll,
                 rustix::buffer::spare_capacity(&mut events),
@@ -440,7 +446,9 @@ impl Driver {
     fn forget(&mut self, id: Id, name: &str) {
         self.note_end(name);
         if let Some(slot) = self.slots.remove(&id) {
+            self.log_memory = self.log_memory.saturating_sub(slot.log.memory());
             slot.close(&self.epoll);
+            self.forget_log(id);
         }
     }
 

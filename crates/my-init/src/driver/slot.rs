@@ -107,6 +107,11 @@ impl Slot {
         Ok(())
     }
 
+    /// Nobody is there who could print.
+    pub(super) fn is_silent(&self) -> bool {
+        self.pipe.is_none()
+    }
+
     /// The log stays open: what the process left behind may still write to it.
     pub(super) fn process_ended(&mut self, epoll: &OwnedFd) {
         self.close_notify(epoll);
@@ -149,7 +154,12 @@ impl Driver {
     pub(super) fn read_log(&mut self, id: Id) {
         let memory = |driver: &Self| driver.slots.get(&id).map_or(0, |slot| slot.log.memory());
         let before = memory(self);
+        let end = |driver: &Self| driver.slots.get(&id).map(|slot| slot.log.end());
+        let first = end(self);
         self.take_log(id);
+        if end(self) != first {
+            self.wake_followers(id);
+        }
         self.log_memory = self.log_memory.saturating_sub(before) + memory(self);
         if self.log_memory > self.setup.logs.memory {
             self.shrink_logs();
@@ -173,6 +183,7 @@ impl Driver {
             match slot.log.take_from(pipe, now) {
                 Ok(0) => {
                     slot.close_pipe(&self.epoll);
+                    self.wake_followers(id);
                     return self.relay(id, 0, true);
                 }
                 Ok(count) => self.relay(id, count, false),

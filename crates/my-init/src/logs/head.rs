@@ -2,7 +2,7 @@
 //!
 //! | at | what |
 //! |---|---|
-//! | 0 | when the log was made, in nanoseconds since 1970: tells it from another one of the same name |
+//! | 0 | when the log was made, in microseconds since 1970: tells it from another one of the same name |
 //! | 8 | how many of its bytes are gone |
 //! | 64 | marks, see [`super::marks`] |
 //! | 2048 | the log's own bytes begin |
@@ -33,8 +33,8 @@ pub fn born(file: &File) -> u64 {
 ///
 /// # Errors
 /// Whatever the system says.
-pub fn set_born(file: &File, nanoseconds: u64) -> io::Result<()> {
-    file.write_all_at(&nanoseconds.to_le_bytes(), BORN)
+pub fn set_born(file: &File, microseconds: u64) -> io::Result<()> {
+    file.write_all_at(&microseconds.to_le_bytes(), BORN)
 }
 
 /// How many bytes are gone.

@@ -111,9 +111,10 @@ pub fn time_of(marks: &[Mark], place: u64) -> Option<Millis> {
     Some(marks.get(after.checked_sub(1)?)?.time)
 }
 
-/// The first place of what came at a time or later; `None` when nothing did.
-pub fn place_since(marks: &[Mark], time: Millis) -> Option<u64> {
-    Some(marks.get(marks.partition_point(|mark| mark.time < time))?.place)
+/// A place before which nothing came at this time or later; `None` when that is before every mark.
+pub fn place_before(marks: &[Mark], time: Millis) -> Option<u64> {
+    let after = marks.partition_point(|mark| mark.time <= time);
+    Some(marks.get(after.checked_sub(1)?)?.place)
 }
 
 /// Drops marks that concern only what is gone, then every second one until few enough are left.
@@ -206,8 +207,11 @@ mod tests {
         }
         assert_eq!(read(&file), [mark(0, 5), mark(20, 9), mark(30, 11)]);
         assert_eq!(time_of(&read(&file), 25), Some(9));
-        assert_eq!(place_since(&read(&file), 6), Some(20));
-        assert_eq!(place_since(&read(&file), 12), None);
+        let since = |time| place_before(&read(&file), time);
+        assert_eq!(
+            (since(4), since(5), since(10), since(12)),
+            (None, Some(0), Some(20), Some(30))
+        );
     }
 
     #[test]

@@ -6,15 +6,19 @@
 //! | `head` | what stands before them in that file: what a successor has to know |
 //! | `marks` | when which byte came |
 //! | `lines` | bytes to lines with times |
+//! | `show` | reading them from another process |
+//! | `date` | times as people write them |
 //! | `limits` | what all logs together may take |
 //! | `budget` | who pays when that is exceeded |
 
 pub mod budget;
+pub mod date;
 mod head;
 pub mod limits;
 pub mod lines;
 mod log;
 pub mod marks;
+pub mod show;
 
 pub use limits::Limits;
 pub use log::Log;

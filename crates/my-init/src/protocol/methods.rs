@@ -76,6 +76,7 @@ pub enum Call {
     Why,
     Tail,
     LogLines,
+    Follow,
     /// The text says why it is not here.
     Refused,
 }
@@ -319,6 +320,30 @@ pub const METHODS: &[Method] = &[
         (Kind::Object, "`{lines, dropped}`: `dropped` counts bytes that are gone"),
         UNKNOWN,
         "The last lines that a service printed, and how much is no longer there.",
+    ),
+    reads(
+        "logs.follow",
+        Call::Follow,
+        &[
+            optional("names", Kind::Texts, "the services; all"),
+            optional(
+                "lines",
+                Kind::Number,
+                "at most this many of each that are there already; all",
+            ),
+            optional(
+                "since",
+                Kind::Number,
+                "what came then or later and perhaps a little before, in milliseconds since the kernel started",
+            ),
+            optional("follow", Kind::Truth, "go on with what comes; false"),
+        ],
+        (
+            Kind::Object,
+            "`{ok: true}`; then notifications on the same connection: `logs.lines {name, log, next, missed?, lines: [[time, place, text, goes_on?], …], time?}`, where `log` and `place` tell every line of a service from every other one, `missed` counts bytes that were dropped because they were not read, and `time`, when it is there, says when all that had come was sent; and once `logs.caught_up {time}`",
+        ),
+        UNKNOWN,
+        "Sends what services printed, a little at a time, as fast as it is read.",
     ),
     refused("xinet.set", XINET),
     refused("xinet.delete", XINET),

@@ -1,0 +1,236 @@
+//! Logs that somebody reads along.
+//!
+//! A reader has a place in each log and nothing else: what it has not been sent yet is in the logs themselves, not in a
+//! queue. So one that never reads costs what a connection may hold, and if the log goes on without it, it is told how
+//! much it has missed. Everybody gets a little at a time in turn; nobody else waits.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::{Value, json};
+
+use super::{Driver, Id};
+use crate::clock::Millis;
+use crate::logs::{Log, lines, marks};
+use crate::protocol::{Params, Refusal};
+
+/// Bytes of a log that are sent at a time; also the longest line that is sent in one piece.
+const CHUNK: usize = 8 * 1024;
+/// Pieces that one reader is sent before the loop looks at other things.
+const PIECES: usize = 16;
+/// While this much waits to be read, no more is sent. In bytes.
+const BACKLOG: usize = 64 * 1024;
+
+/// What a reader wants.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Wish {
+    /// The services, or all.
+    names: Option<Vec<String>>,
+    /// At most so many lines of each that are there already.
+    lines: Option<usize>,
+    /// Nothing that is known to have come before.
+    since: Option<Millis>,
+    /// Goes on with what comes.
+    follow: bool,
+}
+
+/// A reader.
+#[derive(Debug)]
+pub(super) struct Follow {
+    /// Its connection.
+    connection: usize,
+    wish: Wish,
+    /// Which log and where in it, for every service of which it has been sent something.
+    places: BTreeMap<Id, (u64, u64)>,
+    /// Whose logs have something that it has not been sent.
+    waiting: VecDeque<Id>,
+    /// It has been sent what was there at the beginning.
+    caught_up: bool,
+}
+
+impl Wish {
+    fn of(params: &Params) -> Self {
+        let count = |count| usize::try_from(count).unwrap_or(usize::MAX);
+        Self {
+            names: params.value("names").is_array().then(|| params.texts("names")),
+            lines: params.number("lines").map(count),
+            since: params.number("since"),
+            follow: params.truth("follow"),
+        }
+    }
+
+    fn concerns(&self, name: &str) -> bool {
+        self.names
+            .as_ref()
+            .is_none_or(|names| names.iter().any(|one| one == name))
+    }
+
+    /// Where to begin in a log.
+    fn start(&self, log: &Log) -> u64 {
+        let first = self
+            .lines
+            .map_or(log.dropped(), |count| lines::start_of_last(log, count));
+        // What came at that time may have been noted together with what came just before, or may have gone on with it.
+        let since = self.since.and_then(|time| marks::place_before(&log.marks(), time));
+        let since = since.map_or(0, |place| lines::start_of_line(log, place));
+        first.max(since)
+    }
+}
+
+impl Follow {
+    fn wake(&mut self, id: Id) {
+        if !self.waiting.contains(&id) {
+            self.waiting.push_back(id);
+        }
+    }
+}
+
+impl Driver {
+    /// Somebody wants to read along. The notifications come on the same connection, after the answer.
+    ///
+    /// # Errors
+    /// When a service is not known.
+    pub(super) fn follow(&mut self, connection: usize, params: &Params) -> Result<Value, Refusal> {
+        let wish = Wish::of(params);
+        for name in wish.names.iter().flatten() {
+            self.named(name)?;
+        }
+        self.begin_to_follow(connection, wish);
+        Ok(json!({ "ok": true }))
+    }
+
+    fn begin_to_follow(&mut self, connection: usize, wish: Wish) {
+        let mut follow = Follow {
+            connection,
+            wish,
+            places: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            caught_up: false,
+        };
+        for id in self.sorted() {
+            let name = self.supervisor.unit(id).map(|unit| unit.service().name.as_str());
+            if let (Some(slot), Some(true)) = (self.slots.get(&id), name.map(|name| follow.wish.concerns(name))) {
+                let log = &slot.log;
+                follow.places.insert(id, (log.born(), follow.wish.start(log)));
+                follow.waiting.push_back(id);
+            }
+        }
+        self.follows.push(follow);
+    }
+
+    /// A log has something new.
+    pub(super) fn wake_followers(&mut self, id: Id) {
+        if self.follows.is_empty() {
+            return;
+        }
+        let Some(name) = self.supervisor.unit(id).map(|unit| unit.service().name.as_str()) else {
+            return;
+        };
+        let concerned = self.follows.iter_mut().filter(|follow| follow.wish.concerns(name));
+        concerned.for_each(|follow| follow.wake(id));
+    }
+
+    /// A log is no more.
+    pub(super) fn forget_log(&mut self, id: Id) {
+        for follow in &mut self.follows {
+            follow.places.remove(&id);
+            follow.waiting.retain(|one| *one != id);
+        }
+    }
+
+    /// True when somebody could be sent something at once.
+    pub(super) fn is_sending(&self) -> bool {
+        let takes = |follow: &Follow| self.control.takes(follow.connection, BACKLOG);
+        let due = |follow: &Follow| !follow.waiting.is_empty() || !follow.caught_up;
+        self.follows.iter().any(|follow| due(follow) && takes(follow))
+    }
+
+    /// Sends every reader a part of what it has not been sent yet, as far as it takes it.
+    pub(super) fn send_to_followers(&mut self) {
+        let mut follows = std::mem::take(&mut self.follows);
+        follows.retain_mut(|follow| self.send_pieces(follow));
+        // Nobody can have come in between.
+        self.follows = follows;
+    }
+
+    /// Returns false when the reader wants no more, or is gone.
+    fn send_pieces(&mut self, follow: &mut Follow) -> bool {
+        for _ in 0..PIECES {
+            if !self.control.is_there(follow.connection) {
+                return false;
+            }
+            if !self.control.takes(follow.connection, BACKLOG) {
+                return true;
+            }
+            let Some(id) = follow.waiting.pop_front() else {
+                return self.caught_up(follow);
+            };
+            if let Some(piece) = self.piece(follow, id) {
+                self.push(follow.connection, &notification("logs.lines", piece));
+            }
+        }
+        true
+    }
+
+    fn caught_up(&mut self, follow: &mut Follow) -> bool {
+        if !std::mem::replace(&mut follow.caught_up, true) {
+            let told = json!({ "time": self.now() });
+            self.push(follow.connection, &notification("logs.caught_up", told));
+        }
+        follow.wish.follow
+    }
+
+    /// The next piece of a log; `None` when nothing whole is there.
+    fn piece(&self, follow: &mut Follow, id: Id) -> Option<Value> {
+        let slot = self.slots.get(&id)?;
+        let name = self.supervisor.unit(id)?.service().name.as_str();
+        let (log, mut start, mut missed) = (&slot.log, 0, 0);
+        if let Some((born, place)) = follow
+            .places
+            .get(&id)
+            .filter(|(born, _)| *born == log.born() || *born == 0)
+        {
+            start = *place.min(&log.end());
+            missed = if *born == 0 {
+                0
+            } else {
+                log.dropped().saturating_sub(start)
+            };
+        }
+        start = start.max(log.dropped());
+        let mut bytes = vec![0; CHUNK.min(usize::try_from(log.end() - start).unwrap_or(CHUNK))];
+        let count = log.read_at(start, &mut bytes);
+        bytes.truncate(count);
+        let at_end = start + count as u64 == log.end();
+        let endless = count == CHUNK && !bytes.contains(&b'\n');
+        let all = endless || at_end && (!follow.wish.follow || slot.is_silent());
+        let (lines, used) = lines::split(&bytes, start, &log.marks(), all);
+        let next = start + used as u64;
+        follow.places.insert(id, (log.born(), next));
+        if used > 0 && next < log.end() {
+            follow.waiting.push_back(id);
+        }
+        if lines.is_empty() && missed == 0 {
+            return None;
+        }
+        let mut piece = json!({ "name": name, "log": log.born(), "next": next, "lines": lines.iter().map(as_json).collect::<Value>() });
+        if missed > 0 {
+            piece["missed"] = json!(missed);
+        }
+        if follow.waiting.is_empty() {
+            piece["time"] = json!(self.now());
+        }
+        Some(piece)
+    }
+}
+
+/// `[time, place, text]`, with `true` behind it when the line goes on in the next piece.
+fn as_json(line: &lines::Line) -> Value {
+    match line.goes_on {
+        false => json!([line.time, line.place, line.text]),
+        true => json!([line.time, line.place, line.text, true]),
+    }
+}
+
+fn notification(method: &str, params: Value) -> String {
+    format!("{}\n", json!({ "jsonrpc": "2.0", "method": method, "params": params }))
+}
