@@ -26,6 +26,10 @@
 //! wants = ["metrics"]              # noted, never waited for
 //! conflicts = ["apache"]           # not while that one is active
 //!
+//! [conditions]                     # all of them, at each start, or it is skipped, which is no failure
+//! path_exists = ["/dev/kvm"]       # path_not_exists, directory_not_empty
+//! kernel_argument = ["runmode=dev"] # no_kernel_argument
+//!
 //! [lifecycle]
 //! restart = "on-failure"           # always | on-failure | never; a oneshot: never
 //! restart_delay_ms = 1000          # before the second restart in a row; the first is immediate; doubles
@@ -79,6 +83,7 @@ mod account;
 mod backoff;
 mod check;
 mod command;
+mod condition;
 mod graph;
 mod group;
 mod health;
@@ -94,6 +99,7 @@ mod template;
 pub use account::Account;
 pub use check::{Loaded, check, load};
 pub use command::{Command, CommandError};
+pub use condition::{Argument, Condition};
 pub use graph::Graph;
 pub use group::OnFailure;
 pub use health::{Address, Health, Probe, Unhealthy};

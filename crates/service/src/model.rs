@@ -1,6 +1,6 @@
 //! What a service file says.
 
-use crate::{Account, Command, Health, Limits, OnFailure, Resources, Security, Signal};
+use crate::{Account, Command, Condition, Health, Limits, OnFailure, Resources, Security, Signal};
 
 /// One service or target.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +53,8 @@ pub struct Service {
     pub critical: bool,
     /// Its relations to others.
     pub dependencies: Dependencies,
+    /// What has to be so for it to be started.
+    pub conditions: Vec<Condition>,
     /// Restart and stop.
     pub lifecycle: Lifecycle,
     /// How its health is probed, if it is.

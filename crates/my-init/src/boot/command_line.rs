@@ -44,7 +44,7 @@ impl CommandLine {
 
 /// Splits at blanks outside double quotes, which are removed (as `parse_args` of the kernel does); words after a bare
 /// `--` are for init, and so are these.
-fn words(text: &str) -> Vec<String> {
+pub fn words(text: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quoted = false;
     for character in text.chars() {

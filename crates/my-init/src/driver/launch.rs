@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::conditions::Prepared;
 use super::slot::Slot;
-use super::{Driver, Id, Owner};
+use super::{Driver, Id, Owner, skip};
 use crate::services::{PATH, c_string, program, stamp};
 
 /// What a process is started as. It is told so in its environment, where also we can see it.
@@ -105,6 +105,10 @@ impl Driver {
         let Some(service) = self.supervisor.begin_spawn(id).cloned() else {
             return;
         };
+        if let Some(condition) = skip::unmet(&service.conditions) {
+            self.supervisor.skipped(id, condition, self.now());
+            return self.note_changes();
+        }
         match self.try_spawn(id, &service) {
             Ok(pid) => self.started(id, pid),
             Err(error) => self.supervisor.spawn_failed(id, error, self.now()),

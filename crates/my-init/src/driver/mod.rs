@@ -8,6 +8,7 @@
 //! | `instances` | instances of templates that somebody asks for |
 //! | `legacy` | what a supervisor leaves to its successor |
 //! | `operator` | the shell on the console of a node that is debugged |
+//! | `skip` | whether the conditions of a service hold |
 //! | `ready` | the newline with which a service says that it is ready |
 //! | `farewell` | what asks for an end |
 //! | `probes` | health probes on the wire |
@@ -26,6 +27,7 @@ mod legacy;
 mod operator;
 mod probes;
 mod ready;
+mod skip;
 mod slot;
 
 use std::collections::HashMap;

@@ -12,7 +12,7 @@ const HEAD: &str = "\
 most 65536 bytes long; batches (lists of requests) are not taken. Parameters are given by name, or as a list in the order below; one that is unknown is refused. `rpc.discover` answers
 with all of this as an OpenRPC document.
 
-States: `inactive blocked starting running degraded stopping restarting exited failed`.
+States: `inactive blocked starting running degraded stopping restarting exited skipped failed`.
 
 ";
 

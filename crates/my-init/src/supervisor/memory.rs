@@ -148,6 +148,7 @@ impl Unit {
     fn remember(&self, restart_at: Option<Millis>) -> Value {
         let reason = match &self.state {
             State::Failed(reason) => reason.remember(),
+            State::Skipped(condition) => json!(condition),
             _ => Value::Null,
         };
         json!({
@@ -220,6 +221,7 @@ impl State {
         ];
         match word {
             "failed" => Reason::recall(reason).map(Self::Failed),
+            "skipped" => reason.as_str().map(|condition| Self::Skipped(condition.to_owned())),
             word => plain.into_iter().find(|state| state.word() == word),
         }
     }

@@ -14,8 +14,11 @@ impl Supervisor {
             return String::new();
         };
         let mut line = format!("{}: {}", unit.service.name, unit.state.word());
+        if let Some(reason) = unit.state.reason() {
+            line.push_str(&format!(": {reason}"));
+        }
         if let State::Failed(reason) = &unit.state {
-            line.push_str(&format!(": {reason}{}", unit.given_up(reason)));
+            line.push_str(&unit.given_up(reason));
         }
         if let (State::Restarting | State::Degraded, Some(reason)) = (&unit.state, &unit.last_failure) {
             line.push_str(&format!(" after {reason}"));
@@ -92,16 +95,12 @@ impl Supervisor {
     pub fn status(&self, id: Id, now: Millis) -> Value {
         let Some(unit) = self.unit(id) else { return Value::Null };
         let service = &unit.service;
-        let reason = match &unit.state {
-            State::Failed(reason) => Some(reason.to_string()),
-            _ => None,
-        };
         let (verified_ago, verified_by) = unit.verified(now);
         known(json!({
             "name": service.name,
             "kind": kind(service.kind),
             "state": unit.state.word(),
-            "reason": reason,
+            "reason": unit.state.reason(),
             "pid": unit.pid,
             "waits_for": self.waits_for(id),
             "status": unit.status,

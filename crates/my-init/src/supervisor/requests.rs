@@ -80,7 +80,10 @@ impl Supervisor {
         let Some(unit) = self.unit_mut(id) else {
             return Err(RequestError::NotFound(name.to_owned()));
         };
-        let at_rest = matches!(unit.state, State::Inactive | State::Exited | State::Failed(_));
+        let at_rest = matches!(
+            unit.state,
+            State::Inactive | State::Exited | State::Skipped(_) | State::Failed(_)
+        );
         unit.wanted = false;
         if at_rest {
             return Err(RequestError::NotRunning(name.to_owned()));

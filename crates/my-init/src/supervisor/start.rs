@@ -133,6 +133,15 @@ impl Supervisor {
         self.settle(now);
     }
 
+    /// Answers [`Action::Spawn`]: this condition of the service does not hold, so it is left out.
+    pub fn skipped(&mut self, id: Id, condition: String, now: Millis) {
+        let Some(unit) = self.unit_mut(id) else { return };
+        let line = format!("{}: skipped: {condition}", unit.service.name);
+        self.print(line);
+        self.set_state(id, State::Skipped(condition), now);
+        self.settle(now);
+    }
+
     pub(super) fn become_ready(&mut self, id: Id, now: Millis) {
         self.timers.cancel(Timer::Start(id));
         if let Some(unit) = self.unit_mut(id) {

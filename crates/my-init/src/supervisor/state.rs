@@ -26,6 +26,8 @@ pub enum State {
     Restarting,
     /// Ended well.
     Exited,
+    /// Left out, because this condition does not hold.
+    Skipped(String),
     /// Failed for good.
     Failed(Reason),
 }
@@ -42,7 +44,17 @@ impl State {
             Self::Stopping => "stopping",
             Self::Restarting => "restarting",
             Self::Exited => "exited",
+            Self::Skipped(_) => "skipped",
             Self::Failed(_) => "failed",
+        }
+    }
+
+    /// Why it is in this state, where that is not plain.
+    pub(super) fn reason(&self) -> Option<String> {
+        match self {
+            Self::Failed(reason) => Some(reason.to_string()),
+            Self::Skipped(condition) => Some(condition.clone()),
+            _ => None,
         }
     }
 
@@ -53,7 +65,7 @@ impl State {
 
     /// True when a service that requires this one may start.
     pub(super) fn satisfies(&self) -> bool {
-        matches!(self, Self::Running | Self::Exited)
+        matches!(self, Self::Running | Self::Exited | Self::Skipped(_))
     }
 }
 
@@ -230,7 +242,7 @@ impl Unit {
     pub(super) fn is_settled(&self) -> bool {
         match self.state {
             State::Inactive => !self.wanted,
-            State::Exited | State::Failed(_) | State::Running => true,
+            State::Exited | State::Skipped(_) | State::Failed(_) | State::Running => true,
             _ => false,
         }
     }

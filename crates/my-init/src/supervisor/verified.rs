@@ -18,6 +18,7 @@ impl Unit {
             (State::Failed(reason), _) if reason.is_dependency() => (0, "the states of what it waits for".to_owned()),
             (State::Failed(Reason::Spawn(_)), _) => (ago(self.since), "the attempt to start it".to_owned()),
             (State::Exited | State::Restarting | State::Failed(_), _) => (ago(self.since), "its end".to_owned()),
+            (State::Skipped(_), _) => (ago(self.since), "its conditions".to_owned()),
             _ => (ago(self.since), "what was last done to it".to_owned()),
         }
     }

@@ -1,5 +1,6 @@
 //! A service file's text to a [`Service`].
 
+mod conditions;
 mod dependencies;
 mod group;
 mod health;
@@ -183,6 +184,7 @@ fn read_service<'d>(
         class,
         critical: table.boolean("critical").unwrap_or(false),
         dependencies: dependencies::dependencies(root, tables),
+        conditions: conditions::conditions(root, tables),
         lifecycle: lifecycle::lifecycle(root, tables, kind, class, patient),
         health: health::health(root, tables),
         logging: logging::logging(root, tables),
@@ -224,6 +226,7 @@ fn blank(file: &str) -> Service {
         class: Class::User,
         critical: false,
         dependencies: Dependencies::default(),
+        conditions: Vec::new(),
         lifecycle: Lifecycle::default(),
         health: None,
         logging: Logging::default(),

@@ -23,6 +23,12 @@ requires = ["net"]
 after = ["state", "net"]
 wants = ["metrics"]
 conflicts = ["apache"]
+[conditions]
+path_exists = ["/dev/kvm", "/srv"]
+path_not_exists = ["/a"]
+directory_not_empty = ["/b"]
+kernel_argument = ["debug"]
+no_kernel_argument = ["runmode=dev"]
 [lifecycle]
 restart = "always"
 restart_delay_ms = 5
@@ -112,6 +118,18 @@ fn every_key_is_read() {
             ("memory.max", "67108864".to_owned()),
             ("pids.max", "9".to_owned()),
             ("cpu.max", "150000 100000".to_owned())
+        ]
+    );
+    let unmet: Vec<String> = web.conditions.iter().map(crate::Condition::unmet).collect();
+    assert_eq!(
+        unmet,
+        [
+            "/dev/kvm does not exist",
+            "/srv does not exist",
+            "/a exists",
+            "/b is no directory, or empty",
+            "the kernel was started without debug",
+            "the kernel was started with runmode=dev"
         ]
     );
     assert_eq!(web.lifecycle.restart, Restart::Always);
@@ -220,6 +238,14 @@ fn wrong_values_say_where_and_what_to_do() {
         (
             "[service]\nexec = \"a\"\n[health]\ntype = \"tcp\"\ntarget = \"web:80\"\n",
             "error: web.service.toml:5:10: `web:80` is not an address\n  hint: give an IP address and a port, as `127.0.0.1:8080`, or a socket, as `unix:/run/a.sock`",
+        ),
+        (
+            "[service]\nexec = \"a\"\n[conditions]\npath_exists = [\"/a\", \"dev/kvm\"]\n",
+            "error: web.service.toml:4:22: `dev/kvm` is not an absolute path",
+        ),
+        (
+            "[service]\nexec = \"a\"\n[conditions]\nkernel_argument = [\"=1\"]\n",
+            "error: web.service.toml:4:20: `=1` is not an argument of the kernel\n  hint: `name`, whatever its value, or `name=value`",
         ),
         (
             "[service]\nexec = \"a\"\nready_fd = 2\n",

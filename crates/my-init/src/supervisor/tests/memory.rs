@@ -19,6 +19,7 @@ fn made() -> impl Strategy<Value = Made> {
         Just(Behaviour::Stays),
         Just(Behaviour::Stubborn),
         Just(Behaviour::Broken),
+        Just(Behaviour::Skipped),
         (1..3000_u64, 0..2).prop_map(|(after, code)| Behaviour::Ends(after, Exit::Code(code))),
         (1..3000_u64).prop_map(|after| Behaviour::Ends(after, Exit::Signal(11))),
     ];

@@ -1,5 +1,6 @@
 //! The supervisor in simulated time. The names of defects (D1 …) are those measured in other supervisors of this kind.
 
+mod conditions;
 mod groups;
 mod health;
 mod memory;
@@ -21,6 +22,8 @@ enum Behaviour {
     Ends(Millis, Exit),
     /// Cannot be started.
     Broken,
+    /// Its conditions do not hold.
+    Skipped,
 }
 
 /// A machine that does what the supervisor says.
@@ -136,6 +139,7 @@ impl Machine {
             Behaviour::Broken => self
                 .supervisor
                 .spawn_failed(id, "/bin/x: No such file".into(), self.now),
+            Behaviour::Skipped => self.supervisor.skipped(id, "/dev/kvm does not exist".into(), self.now),
             Behaviour::Ends(after, exit) => {
                 self.endings.push((self.now + after, id, self.next_pid, exit));
                 self.supervisor.spawned(id, self.next_pid, 0, self.now);
