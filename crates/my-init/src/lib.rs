@@ -20,6 +20,7 @@ pub mod driver;
 pub mod exits;
 pub mod halt;
 pub mod journal;
+pub mod json_toml;
 pub mod keeper;
 pub mod kexec;
 pub mod life;

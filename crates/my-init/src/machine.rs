@@ -8,7 +8,7 @@ use crate::console::Console;
 use crate::driver::Setup;
 use crate::keeper::{Beginning, keep};
 use crate::life::{goal, settings, work};
-use crate::options::{SERVICES, SOCKET};
+use crate::options::{SERVICES, SOCKET, STATE};
 use crate::supervisor::Goal;
 use crate::upgrade::Handover;
 use crate::{halt, rescue};
@@ -28,7 +28,8 @@ pub fn run(started: clock::Millis, handover: Option<Handover>) -> ! {
         prepare_console(&ground.problems);
     }
     let setup = Setup {
-        services: SERVICES.map(PathBuf::from).to_vec(),
+        services: SERVICES.into_iter().chain([STATE]).map(PathBuf::from).collect(),
+        state: Some(PathBuf::from(STATE)),
         socket: PathBuf::from(SOCKET),
         settings: settings(started, ground.command_line.boot_deadline),
         cgroups: ground.cgroups,

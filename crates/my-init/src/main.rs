@@ -77,6 +77,10 @@ fn supervise(mut options: Options, started: clock::Millis) -> ExitCode {
         eprintln!("my_init: not PID 1, so give --services DIR (or see --help)");
         return ExitCode::from(USAGE);
     }
+    let state = options.state.unwrap_or_else(|| options.services[0].clone());
+    if !options.services.contains(&state) {
+        options.services.push(state.clone());
+    }
     // Children of services that lose their parent come to us, as they would to PID 1.
     let _ = rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1));
     let deadline = options.deadline.map(|seconds| clock::Millis::from(seconds) * 1000);
@@ -86,6 +90,7 @@ fn supervise(mut options: Options, started: clock::Millis) -> ExitCode {
     };
     let setup = Setup {
         services: options.services,
+        state: Some(state),
         socket: options.socket,
         settings: settings(started, deadline.unwrap_or(CommandLine::parse("").boot_deadline)),
         cgroups: None,

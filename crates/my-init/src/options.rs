@@ -14,6 +14,10 @@ pub const SOCKET: &str = "/run/my_init.sock";
 /// itself is never read, because nobody has verified it when my_init starts or reloads.
 pub const SERVICES: [&str; 2] = ["/etc/my_init/services", "/run/mos/current/services"];
 
+/// Where services are kept on a node that are added while it runs. A reboot empties it: what lies on a disk is not
+/// verified, so no service is ever read from there.
+pub const STATE: &str = "/run/my_init/services";
+
 /// What `--help` prints.
 pub const HELP: &str = "\
 my_init: PID 1 and supervisor of a node
@@ -86,6 +90,8 @@ pub struct Options {
     pub task: Task,
     /// Directories of service files.
     pub services: Vec<PathBuf>,
+    /// The directory for services that are added while we run; the first of the others when absent.
+    pub state: Option<PathBuf>,
     /// The control socket.
     pub socket: PathBuf,
     /// Print JSON.
@@ -130,6 +136,7 @@ impl Options {
         let mut options = Self {
             task: Task::Supervise,
             services: Vec::new(),
+            state: None,
             socket: PathBuf::from(SOCKET),
             json: false,
             container: false,
@@ -158,6 +165,7 @@ impl Options {
                 "--times" | "-t" => wanted.times = true,
                 "--debug" => options.debug = true,
                 "--socket" => options.socket = PathBuf::from(value()?),
+                "--state" => options.state = Some(PathBuf::from(value()?)),
                 "--services" => options.services.push(PathBuf::from(value()?)),
                 upgrade::OPTION => options.handover = Some(Handover::parse(&value()?)?),
                 "--log-memory" => options.logs.memory = limits::size(&value()?)?,

@@ -98,6 +98,11 @@ impl Document {
         &self.file
     }
 
+    /// The top-level table as it is.
+    pub fn entries(&self) -> &BTreeMap<String, (Span, Node)> {
+        &self.root
+    }
+
     /// The top-level table; complaints go to `problems`.
     pub fn root<'d>(&'d self, problems: &'d Problems) -> Table<'d> {
         Table::new(self, problems, String::new(), 0..0, &self.root)

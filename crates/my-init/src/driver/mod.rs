@@ -7,6 +7,7 @@
 //! | `launch` | starting processes |
 //! | `instances` | instances of templates that somebody asks for |
 //! | `legacy` | what a supervisor leaves to its successor |
+//! | `define` | services that come and go while we run |
 //! | `operator` | the shell on the console of a node that is debugged |
 //! | `skip` | whether the conditions of a service hold |
 //! | `ready` | the newline with which a service says that it is ready |
@@ -19,6 +20,7 @@
 mod answers;
 mod conditions;
 mod control;
+mod define;
 mod farewell;
 mod follow;
 mod instances;
@@ -68,6 +70,8 @@ pub enum End {
 pub struct Setup {
     /// Directories of service files, the most important first.
     pub services: Vec<PathBuf>,
+    /// The one of them that holds what is added while we run, if any.
+    pub state: Option<PathBuf>,
     /// Path of the control socket.
     pub socket: PathBuf,
     /// Times.
@@ -463,16 +467,26 @@ impl Driver {
     /// The services that the files describe, with the identity of the files each would run; `requested` are instances of
     /// templates that no file names.
     fn load_services(&mut self, requested: &[String]) -> Vec<(mos_service::Service, u64)> {
+        let mut loaded = self.load_files(requested);
+        for problem in &loaded.problems {
+            self.say(&problem.to_string().replace('\n', ";"));
+        }
+        self.templates = std::mem::take(&mut loaded.templates);
+        self.stamped(loaded.services)
+    }
+
+    /// What the service files say, with instances of the templates among them.
+    fn load_files(&self, requested: &[String]) -> mos_service::Loaded {
         let mut loaded = crate::services::load(&self.setup.services);
         for name in requested {
             loaded.instantiate(name);
         }
-        self.templates = std::mem::take(&mut loaded.templates);
-        for problem in &loaded.problems {
-            self.say(&problem.to_string().replace('\n', ";"));
-        }
+        loaded
+    }
+
+    fn stamped(&self, services: Vec<mos_service::Service>) -> Vec<(mos_service::Service, u64)> {
         let path = self.environment.path();
-        let stamped = loaded.services.into_iter().map(|service| {
+        let stamped = services.into_iter().map(|service| {
             let stamp = crate::services::stamp(&service, path);
             (service, stamp)
         });

@@ -16,6 +16,10 @@ pub const ALREADY_RUNNING: i64 = -32001;
 pub const NOT_RUNNING: i64 = -32002;
 /// It waits for itself.
 pub const CYCLE: i64 = -32004;
+/// It is defined by a file that is not for added services.
+pub const UNSAFE_REMOVAL: i64 = -32005;
+/// The name, or its file, is taken by one that is not for added services.
+pub const EXISTS: i64 = -32010;
 /// A service file cannot be used, or a value is out of range.
 pub const VALIDATION: i64 = -32011;
 /// It requires what no service file defines.
@@ -26,12 +30,17 @@ pub const NOT_PERSISTED: i64 = -32014;
 pub const NOT_PERMITTED: i64 = -32015;
 
 /// Every code that a method may answer with, and what it says. Those of the ancestor that are missing cannot happen:
-/// -32005 (removal is always safe), -32010 (`service.set` replaces), -32013 (seen at start, as the service's state).
-pub const ERRORS: [(i64, &str); 8] = [
+/// -32003 (-32011 says it), -32013 (seen at start, as the service's state).
+pub const ERRORS: [(i64, &str); 10] = [
     (NOT_FOUND, "no service has this name"),
     (ALREADY_RUNNING, "it is already active"),
     (NOT_RUNNING, "it is not active, or the node is shutting down"),
     (CYCLE, "it waits for itself"),
+    (UNSAFE_REMOVAL, "it is defined by a file that is not for added services"),
+    (
+        EXISTS,
+        "the name, or its file, is taken by a service that was not added",
+    ),
     (VALIDATION, "what was given cannot be used"),
     (MISSING_DEPENDENCY, "it requires what no service file defines"),
     (NOT_PERSISTED, "a file could not be written or removed"),

@@ -1,6 +1,9 @@
 //! Every method, once: from this table come validation, `rpc.discover`, and `docs/protocol.md`.
 
-use super::codes::{ALREADY_RUNNING, CYCLE, MISSING_DEPENDENCY, NOT_FOUND, NOT_RUNNING, VALIDATION};
+use super::codes::{
+    ALREADY_RUNNING, CYCLE, EXISTS, MISSING_DEPENDENCY, NOT_FOUND, NOT_PERSISTED, NOT_RUNNING, UNSAFE_REMOVAL,
+    VALIDATION,
+};
 
 /// A method.
 #[derive(Debug)]
@@ -74,6 +77,9 @@ pub enum Call {
     Restart,
     Kill,
     Why,
+    Define,
+    Undefine,
+    Definition,
     Tail,
     LogLines,
     Follow,
@@ -272,6 +278,48 @@ pub const METHODS: &[Method] = &[
         ),
         UNKNOWN,
         "Explains what a service waits for, or why it failed.",
+    ),
+    writes(
+        "service.set",
+        Call::Define,
+        &[
+            required(
+                "config",
+                Kind::Service,
+                "the service, as an object of sections or as the text of a TOML file",
+            ),
+            optional("name", Kind::Text, "its name, for a text that has none"),
+        ],
+        (
+            Kind::Object,
+            "`{name, path, warnings}`: the file it is kept in, and what is odd about it",
+        ),
+        &[EXISTS, VALIDATION, NOT_PERSISTED],
+        "Adds a service, or replaces one that was added: that one is restarted, no other.",
+    ),
+    reads(
+        "service.get",
+        Call::Definition,
+        ONE,
+        (Kind::Object, "an object of sections, as the file"),
+        &[NOT_FOUND, VALIDATION],
+        "Tells what the file of a service says.",
+    ),
+    writes(
+        "service.delete",
+        Call::Undefine,
+        ONE,
+        OK,
+        &[NOT_FOUND, UNSAFE_REMOVAL, NOT_PERSISTED],
+        "Removes a service that was added, with its file; it is asked to end, which is not waited for.",
+    ),
+    writes(
+        "service.remove",
+        Call::Undefine,
+        ONE,
+        OK,
+        &[NOT_FOUND, UNSAFE_REMOVAL, NOT_PERSISTED],
+        "The same as `service.delete`.",
     ),
     writes(
         "service.start",

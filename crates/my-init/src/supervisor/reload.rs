@@ -32,6 +32,25 @@ impl Supervisor {
     pub fn reload(&mut self, services: Vec<(Service, u64)>, now: Millis) -> Difference {
         let mut difference = Difference::default();
         self.remove_missing(&services, &mut difference, now);
+        self.take_in(services, &mut difference, now);
+        difference
+    }
+
+    /// Adds these services, or replaces those of the same names; all others stay as they are.
+    pub fn define(&mut self, services: Vec<(Service, u64)>, now: Millis) {
+        self.take_in(services, &mut Difference::default(), now);
+    }
+
+    /// Lets go of a service: it is asked to end, and keeps its name until it has.
+    pub fn remove(&mut self, id: Id, now: Millis) {
+        if let Some(unit) = self.unit_mut(id) {
+            (unit.gone, unit.wanted) = (true, false);
+        }
+        self.begin_stop(id, AfterStop::Rest, now);
+        self.settle(now);
+    }
+
+    fn take_in(&mut self, services: Vec<(Service, u64)>, difference: &mut Difference, now: Millis) {
         let mut changed = Vec::new();
         for (service, stamp) in services {
             let name = service.name.clone();
@@ -59,7 +78,6 @@ impl Supervisor {
         }
         self.evaluate_all(now);
         self.settle(now);
-        difference
     }
 
     /// A removed service keeps its name until it has ended: one that takes its place must not run beside it.

@@ -48,6 +48,15 @@ impl Machine {
 
     /// Starts it through another program (and its arguments), if any are given.
     pub fn start_by(services: &[(&str, &str)], before: &[&str]) -> Self {
+        Self::start_words(services, before, &[])
+    }
+
+    /// Starts it with further options, in which `$HERE` stands for the directory of this machine.
+    pub fn start_with(services: &[(&str, &str)], options: &[&str]) -> Self {
+        Self::start_words(services, &[], options)
+    }
+
+    fn start_words(services: &[(&str, &str)], before: &[&str], options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("services")).unwrap();
         for (name, text) in services {
@@ -59,6 +68,8 @@ impl Machine {
         }
         let mut words: Vec<&str> = before.to_vec();
         words.push(env!("CARGO_BIN_EXE_my_init"));
+        let here = directory.path().display().to_string();
+        let options = options.iter().map(|option| option.replace("$HERE", &here));
         let child = Command::new(words[0])
             .args(&words[1..])
             .arg("--container")
@@ -66,6 +77,7 @@ impl Machine {
             .arg(directory.path().join("services"))
             .arg("--socket")
             .arg(directory.path().join("sock"))
+            .args(options)
             .env("HERE", directory.path())
             .stdout(fs::File::create(directory.path().join("console")).unwrap())
             .stderr(Stdio::inherit())
