@@ -14,7 +14,7 @@ PORT   ?= 8080
 FUZZ_SECONDS ?= 60
 MOS    := dist/bin/mos
 
-.PHONY: help run test room build programs check unit deny test-alpine test-garage test-long test-pjdfs fuzz peers-flist peers-image deps-build deps-run deps-test deps-long bench clean
+.PHONY: help run test room build programs check unit deny test-alpine test-garage test-long test-pjdfs fuzz peers-flist peers-image peers-init deps-build deps-run deps-test deps-long bench bench-init clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -70,10 +70,13 @@ bench: build ## Measure what SPECIFICATION.md promises
 bench-flist: export PATH := $(CURDIR)/target/peers/bin:$(PATH)
 bench-flist: peers-flist
 bench-image: peers-image
+bench-init: programs peers-init ## my_init against other supervisors
+	$(CARGO) run --release --quiet --locked --package xtask -- bench init
+
 bench-%: build ## One benchmark: bench-build, bench-boot, bench-flist, bench-image
 	$(CARGO) run --release --quiet --locked --package xtask -- bench $*
 
-peers-flist peers-image:
+peers-flist peers-image peers-init:
 	@scripts/peers.sh $(@:peers-%=%)
 
 deps-build deps-run deps-test deps-long:

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs the programs that `make bench-flist` and `make bench-image` compare with (`peers.sh flist|image`): from packages,
-# and from crates.io into target/peers. What cannot be had here is named, and its rows are left out. rfs and erofsfuse are
+# Installs the programs that `make bench-flist`, `bench-image` and `bench-init` compare with (`peers.sh flist|image|init`): from
+# packages, and from crates.io into target/peers. What cannot be had here is named, and its rows are left out. rfs and erofsfuse are
 # taken where they are on the PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 flist=(time zstd squashfs-tools erofs-utils casync restic ostree squashfuse)
 image=(cpio dracut-core initramfs-tools-core kmod swtpm xz-utils zstd)
+init=(util-linux qemu-system-x86)
 declare -n needed="${1:-flist}"
 maybe=(erofsfuse composefs) # in newer distributions
 compilers=(cmake pkg-config libssl-dev g++) # for nydus
@@ -23,8 +24,8 @@ install() {
 for package in "${needed[@]}"; do
     install "$package" || echo "peers: SKIPPED $package: apt-get has no such package, or cannot install it"
 done
-[ "${1:-flist}" = flist ] || exit 0
-for package in "${maybe[@]}"; do
+[ "${1:-flist}" != image ] || exit 0
+[ "${1:-flist}" = init ] || for package in "${maybe[@]}"; do
     if apt-cache show "$package" >/dev/null 2>&1; then install "$package" || echo "peers: SKIPPED $package"; fi
 done
 
@@ -37,6 +38,11 @@ crate() {
         echo "peers: SKIPPED $2: it cannot be compiled here"
     rm -rf target/peers/build
 }
+if [ "${1:-flist}" = init ]; then
+    crate zinit-server zinit 0.3.9 --features client,server
+    crate horust horust 0.1.14
+    exit
+fi
 crate nydusd nydus-rs 2.2.0
 if ! command -v mkcomposefs >/dev/null; then
     crate cfsctl composefs-ctl 0.9.4 --no-default-features --features pre-6.15

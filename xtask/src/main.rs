@@ -15,7 +15,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
             `build node`: only the latter;
             `build node --architecture aarch64`: for other machines
   bench     measure what SPECIFICATION.md promises: `bench build`, `bench boot`,
-            `bench image`, `bench flist`, or all of them
+            `bench image`, `bench flist`, `bench init`, or all of them
   layers    check that every crate uses only crates above it in ARCHITECTURE.md
   test-garage  the tests of buckets against Garage, which is built first when it is not there
 ";

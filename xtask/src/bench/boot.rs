@@ -22,7 +22,7 @@ pub(super) fn rows() -> Result<Vec<Row>, String> {
     let node = image.with_initramfs(image.initramfs.clone())?;
     let (peer, ours) = alternate(|| until(&shell, MARKER), || until(&node, "my_init: ["))?;
     Ok(vec![Row {
-        name: "power-on to my_init's first line / to a bare shell",
+        name: "power-on to my_init's first line / to a bare shell".into(),
         peer,
         ours,
         unit: "ms",

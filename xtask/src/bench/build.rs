@@ -75,7 +75,7 @@ pub(super) fn rows() -> Result<Vec<Row>, String> {
     };
     let (peer, ours) = alternate(&mut changed, || timed(|| system.build()))?;
     Ok(vec![Row {
-        name: "build, nothing changed / image and one flist changed",
+        name: "build, nothing changed / image and one flist changed".into(),
         peer,
         ours,
         unit: "ms",

@@ -7,10 +7,12 @@ mod boot;
 mod build;
 mod flist;
 mod image;
+mod init;
 
 pub(crate) use flist::pack_once;
 pub(crate) use image::{closure_once, make_once};
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 /// Runs of each side; the median counts.
@@ -21,7 +23,7 @@ type Bench = fn() -> Result<Vec<Row>, String>;
 
 /// One comparison.
 pub(crate) struct Row {
-    name: &'static str,
+    name: Cow<'static, str>,
     peer: f64,
     ours: f64,
     unit: &'static str,
@@ -37,23 +39,27 @@ impl Row {
         self.ratio() <= self.goal
     }
 
+    /// Nothing at all is no part of anything, also of nothing.
     fn ratio(&self) -> f64 {
-        self.ours / self.peer
+        if self.ours == 0.0 { 0.0 } else { self.ours / self.peer }
     }
 }
 
 /// Runs one benchmark or all; an error when a row falls short.
 pub(crate) fn run(name: Option<&str>) -> Result<String, String> {
-    let all: [(&str, Bench); 4] = [
+    let all: [(&str, Bench); 5] = [
         ("build", build::rows),
         ("boot", boot::rows),
         ("image", image::rows),
         ("flist", flist::rows),
+        ("init", init::rows),
     ];
     if let Some(name) = name
         && !all.iter().any(|(known, _)| *known == name)
     {
-        return Err(format!("no benchmark `{name}`; there are: build, boot, image, flist"));
+        return Err(format!(
+            "no benchmark `{name}`; there are: build, boot, image, flist, init"
+        ));
     }
     println!("{:<60} {:>12} {:>12} {:>7} {:>7}", "", "peer", "ours", "ratio", "goal");
     let mut short = 0;
@@ -75,8 +81,9 @@ fn print(row: &Row) {
         goal if row.holds() => (format!("{goal:.2}"), "holds"),
         goal => (format!("{goal:.2}"), "falls short"),
     };
-    // Megabytes of images are few, and a hundredth of them counts.
-    let value = |number: f64| match number < 100.0 && row.unit == "MB" {
+    // Megabytes of images and programs are few, as are milliseconds of a restart, and a hundredth of them counts.
+    let fine = matches!((row.unit, row.peer < 10.0), ("MB", _) | ("ms", true));
+    let value = |number: f64| match number < 100.0 && fine {
         true => format!("{number:.2} {}", row.unit),
         false => format!("{number:.0} {}", row.unit),
     };

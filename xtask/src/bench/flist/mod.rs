@@ -57,7 +57,7 @@ type Group = fn(&mounted::Stage<'_>) -> Result<Vec<Row>, String>;
 
 fn row(name: &'static str, (peer, ours): (f64, f64), unit: &'static str, goal: f64) -> Row {
     Row {
-        name,
+        name: name.into(),
         peer,
         ours,
         unit,

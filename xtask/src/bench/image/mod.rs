@@ -64,7 +64,7 @@ fn goal(name: &'static str, goal: f64, ours: f64, unit: &'static str) -> Row {
 
 fn row(name: &'static str, (peer, ours): (f64, f64), unit: &'static str, goal: f64) -> Row {
     Row {
-        name,
+        name: name.into(),
         peer,
         ours,
         unit,
