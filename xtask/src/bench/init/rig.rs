@@ -90,6 +90,12 @@ impl Run {
         let output = || File::create(at("output")).map_err(|error| error.to_string());
         let mut command = Command::new("unshare");
         command.args(["-pf", "--mount-proc", "--kill-child"]);
+        // s6 has the paths of its programs compiled in.
+        let over = format!(
+            "mount -t overlay -o lowerdir={}/usr/bin:/usr/bin none /usr/bin; exec \"$@\"",
+            stage.root().display()
+        );
+        command.args(["sh", "-ec", &over, "sh"]);
         command.arg(what.get_program()).args(what.get_args());
         command.envs(what.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.env("LD_LIBRARY_PATH", stage.root().join(LIBRARIES));

@@ -94,8 +94,13 @@ impl Place<'_> {
         let (number, line) = (service.number, self.line(service));
         let once = service.manner == Manner::Once;
         match kind {
-            // Both read the same.
+            // Both read the same; zinit has a shell run every line, which need not stay.
             Kind::Ours | Kind::Zinit => {
+                let line = if kind == Kind::Zinit {
+                    format!("exec {line}")
+                } else {
+                    line
+                };
                 let needs = service
                     .needs
                     .map(|number| format!("[dependencies]\nrequires = [\"s{number}\"]\n"));
@@ -212,7 +217,10 @@ mod tests {
             "[service]\nname = \"s3\"\nexec = \"{line}\"\noneshot = true\n[dependencies]\nrequires = [\"s1\"]\n"
         );
         assert_eq!(file(Kind::Ours, &service), ("s3.toml".to_owned(), ours.clone()));
-        assert_eq!(file(Kind::Zinit, &service).1, ours);
+        assert_eq!(
+            file(Kind::Zinit, &service).1,
+            ours.replace(line, &format!("exec {line}"))
+        );
         let dinit = format!("type = scripted\nrestart = false\ncommand = {line}\ndepends-on = s1\n");
         assert_eq!(file(Kind::Dinit, &service), ("s3".to_owned(), dinit));
         for kind in Kind::PEERS {
