@@ -12,7 +12,6 @@
 
 pub mod boot;
 pub mod burst;
-pub mod children;
 pub mod client;
 pub mod clock;
 pub mod console;

@@ -25,7 +25,7 @@ pub fn run(started: clock::Millis, handover: Option<Handover>) -> ! {
         Some(handover) => handover.open_files,
     };
     if handover.is_none() {
-        prepare_console(&ground);
+        prepare_console(&ground.problems);
     }
     let setup = Setup {
         services: SERVICES.into_iter().chain([STATE]).map(PathBuf::from).collect(),
@@ -45,7 +45,7 @@ pub fn run(started: clock::Millis, handover: Option<Handover>) -> ! {
         open_files,
         machine: true,
     };
-    match keep(&beginning, |kept| work(&setup, kept), |code, _| goal(code).is_none()) {
+    match keep(&beginning, |kept| work(&setup, kept), |code| goal(code).is_none()) {
         Ok(code) => match console() {
             Ok(mut console) => rescue::stay(&halt::take_down(goal(code).unwrap_or(Goal::Reboot), &mut console)),
             Err(error) => rescue::stay(&format!("no console: {error}")),
@@ -59,13 +59,13 @@ pub(crate) fn console() -> std::io::Result<Console> {
     Console::machine().or_else(|_| Console::standard_output())
 }
 
-/// Does the rest of early user space, and says what it could not do.
-fn prepare_console(ground: &boot::Ground) {
+/// Says what early user space could not do, and loads modules.
+fn prepare_console(problems: &[String]) {
     let mut console = match console() {
         Ok(console) => console,
         Err(error) => rescue::stay(&format!("no console: {error}")),
     };
-    for problem in ground.problems.iter().chain(&boot::settle(&ground.command_line)) {
+    for problem in problems.iter().chain(&boot::load_modules()) {
         console.say(clock::now(), problem);
     }
     // Ctrl-Alt-Del is ours to handle: the kernel then sends SIGINT (reboot(2)).

@@ -17,57 +17,28 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 /// Reads the files of the directories in order, those of one directory by name. A directory that is not there has none.
 pub fn read(directories: &[PathBuf]) -> (Vec<(String, String)>, Vec<Problem>) {
-    let found = find(directories);
-    (found.files, found.problems)
-}
-
-/// What is in directories.
-#[derive(Default)]
-struct Found {
-    files: Vec<(String, String)>,
-    problems: Vec<Problem>,
-    unusable: Vec<String>,
-}
-
-impl Found {
-    fn cannot_be_used(&mut self, path: &Path, error: &dyn std::fmt::Display) {
-        self.problems.push(problem(path, error));
-        self.unusable.push(path.display().to_string());
-    }
-}
-
-fn find(directories: &[PathBuf]) -> Found {
-    let mut found = Found::default();
+    let (mut files, mut problems) = (Vec::new(), Vec::new());
     for directory in directories {
-        for path in list(directory, &mut found) {
+        for path in list(directory, &mut problems) {
             match read_file(&path) {
-                Ok(text) => found.files.push((path.display().to_string(), text)),
-                Err(error) => found.cannot_be_used(&path, &error),
+                Ok(text) => files.push((path.display().to_string(), text)),
+                Err(error) => problems.push(problem(&path, &error)),
             }
         }
     }
-    found
+    (files, problems)
 }
 
 /// Reads and understands all service files; what is wrong with one leaves the others alone.
 pub fn load(directories: &[PathBuf]) -> mos_service::Loaded {
-    let Found {
-        files,
-        mut problems,
-        mut unusable,
-    } = find(directories);
+    let (files, mut problems) = read(directories);
     let files: Vec<(&str, &str)> = files
         .iter()
         .map(|(name, text)| (name.as_str(), text.as_str()))
         .collect();
     let mut loaded = mos_service::load(&files);
     problems.append(&mut loaded.problems);
-    unusable.append(&mut loaded.unusable);
-    mos_service::Loaded {
-        problems,
-        unusable,
-        ..loaded
-    }
+    mos_service::Loaded { problems, ..loaded }
 }
 
 fn problem(path: &Path, error: &dyn std::fmt::Display) -> Problem {
@@ -79,12 +50,12 @@ fn problem(path: &Path, error: &dyn std::fmt::Display) -> Problem {
     }
 }
 
-fn list(directory: &Path, found: &mut Found) -> Vec<PathBuf> {
+fn list(directory: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => {
-            found.cannot_be_used(directory, &error);
+            problems.push(problem(directory, &error));
             return Vec::new();
         }
     };
@@ -97,11 +68,10 @@ fn list(directory: &Path, found: &mut Found) -> Vec<PathBuf> {
         .collect();
     paths.sort();
     if paths.len() == FILES_MAX {
-        let problem = problem(
+        problems.push(problem(
             directory,
             &format!("holds {FILES_MAX} service files or more; the rest is left out"),
-        );
-        found.problems.push(problem);
+        ));
     }
     paths
 }

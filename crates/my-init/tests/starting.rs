@@ -1,4 +1,4 @@
-//! Whether real services are started at all: conditions.
+//! Whether real services are started at all, and what follows from what happens to others: conditions, edges.
 
 #![allow(clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
 
@@ -6,9 +6,10 @@ mod common;
 
 use std::fs;
 
+use rustix::process::Signal;
 use serde_json::json;
 
-use common::{Machine, STAYS};
+use common::{Machine, STAYS, send};
 
 #[test]
 fn conditions_are_asked_at_each_start() {
@@ -39,4 +40,30 @@ fn conditions_are_asked_at_each_start() {
     fs::remove_dir(gate.join("thing")).unwrap();
     machine.call("service.restart", json!({ "name": "gated" }));
     machine.wait_for_state("gated", "skipped");
+}
+
+#[test]
+fn a_dependent_follows_also_when_nobody_saw_why() {
+    let web = format!(
+        "{STAYS}[dependencies]\nrequires = [{{ name = \"db\", on_restart = \"restart\", on_stop = \"stop\" }}]\n"
+    );
+    let machine = Machine::start(&[("db", STAYS), ("web", &web)]);
+    machine.wait_for_state("web", "running");
+    let [db, first] = ["db", "web"].map(|name| machine.status(name)["pid"].clone());
+    // The other one crashes while the supervisor does not listen, which then is killed itself.
+    let supervisor = machine.supervisor();
+    send(supervisor, Signal::STOP);
+    send(u32::try_from(db.as_u64().unwrap()).unwrap(), Signal::KILL);
+    send(supervisor, Signal::KILL);
+    machine.wait("both anew", || {
+        let [one, other] = ["db", "web"].map(|name| machine.status(name));
+        one["state"] == "running" && other["state"] == "running" && one["pid"] != db && other["pid"] != first
+    });
+    assert!(
+        machine.console().contains("web: restarts, because db is restarted"),
+        "{}",
+        machine.console()
+    );
+    machine.call("service.stop", json!({ "name": "db" }));
+    machine.wait_for_state("web", "inactive");
 }

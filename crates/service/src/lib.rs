@@ -21,7 +21,8 @@
 //! critical = false                 # true: there is no `ready` without it
 //!
 //! [dependencies]
-//! requires = ["mosnet"]            # must run (a oneshot: have ended well); failing it fails this
+//! requires = ["mosnet"]            # must run (a oneshot: have ended well); failing it fails this; also with what
+//!                                  # follows: { name = "db", on_restart = "restart" } (on_stop, on_failure: keep | restart | stop)
 //! after = ["state"]                # must have settled, well or badly; unknown names are ignored
 //! wants = ["metrics"]              # noted, never waited for
 //! conflicts = ["apache"]           # not while that one is active
@@ -105,7 +106,9 @@ pub use group::OnFailure;
 pub use health::{Address, Health, Probe, Unhealthy};
 pub use jitter::jittered;
 pub use limits::{Limits, Resources, UNLIMITED};
-pub use model::{Class, Dependencies, Dependency, Kind, Lifecycle, Logging, Restart, Service, Status};
+pub use model::{
+    Class, Dependencies, Dependency, Follow, Kind, Lifecycle, Logging, Reaction, Restart, Service, Status,
+};
 pub use parse::{Parsed, fnv1a, is_service_file, parse};
 pub use route::{MAX_ROUTES, PLACES, ROUTES, Routes, is_executable};
 pub use security::{Capability, Security};

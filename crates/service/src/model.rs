@@ -145,12 +145,37 @@ pub struct Dependency {
     pub line: u32,
     /// Column, from 1.
     pub column: u32,
+    /// What follows for a service that runs when something happens to this one that it requires.
+    pub follow: Follow,
 }
 
 impl PartialEq for Dependency {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
+        (&self.name, self.follow) == (&other.name, other.follow)
     }
+}
+
+/// What a service that runs does when something happens to one that it requires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Follow {
+    /// That one was stopped, or has ended well.
+    pub on_stop: Reaction,
+    /// That one has failed for good.
+    pub on_failure: Reaction,
+    /// That one is, or was, started again.
+    pub on_restart: Reaction,
+}
+
+/// What to do. Of several at the same time the strongest, which is the last, counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Reaction {
+    /// It goes on.
+    #[default]
+    Keep,
+    /// It ends, and starts again as soon as it may.
+    Restart,
+    /// It ends, and stays down until somebody starts it.
+    Stop,
 }
 
 /// A service's relations to others.

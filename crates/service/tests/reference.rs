@@ -55,6 +55,14 @@ fn every_key_is_described_in_the_chapter_of_its_section() {
 }
 
 #[test]
+fn every_key_of_an_edge_is_described() {
+    let edge = format!("[service]\nexec = \"x\"\n[dependencies]\nrequires = [{{ name = \"a\", {UNKNOWN} = 1 }}]\n");
+    for key in valid(&edge) {
+        assert!(chapter("dependencies").contains(&format!("`{key}`")), "{key}");
+    }
+}
+
+#[test]
 fn examples_are_services() {
     let blocks: Vec<&str> = DOCUMENT.split("```toml\n").skip(1).collect();
     assert!(!blocks.is_empty());

@@ -27,5 +27,5 @@ mod value;
 pub use nearest::nearest;
 pub use problem::{Position, Problem, Problems, Severity};
 pub use quantity::parse_bytes;
-pub use table::{Item, Table};
+pub use table::{Entry, Item, Table};
 pub use value::{Document, Node, Span, Value};

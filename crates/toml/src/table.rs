@@ -25,6 +25,15 @@ pub struct Item<T> {
     pub position: Position,
 }
 
+/// An entry of a list that may hold both.
+#[derive(Debug)]
+pub enum Entry<'d> {
+    /// A string.
+    Text(Item<String>),
+    /// A table.
+    Table(Table<'d>),
+}
+
 impl<'d> Table<'d> {
     pub(crate) fn new(
         document: &'d Document,
@@ -170,6 +179,21 @@ impl<'d> Table<'d> {
         strings
     }
 
+    /// A list of strings and tables; empty when the key is absent.
+    pub fn entry_list(&self, key: &'static str) -> Vec<Entry<'d>> {
+        let Some(node) = self.node(key) else { return Vec::new() };
+        let Value::Array(items) = &node.value else {
+            self.mismatch::<()>(key, node, "a list of strings and tables", &node.value);
+            return Vec::new();
+        };
+        let read = |item: &'d Node| match &item.value {
+            Value::String(text) => Some(Entry::Text(self.item(item, text.clone()))),
+            Value::Table(_) => self.as_table(key, item).map(Entry::Table),
+            other => self.mismatch(key, item, "a string or a table", other),
+        };
+        items.iter().filter_map(read).collect()
+    }
+
     /// A sub-table, if the key is there.
     pub fn table(&self, key: &'static str) -> Option<Table<'d>> {
         let node = self.node(key)?;
@@ -293,6 +317,26 @@ mod tests {
         let problems = Problems::default();
         read(document.root(&problems));
         problems.to_string()
+    }
+
+    #[test]
+    fn a_list_of_strings_and_tables_names_what_is_neither() {
+        let text = problems("[a]\nlist = [\"x\", { name = \"y\", nmae = 1 }, 3]\n", |root| {
+            let table = root.table("a").expect("a table");
+            let entries = table.entry_list("list");
+            assert_eq!(entries.len(), 2);
+            for entry in entries {
+                if let crate::Entry::Table(table) = entry {
+                    assert_eq!(table.string("name").as_deref(), Some("y"));
+                    table.finish();
+                }
+            }
+        });
+        assert_eq!(
+            text,
+            "error: a.toml:2:40: `list` is a whole number, expected a string or a table\n\
+             error: a.toml:2:28: unknown key `nmae` in [a.list]\n  hint: did you mean `name`?"
+        );
     }
 
     #[test]

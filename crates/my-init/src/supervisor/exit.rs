@@ -14,6 +14,7 @@ impl Supervisor {
         self.cancel_probe(id);
         let Some(unit) = self.unit_mut(id) else { return };
         unit.pid = None;
+        unit.turns += 1;
         match unit.state {
             State::Stopping => {
                 let after = std::mem::take(&mut unit.after_stop);

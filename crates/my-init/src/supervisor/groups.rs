@@ -205,7 +205,7 @@ impl Supervisor {
             (true, _) => State::Running,
             // The last ones end; nobody else is asked to.
             (false, _) if any(State::Stopping) => State::Stopping,
-            (false, _) if any(State::Exited) => State::Exited,
+            (false, _) if members.iter().any(|unit| unit.state.satisfies()) => State::Exited,
             (false, _) => State::Inactive,
         }
     }
@@ -266,7 +266,7 @@ impl Supervisor {
         unit.wanted = false;
         let at_rest = |id: &Id| {
             let unit = self.unit(*id);
-            unit.is_none_or(|unit| matches!(unit.state, State::Inactive | State::Exited | State::Failed(_)))
+            unit.is_none_or(|unit| unit.state.is_at_rest())
         };
         if members.iter().all(at_rest) {
             return Err(RequestError::NotRunning(name));

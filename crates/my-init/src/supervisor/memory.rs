@@ -14,9 +14,15 @@ use super::{Action, Goal, Id, Supervisor};
 use crate::clock::Millis;
 
 impl Supervisor {
-    /// Services of which something has changed since the last call.
+    /// Services of which something has changed since the last call, in the order in which they are to be noted.
     pub fn take_changed(&mut self) -> Vec<Id> {
-        std::mem::take(&mut self.touched).into_iter().collect()
+        let touched = std::mem::take(&mut self.touched);
+        for &id in &touched {
+            if let Some(unit) = self.units.get_mut(id).and_then(Option::as_mut) {
+                unit.touched = false;
+            }
+        }
+        touched
     }
 
     /// What is known of a service; `None` when it is no more.
@@ -163,6 +169,8 @@ impl Unit {
             "since": self.since,
             "spawned": self.spawned,
             "ready": self.ready,
+            "turns": self.turns,
+            "seen": self.seen,
             "attempts": self.attempts,
             "restarts": self.restarts,
             "restarts_by_hand": self.restarts_by_hand,
@@ -192,6 +200,11 @@ impl Unit {
         self.pid = small("pid");
         self.since = number("since")?;
         (self.spawned, self.ready) = (number("spawned"), number("ready"));
+        self.turns = number("turns").unwrap_or(0);
+        let seen = memory["seen"].as_array().into_iter().flatten();
+        self.seen = seen
+            .filter_map(|pair| Some((pair[0].as_str()?.to_owned(), pair[1].as_u64()?)))
+            .collect();
         self.attempts = small("attempts")?;
         self.restarts = number("restarts")?;
         self.restarts_by_hand = number("restarts_by_hand").unwrap_or(0);
@@ -239,6 +252,7 @@ impl Reason {
             Self::MissingDependency(name) => json!(["missing-dependency", name]),
             Self::Spawn(error) => json!(["spawn", error]),
             Self::Cycle(walk) => json!(["cycle", walk]),
+            Self::Followed(what) => json!(["followed", what]),
         }
     }
 
@@ -256,6 +270,7 @@ impl Reason {
             "missing-dependency" => text().map(Self::MissingDependency),
             "spawn" => text().map(Self::Spawn),
             "cycle" => text().map(Self::Cycle),
+            "followed" => text().map(Self::Followed),
             _ => None,
         }
     }

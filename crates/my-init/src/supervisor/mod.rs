@@ -11,6 +11,7 @@
 //! | `exit` | how it ended, stopping |
 //! | `restart` | whether and when it is started again |
 //! | `groups` | several services as one |
+//! | `follow` | what a service does when something happens to one that it requires |
 //! | `health` | readiness and probes |
 //! | `instances` | services that exist because somebody asked for them |
 //! | `reload` | new service files as a difference |
@@ -23,6 +24,7 @@
 
 mod boot;
 mod exit;
+mod follow;
 mod groups;
 mod health;
 mod instances;
@@ -40,7 +42,7 @@ mod verified;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use mos_service::{Service, Signal};
 
@@ -103,8 +105,9 @@ pub struct Supervisor {
     actions: VecDeque<Action>,
     /// Services whose state changed, whose neighbours are still to be looked at.
     changed: VecDeque<Id>,
-    /// Services of which something has changed since a successor was last told.
-    touched: BTreeSet<Id>,
+    /// Services of which something has changed since a successor was last told, in this order: who is killed while telling
+    /// has told causes before consequences, which then are found again.
+    touched: Vec<Id>,
     boot: boot::Boot,
     shutdown: Option<Goal>,
 }
@@ -122,7 +125,7 @@ impl Supervisor {
             timers,
             actions: VecDeque::new(),
             changed: VecDeque::new(),
-            touched: BTreeSet::new(),
+            touched: Vec::new(),
             boot: boot::Boot::default(),
             shutdown: None,
         }
@@ -183,8 +186,11 @@ impl Supervisor {
 
     /// Whoever asks for this means to change something.
     fn unit_mut(&mut self, id: Id) -> Option<&mut Unit> {
-        self.touched.insert(id);
-        self.units.get_mut(id).and_then(Option::as_mut)
+        let unit = self.units.get_mut(id).and_then(Option::as_mut)?;
+        if !std::mem::replace(&mut unit.touched, true) {
+            self.touched.push(id);
+        }
+        Some(unit)
     }
 
     fn print(&mut self, line: String) {
@@ -225,6 +231,7 @@ impl Supervisor {
             State::Blocked | State::Starting | State::Degraded | State::Stopping
         );
         for neighbour in neighbours {
+            self.follow(neighbour, now);
             match self.shutdown {
                 None if frees || !self.is_blocked(neighbour) => self.evaluate(neighbour, now),
                 None => {}

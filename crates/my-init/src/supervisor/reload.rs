@@ -111,7 +111,7 @@ impl Supervisor {
             }
         };
         self.names.insert(name, id);
-        self.touched.insert(id);
+        self.unit_mut(id);
         id
     }
 
@@ -121,8 +121,7 @@ impl Supervisor {
             return Change::None;
         };
         let revived = std::mem::take(&mut unit.gone);
-        // The same text says the same, also where the old one could not be read any more when a supervisor took over.
-        let same = (unit.service.source == service.source || unit.service.same(&service)) && unit.stamp == stamp;
+        let same = unit.service.same(&service) && unit.stamp == stamp;
         if revived || unit.service.status != service.status {
             unit.wanted = match service.status {
                 Status::Start => true,

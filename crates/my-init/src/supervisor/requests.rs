@@ -80,10 +80,7 @@ impl Supervisor {
         let Some(unit) = self.unit_mut(id) else {
             return Err(RequestError::NotFound(name.to_owned()));
         };
-        let at_rest = matches!(
-            unit.state,
-            State::Inactive | State::Exited | State::Skipped(_) | State::Failed(_)
-        );
+        let at_rest = unit.state.is_at_rest();
         unit.wanted = false;
         if at_rest {
             return Err(RequestError::NotRunning(name.to_owned()));

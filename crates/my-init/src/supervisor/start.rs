@@ -82,6 +82,7 @@ impl Supervisor {
     }
 
     fn launch(&mut self, id: Id, now: Millis) {
+        self.note_turns(id);
         let Some(unit) = self.unit_mut(id) else { return };
         (unit.notified, unit.probing, unit.unhealthy) = (false, false, false);
         (unit.probe_failures, unit.probe_successes, unit.probed_at) = (0, 0, None);

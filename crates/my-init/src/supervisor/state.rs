@@ -63,6 +63,11 @@ impl State {
         matches!(self, Self::Starting | Self::Running | Self::Degraded | Self::Stopping)
     }
 
+    /// True when it has no process and does not wait for anything either.
+    pub(super) fn is_at_rest(&self) -> bool {
+        matches!(self, Self::Inactive | Self::Exited | Self::Skipped(_) | Self::Failed(_))
+    }
+
     /// True when a service that requires this one may start.
     pub(super) fn satisfies(&self) -> bool {
         matches!(self, Self::Running | Self::Exited | Self::Skipped(_))
@@ -90,6 +95,8 @@ pub enum Reason {
     Spawn(String),
     /// It waits for itself.
     Cycle(String),
+    /// This has happened to a service that it follows.
+    Followed(String),
 }
 
 impl Reason {
@@ -111,6 +118,7 @@ impl fmt::Display for Reason {
             Self::MissingDependency(name) => write!(f, "requires {name}, which no service file defines"),
             Self::Spawn(error) => write!(f, "cannot be started: {error}"),
             Self::Cycle(walk) => write!(f, "waits for itself: {walk}"),
+            Self::Followed(what) => f.write_str(what),
         }
     }
 }
@@ -149,6 +157,10 @@ pub struct Unit {
     pub(super) since: Millis,
     pub(super) spawned: Option<Millis>,
     pub(super) ready: Option<Millis>,
+    /// How often it has begun or ended.
+    pub(super) turns: u64,
+    /// The turns of those that it follows, at its own start.
+    pub(super) seen: Vec<(String, u64)>,
     /// Restarts in a row.
     pub(super) attempts: u32,
     /// Restarts ever, by hand or not.
@@ -175,6 +187,8 @@ pub struct Unit {
     pub(super) needs: Vec<Id>,
     pub(super) dependents: Vec<Id>,
     pub(super) rivals: Vec<Id>,
+    /// Something has changed since a successor was last told.
+    pub(super) touched: bool,
     /// It counts among those that `ready` waits for.
     pub(super) unsettled: bool,
     /// The group that it is in.
@@ -198,6 +212,8 @@ impl Unit {
             since: now,
             spawned: None,
             ready: None,
+            turns: 0,
+            seen: Vec::new(),
             attempts: 0,
             restarts: 0,
             restarts_by_hand: 0,
@@ -215,6 +231,7 @@ impl Unit {
             needs: Vec::new(),
             dependents: Vec::new(),
             rivals: Vec::new(),
+            touched: false,
             unsettled: false,
             group: None,
             drags: false,
@@ -231,16 +248,6 @@ impl Unit {
     /// Where it stands.
     pub fn state(&self) -> &State {
         &self.state
-    }
-
-    /// Identity of the files it runs.
-    pub fn stamp(&self) -> u64 {
-        self.stamp
-    }
-
-    /// True when it is only there until it has ended.
-    pub fn is_gone(&self) -> bool {
-        self.gone
     }
 
     /// Its process.

@@ -139,7 +139,7 @@ fn read_target<'d>(
         kind: Kind::Target,
         name: name(file, &table),
         critical: table.boolean("critical").unwrap_or(false),
-        dependencies: dependencies::dependencies(root, tables),
+        dependencies: dependencies::dependencies(root, tables, Kind::Target),
         ..blank(file.file)
     };
     tables.push(table);
@@ -183,7 +183,7 @@ fn read_service<'d>(
         status: status(&table),
         class,
         critical: table.boolean("critical").unwrap_or(false),
-        dependencies: dependencies::dependencies(root, tables),
+        dependencies: dependencies::dependencies(root, tables, kind),
         conditions: conditions::conditions(root, tables),
         lifecycle: lifecycle::lifecycle(root, tables, kind, class, patient),
         health: health::health(root, tables),

@@ -190,6 +190,21 @@ fn a_limit_of_restarts_is_kept_unless_the_node_needs_the_service() {
 }
 
 #[test]
+fn an_edge_may_say_what_follows() {
+    let text = "[service]\nexec = \"x\"\n[dependencies]\nrequires = [\"a\", { name = \"b\", on_restart = \"restart\", on_failure = \"stop\" }]\n";
+    let [a, b] = &service(text).dependencies.requires[..] else {
+        panic!("two");
+    };
+    assert_eq!((a.name.as_str(), a.follow), ("a", crate::Follow::default()));
+    let follow = crate::Follow {
+        on_stop: crate::Reaction::Keep,
+        on_failure: crate::Reaction::Stop,
+        on_restart: crate::Reaction::Restart,
+    };
+    assert_eq!((b.name.as_str(), b.follow, b.column), ("b", follow, 27));
+}
+
+#[test]
 fn targets_have_only_names_and_dependencies() {
     let target = service("[target]\nname = \"ready\"\n[dependencies]\nrequires = [\"web\"]\n");
     assert_eq!((target.kind, target.command), (Kind::Target, None));
@@ -246,6 +261,18 @@ fn wrong_values_say_where_and_what_to_do() {
         (
             "[service]\nexec = \"a\"\n[conditions]\nkernel_argument = [\"=1\"]\n",
             "error: web.service.toml:4:20: `=1` is not an argument of the kernel\n  hint: `name`, whatever its value, or `name=value`",
+        ),
+        (
+            "[service]\nexec = \"a\"\n[dependencies]\nrequires = [\"b\", { on_stop = \"stop\" }]\n",
+            "error: web.service.toml:4:18: missing key `name` in [dependencies.requires]",
+        ),
+        (
+            "[service]\nexec = \"a\"\n[dependencies]\nrequires = [{ name = \"b\", on_stop = \"restrat\" }]\n",
+            "error: web.service.toml:4:37: `restrat` is not a valid `on_stop`\n  hint: did you mean `restart`?",
+        ),
+        (
+            "[target]\n[dependencies]\nrequires = [{ name = \"b\", on_stop = \"stop\" }]\n",
+            "error: web.service.toml:3:37: a target runs when what it requires does, so `on_stop` has no meaning",
         ),
         (
             "[service]\nexec = \"a\"\nready_fd = 2\n",

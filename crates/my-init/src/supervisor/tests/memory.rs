@@ -7,7 +7,7 @@ use super::*;
 /// A made-up service: what it needs (of those before it), what its process does, what its file says.
 #[derive(Debug, Clone)]
 struct Made {
-    requires: Vec<usize>,
+    requires: Vec<(usize, [&'static str; 3])>,
     after: Vec<usize>,
     behaviour: Behaviour,
     oneshot: bool,
@@ -24,8 +24,10 @@ fn made() -> impl Strategy<Value = Made> {
         (1..3000_u64).prop_map(|after| Behaviour::Ends(after, Exit::Signal(11))),
     ];
     let names = || proptest::collection::vec(0..6_usize, 0..3);
+    let reaction = || prop_oneof![Just("keep"), Just("restart"), Just("stop")];
+    let edges = proptest::collection::vec((0..6_usize, [reaction(), reaction(), reaction()]), 0..3);
     let restart = prop_oneof![Just("always"), Just("on-failure"), Just("never")];
-    (names(), names(), behaviour, any::<bool>(), restart).prop_map(|(requires, after, behaviour, oneshot, restart)| {
+    (edges, names(), behaviour, any::<bool>(), restart).prop_map(|(requires, after, behaviour, oneshot, restart)| {
         Made {
             requires,
             after,
@@ -49,10 +51,13 @@ fn text(index: usize, made: &Made) -> String {
             .collect::<Vec<_>>()
             .join(",")
     };
+    let edges = made.requires.iter().filter(|(number, _)| *number < index).map(|(number, [stop, failure, restart])| {
+        format!("{{ name = \"s{number}\", on_stop = \"{stop}\", on_failure = \"{failure}\", on_restart = \"{restart}\" }}")
+    });
     format!(
         "oneshot = {}\n[dependencies]\nrequires = [{}]\nafter = [{}]\n[lifecycle]\nrestart = \"{}\"\nmax_restarts = 4\nrestart_delay_ms = 300\nstop_timeout_ms = 700\n",
         made.oneshot,
-        names(&made.requires),
+        edges.collect::<Vec<_>>().join(","),
         names(&made.after),
         restart,
     )
@@ -106,6 +111,24 @@ fn history(all: &[Made], wishes: &[Wish], crashes: &[Millis]) -> (Vec<String>, V
         log,
         names.iter().map(|name| format!("{:?}", machine.state(name))).collect(),
     )
+}
+
+#[test]
+fn causes_are_noted_before_their_consequences() {
+    let needs = "[dependencies]\nrequires = [\"cause\"]\n";
+    let mut machine = Machine::new(&[("consequence", needs), ("cause", "oneshot = true\n")]);
+    machine.run_until(10);
+    machine.supervisor.take_changed();
+    let cause = machine.supervisor.find("cause").expect("it is there");
+    machine.supervisor.exited(cause, Exit::Code(0), 10);
+    let names: Vec<String> = machine
+        .supervisor
+        .take_changed()
+        .into_iter()
+        .map(|id| machine.name(id))
+        .collect();
+    assert_eq!(names, ["cause", "consequence"]);
+    assert_eq!(machine.supervisor.take_changed(), [0; 0]);
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 //! The supervisor in simulated time. The names of defects (D1 …) are those measured in other supervisors of this kind.
 
 mod conditions;
+mod follow;
 mod groups;
 mod health;
 mod memory;
