@@ -1,9 +1,9 @@
 //! What happens in the child, between fork and exec: system calls only, on data prepared before.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_void};
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
-use super::{Conditions, Identity, Mounts, Spawn};
+use super::{Conditions, Identity, Mounts, Spawn, Task};
 
 /// The steps, in order; a failure is reported as an index into this.
 pub(super) const STEPS: [&str; 16] = [
@@ -32,37 +32,60 @@ fn check(step: usize, status: impl Into<i64>) -> Step {
     if status.into() < 0 { Err(step) } else { Ok(()) }
 }
 
+/// What the child begins with. Never returns.
+///
 /// # Safety
-/// To be called in a freshly forked child only. Never returns.
-pub(super) unsafe fn run(
-    what: &Spawn<'_>,
-    handed: &[(OwnedFd, RawFd)],
-    argv: &[*const c_char],
-    envp: &[*const c_char],
-    tell: RawFd,
-) -> ! {
+/// To be called in a child of `clone` only, with a pointer to a [`Task`] that nobody else uses meanwhile.
+pub(super) unsafe extern "C" fn run(task: *mut c_void) -> ! {
     // SAFETY: see the functions; the pointers end in null and outlive the calls.
     unsafe {
-        let step = match prepare(what, handed) {
+        let task = &mut *task.cast::<Task<'_>>();
+        let step = match prepare(task.what, task.handed) {
             Ok(()) => {
-                libc::execve(what.program.as_ptr(), argv.as_ptr(), envp.as_ptr());
+                libc::execve(
+                    task.what.program.as_ptr(),
+                    task.arguments.as_ptr(),
+                    task.environment.as_ptr(),
+                );
                 STEPS.len() - 1
             }
             Err(step) => step,
         };
-        let mut record = [0; 8];
-        record[..4].copy_from_slice(&(*libc::__errno_location()).to_ne_bytes());
-        record[4] = step as u8;
-        libc::write(tell, record.as_ptr().cast(), record.len());
+        task.failure = Some((step, *libc::__errno_location()));
         libc::_exit(127)
     }
 }
 
+/// Until now the table of open files is our parent's. Makes one of its own with all up to the highest that is needed: when
+/// those are low numbers that takes no time, however many the parent has open.
+///
 /// # Safety
-/// To be called in a freshly forked child only.
+/// To be called in a freshly made child only.
+unsafe fn own_files(what: &Spawn<'_>, handed: &[(OwnedFd, RawFd)]) -> i64 {
+    let named = [what.input.as_raw_fd(), what.output.as_raw_fd(), libc::STDERR_FILENO];
+    let copied = handed.iter().map(|(file, _)| file.as_raw_fd());
+    let last = named.into_iter().chain(copied).fold(0, RawFd::max);
+    // SAFETY: plain system calls on numbers; what they close is only closed here.
+    unsafe {
+        let done = libc::syscall(libc::SYS_close_range, last + 1, u32::MAX, CLOSE_RANGE_UNSHARE);
+        if done == 0 {
+            return done;
+        }
+        // Before Linux 5.9. All the others have to be copied then.
+        libc::unshare(libc::CLONE_FILES).into()
+    }
+}
+
+/// linux/close_range.h.
+const CLOSE_RANGE_UNSHARE: u32 = 2;
+
+/// # Safety
+/// To be called in a freshly made child only.
 unsafe fn prepare(what: &Spawn<'_>, handed: &[(OwnedFd, RawFd)]) -> Step {
     // SAFETY: plain system calls on descriptors, numbers and strings that the caller keeps alive.
     unsafe {
+        // First of all: until then, what happens to descriptors would happen to our parent.
+        check(14, own_files(what, handed))?;
         check(0, libc::setsid())?;
         check(1, clean_signals())?;
         check(2, libc::dup2(what.input.as_raw_fd(), libc::STDIN_FILENO))?;
@@ -84,7 +107,7 @@ unsafe fn prepare(what: &Spawn<'_>, handed: &[(OwnedFd, RawFd)]) -> Step {
 }
 
 /// # Safety
-/// To be called in a freshly forked child only.
+/// To be called in a freshly made child only.
 unsafe fn fulfil(conditions: &Conditions<'_>) -> Step {
     // SAFETY: as above.
     unsafe {
@@ -127,7 +150,7 @@ unsafe fn fulfil(conditions: &Conditions<'_>) -> Step {
 }
 
 /// # Safety
-/// To be called in a freshly forked child only.
+/// To be called in a freshly made child only.
 unsafe fn own_mounts(mounts: &Mounts<'_>) -> Step {
     let none = std::ptr::null::<c_char>();
     // SAFETY: plain system calls on strings that the caller keeps alive; absent ones are null where the call allows it.
@@ -160,7 +183,7 @@ unsafe fn own_mounts(mounts: &Mounts<'_>) -> Step {
 /// mount_setattr(2), Linux 5.12: unlike a remount it keeps all other properties of the mount.
 ///
 /// # Safety
-/// To be called in a freshly forked child only.
+/// To be called in a freshly made child only.
 unsafe fn make_read_only(path: &CString) -> i64 {
     // `struct mount_attr`: what to set, what to clear, propagation, user namespace.
     let attributes: [u64; 4] = [MOUNT_ATTR_RDONLY, 0, 0, 0];
@@ -182,7 +205,7 @@ unsafe fn make_read_only(path: &CString) -> i64 {
 const MOUNT_ATTR_RDONLY: u64 = 1;
 
 /// # Safety
-/// To be called in a freshly forked child only.
+/// To be called in a freshly made child only.
 unsafe fn become_user(identity: &Identity<'_>, keep_capabilities: bool) -> Step {
     // SAFETY: plain system calls. The raw ones: those of libc would first tell every thread.
     unsafe {
@@ -204,7 +227,7 @@ const CAPABILITIES: u64 = 64;
 /// Takes every other capability out of what exec can give.
 ///
 /// # Safety
-/// To be called in a freshly forked child only.
+/// To be called in a freshly made child only.
 unsafe fn bound_capabilities(mask: u64) -> Step {
     for number in (0..CAPABILITIES).filter(|number| mask >> number & 1 == 0) {
         // SAFETY: plain system calls on numbers.
@@ -220,7 +243,7 @@ unsafe fn bound_capabilities(mask: u64) -> Step {
 /// Has exactly these, now and, for who is not root, after exec (`ambient`).
 ///
 /// # Safety
-/// To be called in a freshly forked child only.
+/// To be called in a freshly made child only.
 unsafe fn set_capabilities(mask: u64, ambient: bool) -> Step {
     // `struct __user_cap_header_struct`: version 3, this process; then effective, permitted and inheritable, the low 32
     // bits before the high ones (capset(2)).
@@ -243,7 +266,7 @@ unsafe fn set_capabilities(mask: u64, ambient: bool) -> Step {
 /// Unblocks every signal and gives back the one disposition that Rust programs change and exec keeps.
 ///
 /// # Safety
-/// To be called in a freshly forked child only.
+/// To be called in a freshly made child only.
 unsafe fn clean_signals() -> i32 {
     let mut none = std::mem::MaybeUninit::uninit();
     // SAFETY: sigemptyset initialises the set before it is read.

@@ -1,16 +1,18 @@
 //! Starting a process the way a supervisor needs it: in a session, a control group and a working directory of its own,
 //! with clean signals, and with the reason when it does not start.
 //!
-//! Between fork and exec only system calls are made, on data prepared before: safe also when other threads exist.
+//! The child shares our memory until it executes its program (see `clone`), and only makes system calls on data prepared
+//! before: safe also when other threads exist.
 
 use std::ffi::{CStr, CString, c_char};
 use std::fmt;
-use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use crate::shared_pid::SharedPid;
 
 mod child;
+mod clone;
 
 /// What to start, and how.
 #[derive(Debug, Clone, Copy)]
@@ -113,25 +115,43 @@ impl std::error::Error for SpawnError {
 /// The step that failed and why; nothing is left running or to be reaped then.
 pub fn spawn(what: &Spawn<'_>) -> Result<u32, SpawnError> {
     let before = |step| move |source| SpawnError { step, source };
-    let (report, mut tell) = pipe().map_err(before("pipe"))?;
-    let handed = out_of_the_way(what.descriptors, &mut tell).map_err(before("descriptors"))?;
+    let handed = out_of_the_way(what.descriptors).map_err(before("descriptors"))?;
     let arguments = pointers(what.arguments);
     let environment = pointers(what.environment);
-    let pid = fork(what).map_err(before("fork"))?;
-    if pid == 0 {
-        // SAFETY: this is the child, which only makes system calls on data prepared above and then ends.
-        unsafe { child::run(what, &handed, &arguments, &environment, tell.as_raw_fd()) }
-    }
-    drop(tell);
-    match failure(report) {
+    let mut task = Task {
+        what,
+        handed: &handed,
+        arguments: &arguments,
+        environment: &environment,
+        failure: None,
+    };
+    let conditions = &what.conditions;
+    let _dumpable = (conditions.identity.is_some() || conditions.capabilities.is_some()).then(Dumpable::now);
+    // SAFETY: the child only makes system calls on what the task has, and then executes or ends.
+    let pid = unsafe { clone::clone(what, child::run, (&raw mut task).cast()) }.map_err(before("fork"))?;
+    match task.failure {
         None => Ok(pid.unsigned_abs()),
-        Some(error) => {
+        Some((step, errno)) => {
             // SAFETY: waits for our own child, which has ended or is about to; a null status is not written to. It fails
             // at once for a sibling, for which our parent waits.
             unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
-            Err(error)
+            Err(SpawnError {
+                step: child::STEPS.get(step).copied().unwrap_or("start"),
+                source: io::Error::from_raw_os_error(errno),
+            })
         }
     }
+}
+
+/// What the child needs, made before there is one, and what it says.
+struct Task<'a> {
+    what: &'a Spawn<'a>,
+    handed: &'a [(OwnedFd, RawFd)],
+    /// Pointers to strings, the last one null.
+    arguments: &'a [*const c_char],
+    environment: &'a [*const c_char],
+    /// The step that failed, as an index into [`child::STEPS`], and `errno`.
+    failure: Option<(usize, i32)>,
 }
 
 /// Executes a program in place of this one, with the same environment. Returns only when that fails; unlike the standard
@@ -148,19 +168,9 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     each.chain([std::ptr::null()]).collect()
 }
 
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let mut ends: [RawFd; 2] = [-1; 2];
-    // SAFETY: `ends` has room for the two descriptors that are written.
-    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: both were just returned as new, so nobody else owns them.
-    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
-}
-
-/// Copies what is to be handed over to numbers above all that it is to have, and the report with it, so that nothing is
-/// overwritten before it is used.
-fn out_of_the_way(descriptors: &[(BorrowedFd<'_>, RawFd)], tell: &mut OwnedFd) -> io::Result<Vec<(OwnedFd, RawFd)>> {
+/// Copies what is to be handed over to numbers above all that it is to have, so that nothing is overwritten before it is
+/// used.
+fn out_of_the_way(descriptors: &[(BorrowedFd<'_>, RawFd)]) -> io::Result<Vec<(OwnedFd, RawFd)>> {
     let Some(last) = descriptors.iter().map(|(_, number)| *number).max() else {
         return Ok(Vec::new());
     };
@@ -173,67 +183,36 @@ fn out_of_the_way(descriptors: &[(BorrowedFd<'_>, RawFd)], tell: &mut OwnedFd) -
             copy => Ok(unsafe { OwnedFd::from_raw_fd(copy) }),
         }
     };
-    *tell = copy(tell.as_fd())?;
     descriptors
         .iter()
         .map(|(file, number)| Ok((copy(*file)?, *number)))
         .collect()
 }
 
-/// Forks into a control group when one is given and the kernel can (Linux 5.7), plainly otherwise.
-fn fork(what: &Spawn<'_>) -> io::Result<libc::pid_t> {
-    if what.cgroup.is_some()
-        && let Ok(pid) = clone3(what.cgroup, what)
-    {
-        return Ok(pid);
-    }
-    clone3(None, what)
-}
+/// What a change of user or of capabilities takes away from a process also as long as its child shares its memory: that
+/// it may be looked at under its own user (`PR_SET_DUMPABLE`, prctl(2)).
+struct Dumpable(libc::c_int);
 
-/// clone3(2), Linux 5.3, in the way of fork(2).
-fn clone3(cgroup: Option<BorrowedFd<'_>>, what: &Spawn<'_>) -> io::Result<libc::pid_t> {
-    // SAFETY: all fields are integers, for which zero means "not used".
-    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    if let Some(cgroup) = cgroup {
-        arguments.flags |= CLONE_INTO_CGROUP;
-        arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
-    }
-    if let Some(announced) = what.announced {
-        arguments.flags |= u64::from(libc::CLONE_PARENT_SETTID.unsigned_abs());
-        arguments.parent_tid = announced.address();
-    }
-    match what.sibling {
-        // The parent is signalled as for us.
-        true => arguments.flags |= u64::from(libc::CLONE_PARENT.unsigned_abs()),
-        false => arguments.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs()),
-    }
-    // SAFETY: the arguments outlive the call; without CLONE_VM the child has its own copy of memory and stack, as after
-    // fork, and keeps to async-signal-safe calls until it executes or ends.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
-    match libc::pid_t::try_from(pid) {
-        Ok(pid) if pid >= 0 => Ok(pid),
-        _ => Err(io::Error::last_os_error()),
+impl Dumpable {
+    fn now() -> Self {
+        // SAFETY: asks for a number.
+        Self(unsafe { libc::prctl(libc::PR_GET_DUMPABLE) })
     }
 }
 
-/// `CLONE_INTO_CGROUP` (linux/sched.h), too wide for the type libc gives it.
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-
-/// Waits until the child executes its program, which closes the pipe, or says what went wrong.
-fn failure(report: OwnedFd) -> Option<SpawnError> {
-    let mut record = [0; 8];
-    std::fs::File::from(report).read_exact(&mut record).ok()?;
-    let [a, b, c, d, step, ..] = record;
-    Some(SpawnError {
-        step: child::STEPS.get(usize::from(step)).copied().unwrap_or("start"),
-        source: io::Error::from_raw_os_error(i32::from_ne_bytes([a, b, c, d])),
-    })
+impl Drop for Dumpable {
+    fn drop(&mut self) {
+        // SAFETY: sets the number that there was.
+        unsafe { libc::prctl(libc::PR_SET_DUMPABLE, self.0) };
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs::File;
+    use std::io::{Read as _, Write as _};
+    use std::os::fd::AsFd as _;
 
     fn run(program: &CStr, script: &str, directory: &CStr) -> (Result<u32, SpawnError>, String) {
         let arguments: Vec<CString> = ["sh", "-c", script]
@@ -242,7 +221,7 @@ mod tests {
             .collect();
         let environment = [CString::new("A=1").unwrap()];
         let null = File::open("/dev/null").unwrap();
-        let (read, write) = pipe().unwrap();
+        let (mut read, write) = io::pipe().unwrap();
         let what = Spawn {
             program,
             arguments: &arguments,
@@ -274,7 +253,7 @@ mod tests {
         }
         drop(write);
         let mut text = String::new();
-        File::from(read).read_to_string(&mut text).unwrap();
+        read.read_to_string(&mut text).unwrap();
         if let Ok(pid) = result {
             // SAFETY: waits for the child that was just started.
             unsafe { libc::waitpid(i32::try_from(pid).unwrap(), std::ptr::null_mut(), 0) };
@@ -295,11 +274,11 @@ mod tests {
         let arguments = ["sh", "-c", "cat <&3; cat <&4; cat <&5"];
         let arguments: Vec<CString> = arguments.iter().map(|word| CString::new(*word).unwrap()).collect();
         let texts = ["three\n", "four\n", "five\n"].map(|text| {
-            let (read, write) = pipe().unwrap();
-            std::io::Write::write_all(&mut File::from(write), text.as_bytes()).unwrap();
+            let (read, mut write) = io::pipe().unwrap();
+            write.write_all(text.as_bytes()).unwrap();
             read
         });
-        let (read, write) = pipe().unwrap();
+        let (mut read, write) = io::pipe().unwrap();
         let null = File::open("/dev/null").unwrap();
         // In reverse, so that some take numbers that others have here.
         let descriptors = [(texts[2].as_fd(), 5), (texts[0].as_fd(), 3), (texts[1].as_fd(), 4)];
@@ -321,7 +300,7 @@ mod tests {
         .unwrap();
         drop(write);
         let mut text = String::new();
-        File::from(read).read_to_string(&mut text).unwrap();
+        read.read_to_string(&mut text).unwrap();
         // SAFETY: waits for the child that was just started.
         unsafe { libc::waitpid(i32::try_from(pid).unwrap(), std::ptr::null_mut(), 0) };
         assert_eq!(text, "three\nfour\nfive\n");
@@ -336,5 +315,30 @@ mod tests {
         );
         let (result, _) = run(c"/bin/sh", "", c"/no/such/directory");
         assert_eq!(result.unwrap_err().step, "working directory");
+    }
+
+    #[test]
+    fn what_a_child_does_to_itself_is_not_done_to_us() {
+        let (mut read, mut write) = io::pipe().unwrap();
+        for number in 3..8 {
+            // Numbers of which nothing here says that a child needs them, and a child that fails late.
+            let (result, _) = run(
+                c"/bin/sh",
+                "exit 0",
+                if number < 5 { c"/tmp" } else { c"/no/such/directory" },
+            );
+            assert_eq!(result.is_ok(), number < 5);
+            write.write_all(b"x").unwrap();
+            read.read_exact(&mut [0]).unwrap();
+        }
+        let mut blocked = std::mem::MaybeUninit::uninit();
+        // SAFETY: asks for the set of blocked signals, which is filled in before it is read.
+        let blocked = unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), blocked.as_mut_ptr());
+            blocked.assume_init()
+        };
+        // SAFETY: looks into a set that was filled in.
+        assert_eq!(unsafe { libc::sigismember(&raw const blocked, libc::SIGTERM) }, 0);
+        assert_eq!(Dumpable::now().0, 1);
     }
 }
