@@ -614,7 +614,7 @@ fn a_program_that_cannot_take_over_does_not() {
 }
 
 #[test]
-fn a_service_has_the_conditions_that_its_file_asks_for() {
+fn d17_a_service_has_the_conditions_that_its_file_asks_for() {
     if !rustix::process::geteuid().is_root() {
         println!("SKIPPED: only root can give a service another user");
         return;
