@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use rustix::fs::OFlags;
+use rustix::net::{SendFlags, send};
 
 use crate::clock::Millis;
 
@@ -20,6 +21,8 @@ const QUEUE_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Console {
     file: File,
+    /// Opening anew is impossible for a socket, but each write can say that it will not wait.
+    socket: bool,
     queue: VecDeque<u8>,
     dropped: u64,
 }
@@ -55,8 +58,11 @@ impl Console {
     }
 
     fn new(file: File) -> Self {
+        let socket =
+            rustix::fs::fstat(&file).is_ok_and(|file| rustix::fs::FileType::from_raw_mode(file.st_mode).is_socket());
         Self {
             file,
+            socket,
             queue: VecDeque::new(),
             dropped: 0,
         }
@@ -94,7 +100,11 @@ impl Console {
     pub fn flush(&mut self) {
         while !self.queue.is_empty() {
             let (part, _) = self.queue.as_slices();
-            match self.file.write(part) {
+            let written = match self.socket {
+                true => send(&self.file, part, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map_err(io::Error::from),
+                false => self.file.write(part),
+            };
+            match written {
                 Ok(0) => break,
                 Ok(count) => drop(self.queue.drain(..count)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -130,6 +140,20 @@ mod tests {
     fn lines_carry_the_time_since_the_kernel_started() {
         assert_eq!(stamp(3214, "ready"), "my_init: [   3.214] ready\n");
         assert_eq!(stamp(12_345_006, "x"), "my_init: [12345.006] x\n");
+    }
+
+    #[test]
+    fn a_socket_that_nobody_reads_blocks_nobody_either() {
+        let (reader, writer) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let mut console = Console::new(File::from(std::os::fd::OwnedFd::from(writer)));
+        let line = "x".repeat(1000);
+        for _ in 0..1000 {
+            console.say(1, &line);
+        }
+        assert!(console.is_behind() && console.dropped > 0);
+        drop(reader);
+        console.flush();
+        assert!(!console.is_behind());
     }
 
     #[test]

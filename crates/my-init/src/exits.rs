@@ -1,4 +1,5 @@
-//! How processes ended: from the keeper, which is told by the kernel, to the supervisor, which wants to know.
+//! How processes ended, and which signals the keeper got: from the keeper, which is told by the kernel, to the supervisor,
+//! which wants to know.
 //!
 //! Records in memory that both have open. The keeper only appends; the supervisor notes how far it has read beside what
 //! followed from it, so that its successor reads on from there: no end is missed, and none counts twice.
@@ -15,6 +16,8 @@ use crate::supervisor::Exit;
 
 /// A record: process id, and exit code or negative signal number, both little-endian.
 const RECORD: usize = 8;
+/// Instead of a process id: the keeper itself got the signal.
+pub const SIGNAL: u32 = 0;
 /// Memory is given back in pieces of this size, in bytes.
 const PIECE: u64 = 64 * 1024;
 
@@ -63,6 +66,14 @@ impl Exits {
         record[..4].copy_from_slice(&pid.to_le_bytes());
         record[4..].copy_from_slice(&how.to_le_bytes());
         (&self.records).write_all(&record)?;
+        self.ring()
+    }
+
+    /// Rings the bell: there is something to read.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn ring(&self) -> io::Result<()> {
         rustix::io::write(&self.bell, &1_u64.to_ne_bytes())?;
         Ok(())
     }

@@ -4,10 +4,8 @@
 //! said is then found out anew. When most lines are old the journal is written anew and takes the old one's place.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt as _;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::Value;
@@ -50,6 +48,11 @@ impl Journal {
         self.file.as_fd()
     }
 
+    /// True when anything was ever noted, by this process or another.
+    pub fn has_begun(&self) -> bool {
+        rustix::fs::fstat(&self.file).is_ok_and(|file| file.st_size > 0)
+    }
+
     /// Adds a line.
     ///
     /// # Errors
@@ -71,10 +74,17 @@ impl Journal {
     /// # Errors
     /// Whatever the system says.
     pub fn read(&self) -> io::Result<BTreeMap<String, Value>> {
-        let file = File::from(self.file.try_clone()?);
-        let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
-        file.read_exact_at(&mut bytes, 0)?;
-        Ok(bytes
+        let length = rustix::fs::fstat(&self.file)?.st_size;
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+        let mut done = 0;
+        // Without another descriptor: there may be none to be had.
+        while done < bytes.len() {
+            match rustix::io::pread(&self.file, &mut bytes[done..], done as u64)? {
+                0 => break,
+                count => done += count,
+            }
+        }
+        Ok(bytes[..done]
             .split_inclusive(|byte| *byte == b'\n')
             .filter_map(understood)
             .collect())

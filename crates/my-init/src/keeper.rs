@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::burst::Burst;
 use crate::clock::{self, Millis};
-use crate::exits::Exits;
+use crate::exits::{Exits, SIGNAL};
 use crate::journal::Journal;
 use crate::life;
 use crate::signals;
@@ -31,6 +31,8 @@ use crate::upgrade::{self, Handover};
 const STABLE: Millis = 10_000;
 /// So many supervisors may fail at once, one after the other, before the next has to wait.
 const QUICK_MAX: u32 = 3;
+/// So many may be killed at once: whoever does it on purpose has stopped by then, want of memory has not.
+const KILLED_MAX: u32 = 50;
 /// How long. Signals and ends of processes wait for the next supervisor.
 const PAUSE: Duration = Duration::from_secs(5);
 /// SIGKILL (signal(7)): it did not fail, somebody killed it, or the kernel did for want of memory.
@@ -86,11 +88,11 @@ pub struct Beginning {
 }
 
 /// Runs supervisors, each in a new process, until one ends with an exit code for which `retry` is false; returns that
-/// code.
+/// code. `retry` is told whether any supervisor had begun to work.
 ///
 /// # Errors
 /// When the first one cannot be started. Later it tries for ever.
-pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl Fn(u8) -> bool) -> io::Result<u8> {
+pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl Fn(u8, bool) -> bool) -> io::Result<u8> {
     let (exits, journal) = match &beginning.handover {
         None => (Exits::new()?, Journal::new()?),
         Some(handover) => handover.take()?,
@@ -103,7 +105,7 @@ pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl F
     let signals = Signals::new(&all)?;
     let [records, bell] = exits.files();
     let files = SharedFiles::except(&[records, bell, journal.file(), signals.as_fd()]);
-    let (mut last, mut quick, mut refused) = (None, 0, None);
+    let (mut last, mut quick, mut killed, mut refused) = (None, 0, 0, None);
     loop {
         let started = clock::now();
         match files.fork() {
@@ -128,8 +130,12 @@ pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl F
                 let end = watch(supervisor, &signals, exits, beginning.machine);
                 match end {
                     UPGRADED => refused = Some(upgrade(exits, journal, beginning)),
-                    Exit::Code(code) if !retry(u8::try_from(code).unwrap_or(u8::MAX)) => {
-                        return Ok(u8::try_from(code).unwrap_or(u8::MAX));
+                    Exit::Code(code) => {
+                        let code = u8::try_from(code).unwrap_or(u8::MAX);
+                        if !retry(code, journal.has_begun()) {
+                            return Ok(code);
+                        }
+                        refused = None;
                     }
                     _ => refused = None,
                 }
@@ -142,9 +148,13 @@ pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl F
                 continue;
             }
         }
-        let at_once = !matches!(last, Some(KILLED | UPGRADED)) && clock::now().saturating_sub(started) < STABLE;
-        quick = if at_once { quick + 1 } else { 0 };
-        if quick > QUICK_MAX {
+        (quick, killed) = match last {
+            _ if clock::now().saturating_sub(started) >= STABLE => (0, 0),
+            Some(UPGRADED) => (0, 0),
+            Some(KILLED) => (0, killed + 1),
+            _ => (quick + 1, 0),
+        };
+        if quick > QUICK_MAX || killed > KILLED_MAX {
             std::thread::sleep(PAUSE);
         }
     }
@@ -163,7 +173,8 @@ fn upgrade(exits: &Exits, journal: &Journal, beginning: &Beginning) -> String {
     }
 }
 
-/// Passes signals on and takes in the dead until the supervisor has ended; returns how.
+/// Writes down signals and takes in the dead until the supervisor has ended; returns how. Signals are written down rather
+/// than passed on: so none is lost with a supervisor that is killed, and none counts twice that a terminal sends to both.
 fn watch(supervisor: Pid, signals: &Signals, exits: &Exits, machine: bool) -> Exit {
     let mut burst = Burst::default();
     loop {
@@ -173,7 +184,7 @@ fn watch(supervisor: Pid, signals: &Signals, exits: &Exits, machine: bool) -> Ex
                 return Exit::Code(i32::from(life::code(Goal::Reboot)));
             }
             if number != CHILD {
-                let _ = mos_sys::signals::send(supervisor, number);
+                write_down(exits, SIGNAL, Exit::Signal(number));
             }
         }
         if let Some(end) = take_in(supervisor, exits) {
@@ -196,9 +207,13 @@ fn take_in(supervisor: Pid, exits: &Exits) -> Option<Exit> {
             end = Some(exit);
             continue;
         }
-        while exits.append(pid.as_raw_nonzero().get().unsigned_abs(), exit).is_err() {
-            std::thread::sleep(NO_MEMORY_PAUSE);
-        }
+        write_down(exits, pid.as_raw_nonzero().get().unsigned_abs(), exit);
     }
     end
+}
+
+fn write_down(exits: &Exits, pid: u32, exit: Exit) {
+    while exits.append(pid, exit).is_err() {
+        std::thread::sleep(NO_MEMORY_PAUSE);
+    }
 }

@@ -12,6 +12,7 @@
 
 pub mod boot;
 pub mod burst;
+pub mod children;
 pub mod client;
 pub mod clock;
 pub mod console;

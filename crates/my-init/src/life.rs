@@ -1,6 +1,7 @@
 //! The life of a supervisor, in a process of its own, and what its exit code tells the keeper.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::io::Write as _;
 
 use crate::clock::Millis;
 use crate::console::Console;
@@ -56,7 +57,8 @@ pub fn work(setup: &Setup, kept: Kept) -> u8 {
         Ok(End::Goal(goal)) => code(goal),
         Ok(End::Upgrade) => UPGRADE,
         Err(error) => {
-            eprintln!("my_init: {error}");
+            // Nobody may be there to read it, which is no reason to panic.
+            let _ = writeln!(std::io::stderr(), "my_init: {error}");
             match error.kind() {
                 std::io::ErrorKind::AddrInUse => REFUSED,
                 _ => BUG,

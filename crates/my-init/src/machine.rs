@@ -45,7 +45,7 @@ pub fn run(started: clock::Millis, handover: Option<Handover>) -> ! {
         open_files,
         machine: true,
     };
-    match keep(&beginning, |kept| work(&setup, kept), |code| goal(code).is_none()) {
+    match keep(&beginning, |kept| work(&setup, kept), |code, _| goal(code).is_none()) {
         Ok(code) => match console() {
             Ok(mut console) => rescue::stay(&halt::take_down(goal(code).unwrap_or(Goal::Reboot), &mut console)),
             Err(error) => rescue::stay(&format!("no console: {error}")),

@@ -1,6 +1,6 @@
 //! `my_init`: PID 1 of a node, a supervisor elsewhere, and the client of both.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ use my_init::keeper::{Beginning, keep};
 use my_init::life::{goal, settings, work};
 use my_init::logs::show::{Wanted, show};
 use my_init::options::{HELP, Options, Question, SERVICES, Task};
-use my_init::{container, kexec, machine, services};
+use my_init::{children, container, kexec, machine, services};
 
 /// The exit codes of every program, see the architecture page.
 const PROBLEM: u8 = 1;
@@ -29,10 +29,7 @@ fn main() -> ExitCode {
         machine::run(started, options.ok().and_then(|options| options.handover));
     }
     match options {
-        Err(error) => {
-            eprintln!("my_init: {error}");
-            ExitCode::from(USAGE)
-        }
+        Err(error) => fail(USAGE, &error),
         Ok(options) => run(options, started),
     }
 }
@@ -74,8 +71,7 @@ fn supervise(mut options: Options, started: clock::Millis) -> ExitCode {
         options.services = SERVICES.map(PathBuf::from).to_vec();
     }
     if options.services.is_empty() {
-        eprintln!("my_init: not PID 1, so give --services DIR (or see --help)");
-        return ExitCode::from(USAGE);
+        return fail(USAGE, &"not PID 1, so give --services DIR (or see --help)");
     }
     let state = options.state.unwrap_or_else(|| options.services[0].clone());
     if !options.services.contains(&state) {
@@ -105,7 +101,14 @@ fn supervise(mut options: Options, started: clock::Millis) -> ExitCode {
         open_files,
         machine: false,
     };
-    match keep(&beginning, |kept| work(&setup, kept), |_| false) {
+    // One that cannot begin is told; what fails later is tried again, because services run.
+    let retry = |code: u8, begun: bool| begun && goal(code).is_none();
+    let kept = keep(&beginning, |kept| work(&setup, kept), retry);
+    match children::end_all() {
+        0 => {}
+        count => say_on_error(&format!("{count} processes that services left behind were killed")),
+    }
+    match kept {
         Ok(code) if goal(code).is_some() => ExitCode::SUCCESS,
         Ok(code) => ExitCode::from(code),
         Err(error) => fail(BUG, &error),
@@ -113,8 +116,13 @@ fn supervise(mut options: Options, started: clock::Millis) -> ExitCode {
 }
 
 fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("my_init: {error}");
+    say_on_error(error);
     ExitCode::from(code)
+}
+
+/// For a message that nobody may be there to read, which is no reason to panic.
+fn say_on_error(message: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "my_init: {message}");
 }
 
 fn check(directories: &[PathBuf]) -> ExitCode {

@@ -17,28 +17,57 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 /// Reads the files of the directories in order, those of one directory by name. A directory that is not there has none.
 pub fn read(directories: &[PathBuf]) -> (Vec<(String, String)>, Vec<Problem>) {
-    let (mut files, mut problems) = (Vec::new(), Vec::new());
+    let found = find(directories);
+    (found.files, found.problems)
+}
+
+/// What is in directories.
+#[derive(Default)]
+struct Found {
+    files: Vec<(String, String)>,
+    problems: Vec<Problem>,
+    unusable: Vec<String>,
+}
+
+impl Found {
+    fn cannot_be_used(&mut self, path: &Path, error: &dyn std::fmt::Display) {
+        self.problems.push(problem(path, error));
+        self.unusable.push(path.display().to_string());
+    }
+}
+
+fn find(directories: &[PathBuf]) -> Found {
+    let mut found = Found::default();
     for directory in directories {
-        for path in list(directory, &mut problems) {
+        for path in list(directory, &mut found) {
             match read_file(&path) {
-                Ok(text) => files.push((path.display().to_string(), text)),
-                Err(error) => problems.push(problem(&path, &error)),
+                Ok(text) => found.files.push((path.display().to_string(), text)),
+                Err(error) => found.cannot_be_used(&path, &error),
             }
         }
     }
-    (files, problems)
+    found
 }
 
 /// Reads and understands all service files; what is wrong with one leaves the others alone.
 pub fn load(directories: &[PathBuf]) -> mos_service::Loaded {
-    let (files, mut problems) = read(directories);
+    let Found {
+        files,
+        mut problems,
+        mut unusable,
+    } = find(directories);
     let files: Vec<(&str, &str)> = files
         .iter()
         .map(|(name, text)| (name.as_str(), text.as_str()))
         .collect();
     let mut loaded = mos_service::load(&files);
     problems.append(&mut loaded.problems);
-    mos_service::Loaded { problems, ..loaded }
+    unusable.append(&mut loaded.unusable);
+    mos_service::Loaded {
+        problems,
+        unusable,
+        ..loaded
+    }
 }
 
 fn problem(path: &Path, error: &dyn std::fmt::Display) -> Problem {
@@ -50,12 +79,12 @@ fn problem(path: &Path, error: &dyn std::fmt::Display) -> Problem {
     }
 }
 
-fn list(directory: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+fn list(directory: &Path, found: &mut Found) -> Vec<PathBuf> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => {
-            problems.push(problem(directory, &error));
+            found.cannot_be_used(directory, &error);
             return Vec::new();
         }
     };
@@ -68,10 +97,11 @@ fn list(directory: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
         .collect();
     paths.sort();
     if paths.len() == FILES_MAX {
-        problems.push(problem(
+        let problem = problem(
             directory,
             &format!("holds {FILES_MAX} service files or more; the rest is left out"),
-        ));
+        );
+        found.problems.push(problem);
     }
     paths
 }

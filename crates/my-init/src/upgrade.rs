@@ -82,7 +82,6 @@ impl Handover {
         let mut open = Leftovers::inherited()?;
         let taken: Option<Vec<OwnedFd>> = self.numbers.iter().map(|number| open.take(*number)).collect();
         // The rest is for the supervisor.
-        open.leave();
         match taken.map(<[OwnedFd; 3]>::try_from) {
             Some(Ok([records, bell, journal])) => Ok((Exits::of(records, bell), Journal::of(journal))),
             _ => Err(io::Error::other("what was handed over is not open")),
@@ -137,7 +136,6 @@ pub fn replace(program: &Path, handover: &Handover) -> io::Error {
     open.keep_on_exec(true);
     let error = mos_sys::spawn::replace(&c_string(&program.to_string_lossy()), &arguments);
     open.keep_on_exec(false);
-    open.leave();
     error
 }
 

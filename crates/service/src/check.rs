@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use mos_toml::{Position, Problem, Severity, nearest};
 
-use crate::{Dependency, Graph, Service, Template, parse, split_instance};
+use crate::parse::stem;
+use crate::{Dependency, Graph, Service, Template, is_service_file, parse, split_instance};
 
 /// What a node makes of its service files.
 #[derive(Debug, Default)]
@@ -15,6 +16,30 @@ pub struct Loaded {
     pub templates: Vec<Template>,
     /// What is wrong with the rest.
     pub problems: Vec<Problem>,
+    /// Files that cannot be used, and directories that cannot be read: what they say is not known, which is not the same
+    /// as that they are gone.
+    pub unusable: Vec<String>,
+}
+
+impl Loaded {
+    /// True when a service that was read from this file may still be there.
+    pub fn may_hold(&self, file: &str) -> bool {
+        self.unusable.iter().any(|unusable| {
+            let rest = file.strip_prefix(unusable.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+
+    /// Where a service of this name may still be, if it may: a file or template that is called so, or a directory that
+    /// cannot be read.
+    pub fn may_be_in(&self, name: &str) -> Option<&str> {
+        let template = split_instance(name).map(|(stem, _)| stem);
+        let found = self.unusable.iter().find(|path| {
+            let stem = stem(path);
+            !is_service_file(path) || stem == name || Some(stem) == template
+        });
+        found.map(String::as_str)
+    }
 }
 
 /// Reads files as `(name, text)`. Of several services with one name the first counts; the others are named. One bad
@@ -26,7 +51,10 @@ pub fn load(files: &[(&str, &str)]) -> Loaded {
         let parsed = parse(file, text);
         let template = Template::of(file, text);
         loaded.problems.extend(parsed.problems);
-        let Some(service) = parsed.service else { continue };
+        let Some(service) = parsed.service else {
+            loaded.unusable.push((*file).to_owned());
+            continue;
+        };
         if let Some(template) = template {
             if !loaded.templates.iter().any(|other| other.name == template.name) {
                 loaded.templates.push(template);
@@ -52,6 +80,7 @@ pub fn check(files: &[(&str, &str)], known: &[&str]) -> Vec<Problem> {
         services,
         templates,
         mut problems,
+        ..
     } = load(files);
     let names: Vec<&str> = services
         .iter()
@@ -199,6 +228,14 @@ mod tests {
         let names: Vec<&str> = loaded.services.iter().map(|service| service.name.as_str()).collect();
         assert_eq!(names, ["web", "good"]);
         assert_eq!(loaded.services[0].file, "sys/web.toml");
+        assert_eq!(loaded.unusable, ["usr/bad.toml"]);
+        assert!(
+            loaded.may_hold("usr/bad.toml") && !loaded.may_hold("usr/bad.tom") && !loaded.may_hold("usr/bad.tomlx")
+        );
+        assert_eq!(
+            (loaded.may_be_in("bad"), loaded.may_be_in("good")),
+            (Some("usr/bad.toml"), None)
+        );
         let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
         assert!(
             problems[0].contains("`web` is already defined by sys/web.toml"),

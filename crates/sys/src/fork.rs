@@ -26,7 +26,8 @@ pub enum Fork {
     Child(Leftovers),
 }
 
-/// What earlier children left open. What is not taken is closed when this is dropped.
+/// What earlier children left open. What is not taken stays open, for whoever comes next, unless it is closed on purpose:
+/// a child that fails before it knows what there is must not take it away from its successor.
 #[derive(Debug)]
 pub struct Leftovers(BTreeSet<RawFd>);
 
@@ -86,11 +87,6 @@ impl Leftovers {
         }
     }
 
-    /// Leaves what was not taken open, for somebody else.
-    pub fn leave(mut self) {
-        self.0.clear();
-    }
-
     /// Takes over a descriptor by its number; `None` when it is not open, or not one of them.
     pub fn take(&mut self, number: RawFd) -> Option<OwnedFd> {
         if !self.0.remove(&number) {
@@ -102,10 +98,9 @@ impl Leftovers {
         let _ = rustix::io::fcntl_setfd(&taken, rustix::io::FdFlags::CLOEXEC);
         Some(taken)
     }
-}
 
-impl Drop for Leftovers {
-    fn drop(&mut self) {
+    /// Closes what was not taken.
+    pub fn close(mut self) {
         while let Some(number) = self.0.first().copied() {
             drop(self.take(number));
         }

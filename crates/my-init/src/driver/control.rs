@@ -14,6 +14,8 @@ use crate::protocol::{self, REQUEST_MAX, Refusal};
 
 /// Connections at a time; the oldest makes room for a new one, so that nobody can keep others out by holding on.
 const CONNECTIONS_MAX: usize = 64;
+/// So many connections are accepted at a time, so that those before them have their turn.
+const ACCEPTS: usize = 16;
 /// While this much of its answers waits to be read, a client's further requests wait too. In bytes.
 const BACKLOG: usize = 256 * 1024;
 
@@ -31,6 +33,8 @@ struct Connection {
     input: Vec<u8>,
     output: Vec<u8>,
     written: usize,
+    /// It was asked something, or had a turn to ask.
+    served: bool,
     closed: bool,
 }
 
@@ -144,12 +148,31 @@ impl Driver {
         }
     }
 
+    /// Closes the oldest connection that waits for nothing, or the oldest.
+    fn make_room(&mut self) {
+        let connections = &self.control.connections;
+        let idle = connections
+            .iter()
+            .find(|(_, connection)| connection.served && connection.output.is_empty());
+        let victim = idle.or_else(|| connections.iter().next()).map(|(index, _)| *index);
+        if let Some(victim) = victim.and_then(|index| self.control.connections.remove(&index)) {
+            unwatch(&self.epoll, &victim.stream);
+        }
+    }
+
     pub(super) fn accept(&mut self) {
-        while let Ok((stream, _)) = self.control.listener.accept() {
-            if self.control.connections.len() >= CONNECTIONS_MAX
-                && let Some((_, oldest)) = self.control.connections.pop_first()
-            {
-                unwatch(&self.epoll, &oldest.stream);
+        for round in 0..ACCEPTS {
+            let stream = match self.control.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if round == 0 && error.kind() != io::ErrorKind::WouldBlock => {
+                    // Somebody is there, and nothing is left to accept with: it would be tried for ever without this.
+                    self.make_room();
+                    return;
+                }
+                Err(_) => return,
+            };
+            if self.control.connections.len() >= CONNECTIONS_MAX {
+                self.make_room();
             }
             let own = rustix::process::geteuid().as_raw();
             let peer = mos_sys::peer::user(&stream);
@@ -166,6 +189,7 @@ impl Driver {
                 input: Vec::new(),
                 output: Vec::new(),
                 written: 0,
+                served: false,
                 closed: false,
             };
             self.control.connections.insert(index, connection);
@@ -176,6 +200,7 @@ impl Driver {
         let Some(connection) = self.control.connections.get_mut(&index) else {
             return;
         };
+        connection.served = true;
         if flags.intersects(EventFlags::OUT) {
             connection.flush();
         }

@@ -10,18 +10,16 @@ use crate::supervisor::Goal;
 const KEXEC_LOADED: &str = "/sys/kernel/kexec_loaded";
 
 impl Driver {
-    pub(super) fn take_signals(&mut self) {
-        while let Ok(Some(number)) = self.signals.next() {
-            match signals::meaning(number) {
-                Some((Wish::Reload, _)) => drop(self.reload()),
-                Some((Wish::Renew, _)) => self.renew(),
-                Some((Wish::Down(goal), name)) => self.shut_down(goal, name),
-                Some((Wish::DownNow(goal), name)) => {
-                    self.shut_down(goal, name);
-                    self.supervisor.stop_waiting();
-                }
-                None => {}
+    pub(super) fn take_signal(&mut self, number: i32) {
+        match signals::meaning(number) {
+            Some((Wish::Reload, _)) => drop(self.reload()),
+            Some((Wish::Renew, _)) => self.renew(),
+            Some((Wish::Down(goal), name)) => self.shut_down(goal, name),
+            Some((Wish::DownNow(goal), name)) => {
+                self.shut_down(goal, name);
+                self.supervisor.stop_waiting();
             }
+            None => {}
         }
     }
 

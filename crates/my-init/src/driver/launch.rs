@@ -127,7 +127,7 @@ impl Driver {
     }
 
     fn try_spawn(&mut self, id: Id, service: &Service) -> Result<u32, String> {
-        let command = service.command.as_ref().ok_or("it has no command")?;
+        let command = service.command.as_ref().ok_or("its service file could not be read")?;
         let notify = service.notify.then(|| self.notify_directory().join(&service.name));
         let leaf = self.cgroup_leaf(&service.name);
         self.limit_group(service, leaf.as_deref());

@@ -4,11 +4,12 @@
 //! successor finds it; the end of a process is noted together with how far the records of ends were read. So wherever the
 //! supervisor is killed, its successor knows of every process that there is or was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
+use mos_service::Service;
 use mos_sys::fork::Leftovers;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
@@ -17,7 +18,8 @@ use super::launch::Role;
 use super::operator::Operator;
 use super::slot::Slot;
 use super::{Driver, Id, Owner};
-use crate::journal::{Draft, Journal};
+use crate::children::children_of;
+use crate::journal::Draft;
 use crate::keeper::{self, PROGRAM};
 use crate::supervisor::Exit;
 
@@ -25,6 +27,9 @@ use crate::supervisor::Exit;
 const NODE: &str = "";
 /// The name under which the service is noted that is being started; no service can have it either.
 const STARTING: &str = "/starting";
+
+/// What the last supervisor noted, by name.
+type Memories = BTreeMap<String, Value>;
 
 impl Driver {
     /// Writes down what is known of a service.
@@ -107,8 +112,7 @@ impl Driver {
     }
 
     /// Starts the services, or goes on where the last supervisor ended.
-    pub(super) fn begin(&mut self, mut leftovers: Leftovers) {
-        let mut memories = self.journal.read().unwrap_or_default();
+    pub(super) fn begin(&mut self, mut memories: Memories, mut leftovers: Leftovers) {
         let node = memories.remove(NODE);
         let starting = memories.remove(STARTING);
         memories.retain(|name, memory| !memory.is_null() && name != PROGRAM);
@@ -123,7 +127,7 @@ impl Driver {
                 self.take_exits();
             }
         }
-        drop(leftovers);
+        leftovers.close();
         self.rewrite_journal();
     }
 
@@ -162,13 +166,14 @@ impl Driver {
         Ok(())
     }
 
-    fn go_on(&mut self, memories: BTreeMap<String, Value>, node: &Value, leftovers: &mut Leftovers) {
+    fn go_on(&mut self, memories: Memories, node: &Value, leftovers: &mut Leftovers) {
         let places = memories.values().chain([node]);
         self.place = places.filter_map(|memory| memory["place"].as_u64()).max().unwrap_or(0);
         let requested = memories
             .iter()
             .filter(|(_, memory)| memory["service"]["requested"] == true);
-        let services = self.load_services(&requested.map(|(name, _)| name.clone()).collect::<Vec<_>>());
+        let (loaded, mut services) = self.load_services(&requested.map(|(name, _)| name.clone()).collect::<Vec<_>>());
+        services.extend(unreadable(&memories, &loaded, &services));
         let known = memories
             .iter()
             .map(|(name, memory)| (name.clone(), memory["service"].clone()));
@@ -213,7 +218,7 @@ impl Driver {
     fn find_others(&mut self) {
         for (pid, role) in self.unknown_children() {
             match role {
-                Role::Service(_) => {}
+                Role::Service(name) => self.end_if_stray(pid, &name),
                 Role::Operator => {
                     self.children.insert(pid, Owner::Operator);
                     self.operator = Operator::Present(pid, self.now());
@@ -223,8 +228,8 @@ impl Driver {
         }
     }
 
-    /// Children of the keeper that we started and of which nobody knows.
-    fn unknown_children(&self) -> Vec<(u32, Role)> {
+    /// Children of the keeper that we started, or whose parents we did, and of which nobody knows.
+    pub(super) fn unknown_children(&self) -> Vec<(u32, Role)> {
         let Some(keeper) = rustix::process::getppid() else {
             return Vec::new();
         };
@@ -237,9 +242,25 @@ impl Driver {
     }
 }
 
+/// Services that are known and whose files cannot be used now: they go on, until they end by themselves.
+fn unreadable(memories: &Memories, loaded: &mos_service::Loaded, services: &[(Service, u64)]) -> Vec<(Service, u64)> {
+    let names: HashSet<&str> = services.iter().map(|(service, _)| service.name.as_str()).collect();
+    let recall = |(name, memory): (&String, &Value)| {
+        let file = loaded.may_be_in(name).filter(|_| !names.contains(name.as_str()))?;
+        let known = &memory["service"];
+        let service = Service {
+            file: file.to_owned(),
+            source: known["source"].as_u64().unwrap_or_default(),
+            ..Service::forgotten(name)
+        };
+        Some((service, known["stamp"].as_u64().unwrap_or_default()))
+    };
+    memories.iter().filter_map(recall).collect()
+}
+
 /// The control socket of the last supervisor.
-pub(super) fn listener(journal: &Journal, leftovers: &mut Leftovers) -> Option<OwnedFd> {
-    let number = journal.read().ok()?.get(NODE)?["listener"].as_i64()?;
+pub(super) fn listener(memories: &Memories, leftovers: &mut Leftovers) -> Option<OwnedFd> {
+    let number = memories.get(NODE)?["listener"].as_i64()?;
     leftovers.take(i32::try_from(number).ok()?)
 }
 
@@ -247,30 +268,6 @@ fn kill_group(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = kill_process_group(pid, Signal::KILL);
     }
-}
-
-/// The children of a process with one thread: from the kernel, if it has such a list (`CONFIG_PROC_CHILDREN`), or
-/// everybody, among whom those that are not ours have no mark of ours.
-fn children_of(parent: u32) -> Vec<u32> {
-    if let Ok(list) = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")) {
-        return list
-            .split_ascii_whitespace()
-            .filter_map(|pid| pid.parse().ok())
-            .collect();
-    }
-    let Ok(all) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let numbers = all
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let child = |pid: &u32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // `pid (name) state ppid …`, and a name may hold anything (proc(5)).
-        let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-        rest.split(' ').nth(1) == Some(&parent.to_string())
-    };
-    numbers.filter(child).collect()
 }
 
 /// What a process was started as.

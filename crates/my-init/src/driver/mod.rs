@@ -13,6 +13,8 @@
 //! | `ready` | the newline with which a service says that it is ready |
 //! | `farewell` | what asks for an end |
 //! | `probes` | health probes on the wire |
+//! | `descriptors` | room among open files |
+//! | `strays` | processes that outlive the service they belong to |
 //! | `control` | the control socket |
 //! | `answers` | requests to answers |
 //! | `follow` | logs that somebody reads along |
@@ -21,6 +23,7 @@ mod answers;
 mod conditions;
 mod control;
 mod define;
+mod descriptors;
 mod farewell;
 mod follow;
 mod instances;
@@ -31,6 +34,7 @@ mod probes;
 mod ready;
 mod skip;
 mod slot;
+mod strays;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -39,13 +43,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use mos_sys::shared_pid::SharedPid;
-use mos_sys::signals::Signals;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::clock::{self, Millis};
 use crate::console::Console;
-use crate::exits::Exits;
+use crate::exits::{self, Exits};
 use crate::journal::Journal;
 use crate::keeper::Kept;
 use crate::logs::Limits;
@@ -55,6 +58,7 @@ use control::Control;
 use operator::Operator;
 use probes::Probes;
 use slot::Slot;
+use strays::Strays;
 
 /// Why a driver has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,13 +99,14 @@ const EVENTS: usize = 64;
 /// So many actions are done before events are looked at again, so that a thousand starts do not make a service wait
 /// that writes to its log.
 const ACTIONS: usize = 32;
+/// So many records of ends are taken at once.
+const RECORDS: usize = 1024;
 /// The size of the buffer for everything that is read.
 const BUFFER: usize = 64 * 1024;
 
 /// What an event belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
-    Signals,
     Exits,
     Console,
     Listener,
@@ -119,7 +124,6 @@ impl Token {
 
     fn encode(self) -> u64 {
         let (kind, index) = match self {
-            Self::Signals => (0, 0),
             Self::Console => (1, 0),
             Self::Listener => (2, 0),
             Self::Connection(index) => (3, index),
@@ -137,7 +141,6 @@ impl Token {
     fn decode(value: u64) -> Self {
         let index = usize::try_from(value >> Self::KIND_BITS).unwrap_or(usize::MAX);
         match value & ((1 << Self::KIND_BITS) - 1) {
-            0 => Self::Signals,
             1 => Self::Console,
             2 => Self::Listener,
             3 => Self::Connection(index),
@@ -168,7 +171,6 @@ pub struct Driver {
     console: Console,
     console_watched: bool,
     epoll: OwnedFd,
-    signals: Signals,
     exits: &'static Exits,
     /// How far the records of ends were read.
     place: u64,
@@ -189,6 +191,7 @@ pub struct Driver {
     log_memory: u64,
     children: HashMap<u32, Owner>,
     probes: Probes,
+    strays: Strays,
     power: Option<PowerButtons>,
     operator: Operator,
     null: File,
@@ -209,7 +212,6 @@ impl Driver {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(io::Error::from)
             .map_err(named("epoll"))?;
-        let signals = Signals::new(&crate::signals::NUMBERS).map_err(named("signals"))?;
         let Kept {
             exits,
             journal,
@@ -218,7 +220,11 @@ impl Driver {
             last,
             refused,
         } = kept;
-        let control = match legacy::listener(journal, &mut leftovers) {
+        // Who goes on without knowing what there was would start everything twice: then rather not at all, and anew.
+        let memories = journal.read().map_err(named("what the last supervisor knew"))?;
+        let null = File::options().read(true).write(true).open("/dev/null");
+        let null = null.map_err(named("/dev/null"))?;
+        let control = match legacy::listener(&memories, &mut leftovers) {
             Some(listener) => Control::resume(listener),
             None => Control::listen(&setup.socket)
                 .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", setup.socket.display())))?,
@@ -229,7 +235,6 @@ impl Driver {
             console,
             console_watched: false,
             epoll,
-            signals,
             exits,
             place: 0,
             journal,
@@ -243,13 +248,10 @@ impl Driver {
             log_memory: 0,
             children: HashMap::new(),
             probes: Probes::default(),
+            strays: Strays::default(),
             power: None,
             operator: Operator::new(setup.machine && setup.debug),
-            null: File::options()
-                .read(true)
-                .write(true)
-                .open("/dev/null")
-                .map_err(named("/dev/null"))?,
+            null,
             environment: launch::Environment::inherited(),
             templates: Vec::new(),
             buffer: vec![0; BUFFER],
@@ -259,14 +261,18 @@ impl Driver {
             Ok(power) => driver.power = power,
             Err(error) => driver.say(&format!("the power button is not listened to: {error}")),
         }
-        driver.watch_all()?;
-        driver.begin(leftovers);
+        if let Err(error) = driver.watch_all() {
+            // The control socket is the next supervisor's.
+            std::mem::forget(driver);
+            return Err(error);
+        }
+        driver.begin(memories, leftovers);
+        descriptors::leave_for_successor();
         driver.tell_last(last, refused);
         Ok(driver)
     }
 
     fn watch_all(&self) -> io::Result<()> {
-        epoll::add(&self.epoll, &self.signals, data(Token::Signals), EventFlags::IN)?;
         epoll::add(&self.epoll, self.exits, data(Token::Exits), EventFlags::IN)?;
         epoll::add(
             &self.epoll,
@@ -349,7 +355,6 @@ impl Driver {
 
     fn handle(&mut self, token: Token, flags: EventFlags) {
         match token {
-            Token::Signals => self.take_signals(),
             Token::Exits => self.take_exits(),
             Token::Console => self.console.flush(),
             Token::Listener => self.accept(),
@@ -364,23 +369,42 @@ impl Driver {
     }
 
     /// Learns who has ended, one after the other: what follows from an end is noted together with how far we have read.
+    /// So many at a time that a flood of them leaves time for others.
     fn take_exits(&mut self) {
-        self.exits.hear();
-        while let Some((pid, exit, next)) = self.exits.read(self.place) {
-            let owner = self.children.remove(&pid);
-            if let Some(Owner::Service(id)) = owner {
-                self.hear_last_words(id);
-            }
-            self.place = next;
-            match owner {
-                Some(Owner::Service(id)) => self.service_ended(id, pid, exit),
-                Some(Owner::Probe(id)) => self.probe_command_ended(id, exit),
-                Some(Owner::Operator) => self.operator_left(),
-                None => {}
-            }
-            self.note_changes();
-            self.exits.forget_before(next);
+        for _ in 0..RECORDS {
+            let Some((pid, exit, next)) = self.next_exit() else {
+                return self.end_strays();
+            };
+            self.take_exit(pid, exit, next);
         }
+        // There may be more, for which it has rung before we fell silent.
+        let _ = self.exits.ring();
+        self.end_strays();
+    }
+
+    /// The bell falls silent when there is nothing more; what is written in between has rung in vain, so we look again.
+    fn next_exit(&self) -> Option<(u32, Exit, u64)> {
+        self.exits.read(self.place).or_else(|| {
+            self.exits.hear();
+            self.exits.read(self.place)
+        })
+    }
+
+    fn take_exit(&mut self, pid: u32, exit: Exit, next: u64) {
+        let owner = self.children.remove(&pid);
+        if let Some(Owner::Service(id)) = owner {
+            self.hear_last_words(id);
+        }
+        self.place = next;
+        match (owner, exit) {
+            (Some(Owner::Service(id)), _) => self.service_ended(id, pid, exit),
+            (Some(Owner::Probe(id)), _) => self.probe_command_ended(id, exit),
+            (Some(Owner::Operator), _) => self.operator_left(),
+            (None, Exit::Signal(number)) if pid == exits::SIGNAL => self.take_signal(number),
+            (None, _) => self.strays.ended(pid),
+        }
+        self.note_changes();
+        self.exits.forget_before(next);
     }
 
     /// What a service said right before it ended may still wait to be read. It is noted while its end still counts as unread.
@@ -399,6 +423,7 @@ impl Driver {
             // What it left behind would run beside its successor.
             let _ = kill_process_group(group, Signal::KILL);
             self.kill_cgroup(id);
+            self.look_for_strays(id);
         }
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.process_ended(&self.epoll);
@@ -465,21 +490,27 @@ impl Driver {
         }
     }
 
-    /// Reads the service files and applies what is different.
+    /// Reads the service files and applies what is different. A service whose file cannot be used now stays as it is.
     fn reload(&mut self) -> crate::supervisor::Difference {
-        let services = self.load_services(&self.supervisor.requested());
+        let (loaded, mut services) = self.load_services(&self.supervisor.requested());
+        let unknown = self
+            .supervisor
+            .units()
+            .filter(|(_, unit)| !unit.is_gone() && loaded.may_hold(&unit.service().file));
+        services.extend(unknown.map(|(_, unit)| (unit.service().clone(), unit.stamp())));
         self.supervisor.reload(services, clock::now())
     }
 
-    /// The services that the files describe, with the identity of the files each would run; `requested` are instances of
-    /// templates that no file names.
-    fn load_services(&mut self, requested: &[String]) -> Vec<(mos_service::Service, u64)> {
+    /// The services that the files describe, with the identity of the files each would run, and what else there is to
+    /// know of the files; `requested` are instances of templates that no file names.
+    fn load_services(&mut self, requested: &[String]) -> (mos_service::Loaded, Vec<(mos_service::Service, u64)>) {
         let mut loaded = self.load_files(requested);
         for problem in &loaded.problems {
             self.say(&problem.to_string().replace('\n', ";"));
         }
         self.templates = std::mem::take(&mut loaded.templates);
-        self.stamped(loaded.services)
+        let services = self.stamped(std::mem::take(&mut loaded.services));
+        (loaded, services)
     }
 
     /// What the service files say, with instances of the templates among them.

@@ -12,6 +12,7 @@ use rustix::net::{RecvFlags, recv};
 use rustix::pipe::PipeFlags;
 use serde_json::{Value, json};
 
+use super::descriptors::leave_for_others;
 use super::{Driver, Id, Token, data, unwatch};
 use crate::logs::{Log, budget};
 
@@ -36,7 +37,9 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(capacity: usize) -> io::Result<Self> {
-        Ok(Self::with(Log::new(capacity)?))
+        let slot = Self::with(Log::new(capacity)?);
+        leave_for_others(slot.log.number())?;
+        Ok(slot)
     }
 
     fn with(log: Log) -> Self {
@@ -90,6 +93,9 @@ impl Slot {
             return Ok(writer);
         }
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        if self.pipe.is_none() {
+            leave_for_others(writer.as_raw_fd())?;
+        }
         rustix::io::ioctl_fionbio(&reader, true)?;
         self.close_pipe(epoll);
         epoll::add(epoll, &reader, data(Token::Log(id)), epoll::EventFlags::IN)?;

@@ -121,7 +121,8 @@ impl Supervisor {
             return Change::None;
         };
         let revived = std::mem::take(&mut unit.gone);
-        let same = unit.service.same(&service) && unit.stamp == stamp;
+        // The same text says the same, also where the old one could not be read any more when a supervisor took over.
+        let same = (unit.service.source == service.source || unit.service.same(&service)) && unit.stamp == stamp;
         if revived || unit.service.status != service.status {
             unit.wanted = match service.status {
                 Status::Start => true,

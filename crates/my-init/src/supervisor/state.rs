@@ -250,6 +250,16 @@ impl Unit {
         &self.state
     }
 
+    /// Identity of the files it runs.
+    pub fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// True when it is only there until it has ended.
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
     /// Its process.
     pub fn pid(&self) -> Option<u32> {
         self.pid

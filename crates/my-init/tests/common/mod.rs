@@ -111,7 +111,8 @@ impl Machine {
     }
 
     pub fn call(&self, method: &str, parameters: Value) -> Value {
-        call(&self.socket(), method, &parameters).unwrap_or_else(|error| panic!("{method}: {error:?}"))
+        call(&self.socket(), method, &parameters)
+            .unwrap_or_else(|error| panic!("{method}: {error:?}; console:\n{}", self.console()))
     }
 
     pub fn status(&self, name: &str) -> Value {
@@ -157,10 +158,15 @@ impl Machine {
 
     /// Kills the supervisor as a crash would, and waits until another one answers.
     pub fn crash(&self) {
+        self.crash_asking(|| call(&self.socket(), "system.ping", &json!({})).is_ok());
+    }
+
+    /// The same, where the socket is not at its usual place.
+    pub fn crash_asking(&self, answers: impl Fn() -> bool) {
         let first = self.supervisor();
         send(first, rustix::process::Signal::KILL);
         self.wait("another supervisor", || !Path::new(&format!("/proc/{first}")).exists());
-        self.call("system.ping", json!({}));
+        self.wait("an answer", answers);
     }
 
     pub fn signal(&self, number: i32) {
