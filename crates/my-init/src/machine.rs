@@ -25,7 +25,7 @@ pub fn run(started: clock::Millis, handover: Option<Handover>) -> ! {
         Some(handover) => handover.open_files,
     };
     if handover.is_none() {
-        prepare_console(&ground.problems);
+        prepare_console(&ground);
     }
     let setup = Setup {
         services: SERVICES.into_iter().chain([STATE]).map(PathBuf::from).collect(),
@@ -59,13 +59,13 @@ pub(crate) fn console() -> std::io::Result<Console> {
     Console::machine().or_else(|_| Console::standard_output())
 }
 
-/// Says what early user space could not do, and loads modules.
-fn prepare_console(problems: &[String]) {
+/// Does the rest of early user space, and says what it could not do.
+fn prepare_console(ground: &boot::Ground) {
     let mut console = match console() {
         Ok(console) => console,
         Err(error) => rescue::stay(&format!("no console: {error}")),
     };
-    for problem in problems.iter().chain(&boot::load_modules()) {
+    for problem in ground.problems.iter().chain(&boot::settle(&ground.command_line)) {
         console.say(clock::now(), problem);
     }
     // Ctrl-Alt-Del is ours to handle: the kernel then sends SIGINT (reboot(2)).

@@ -59,6 +59,7 @@ fn run(options: Options, started: clock::Millis) -> ExitCode {
         Task::Check(directories) => return check(directories),
         Task::Logs(wanted) => return show_logs(&options, wanted),
         Task::Ask(question) => return ask(&options, question),
+        Task::Plug => boot::plug::work(),
         Task::Kexec(request) => return start_kernel(&options, request),
         Task::Supervise => return supervise(options, started),
     }

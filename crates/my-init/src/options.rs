@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::boot::plug;
 use crate::kexec::Request;
 use crate::logs::show::Wanted;
 use crate::logs::{Limits, limits};
@@ -68,6 +69,8 @@ pub enum Task {
     Kexec(Request),
     /// Show what services printed.
     Logs(Wanted),
+    /// Bring devices up to what the kernel says: for my_init itself.
+    Plug,
     /// Print [`HELP`].
     Help,
     /// Print the version.
@@ -154,6 +157,7 @@ impl Options {
             match argument.as_str() {
                 "--help" | "-h" => options.task = Task::Help,
                 "--version" | "-V" => options.task = Task::Version,
+                plug::OPTION => options.task = Task::Plug,
                 "--json" => options.json = true,
                 "--container" => options.container = true,
                 "--machine" => options.machine = true,

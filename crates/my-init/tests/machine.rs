@@ -99,3 +99,45 @@ fn ctrl_alt_del_again_and_again_needs_no_supervisor() {
     });
     assert_eq!(machine.end(), Some(SIGHUP), "{}", machine.console());
 }
+
+#[test]
+fn early_user_space_sets_the_machine_up() {
+    let files = [
+        ("etc/my_init/services/web.service.toml", STAYS),
+        ("etc/hostname", "# a name\nnode-7\n"),
+        (
+            "etc/sysctl.d/50-a.conf",
+            "net.ipv4.ip_forward = 1\nno.such.key = 1\n-no.other = 1\n",
+        ),
+        (
+            "etc/tmpfiles.d/a.conf",
+            "d /run/made 0750\nf /run/made/%H 0640 - - - %m\nx /tmp/y\n",
+        ),
+    ];
+    let Some(mut machine) = Namespace::start(&files) else {
+        return;
+    };
+    machine.wait_for_line("] ready");
+    let read = |path: &str| std::fs::read_to_string(machine.inside(path)).unwrap();
+    let id = read("/etc/machine-id");
+    assert!(
+        id.len() == 33 && id.trim().bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{id}"
+    );
+    assert_eq!(read("/run/made/node-7"), id.trim());
+    assert!(machine.inside("/dev/fd").symlink_metadata().is_ok());
+    let said = machine.console();
+    for line in [
+        "/etc/sysctl.d/50-a.conf:2: no/such/key: ",
+        "/etc/tmpfiles.d/a.conf:3: the type `x` is not understood",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    assert_eq!(
+        said.matches("50-a.conf").count() + said.matches("a.conf:").count(),
+        3,
+        "{said}"
+    );
+    machine.signal(SIGTERM);
+    assert_eq!(machine.end(), Some(SIGINT));
+}

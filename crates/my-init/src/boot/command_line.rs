@@ -14,6 +14,8 @@ pub struct CommandLine {
     pub debug: bool,
     /// `my_init.deadline=SECONDS`, in milliseconds.
     pub boot_deadline: Millis,
+    /// `systemd.machine_id=ID`, see [`machine_id`](super::machine_id).
+    pub machine_id: Option<String>,
     /// `my_init.log_memory=SIZE`, `my_init.log_files=SIZE`.
     pub logs: Limits,
 }
@@ -24,6 +26,7 @@ impl CommandLine {
         let mut line = Self {
             debug: false,
             boot_deadline: DEADLINE_MS,
+            machine_id: None,
             logs: Limits::default(),
         };
         for word in words(text) {
@@ -35,6 +38,7 @@ impl CommandLine {
                 }
                 Some(("my_init.log_memory", text)) => line.logs.memory = size(text).unwrap_or(line.logs.memory),
                 Some(("my_init.log_files", text)) => line.logs.files = size(text).unwrap_or(line.logs.files),
+                Some(("systemd.machine_id", id)) => line.machine_id = Some(id.to_owned()),
                 _ => {}
             }
         }
@@ -76,6 +80,7 @@ mod tests {
             CommandLine {
                 debug: false,
                 boot_deadline: 7000,
+                machine_id: None,
                 logs: Limits {
                     memory: 2 * 1024 * 1024,
                     ..Limits::default()

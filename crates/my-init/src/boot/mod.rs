@@ -5,13 +5,27 @@
 //! |---|---|
 //! | `command_line` | the kernel command line |
 //! | `mounts` | the file systems of the kernel |
-//! | `modules` | kernel modules, by name |
 //! | `open_files` | how many files may be open |
+//! | `fragments`, `glob`, `accounts` | directories of configuration, patterns, users and groups |
+//! | `sysctl`, `tmpfiles` | what these directories ask for |
+//! | `machine_id`, `seed` | who this machine is, and what its random numbers begin with |
+//! | `plug` | the process that brings devices up to what the kernel says |
+//! | `modules`, `modprobe`, `nodes` | modules, what is set for them, and device nodes |
 
+pub mod accounts;
 pub mod command_line;
+pub mod fragments;
+pub mod glob;
+pub mod machine_id;
+pub mod modprobe;
 pub mod modules;
 mod mounts;
+pub mod nodes;
 pub mod open_files;
+pub mod plug;
+pub mod seed;
+pub mod sysctl;
+pub mod tmpfiles;
 
 use std::fs;
 use std::io;
@@ -35,22 +49,37 @@ pub struct Ground {
     pub cgroups: Option<PathBuf>,
 }
 
-/// Does all of it. The console can be opened afterwards; modules are loaded by [`load_modules`], so that what they take
-/// is seen.
+/// Does all of it but [`settle`]. The console can be opened afterwards.
 pub fn prepare() -> Ground {
     let mut problems: Vec<String> = mounts::mount_all();
-    problems.extend(
-        keep_standard_descriptors()
-            .err()
-            .map(|error| format!("/dev/null: {error}")),
-    );
-    problems.extend(host_name().err().map(|error| format!("host name: {error}")));
-    problems.extend(
-        mos_sys::link::set_up("lo")
-            .err()
-            .map(|error| format!("loopback: {error}")),
-    );
+    let mut note =
+        |what: &str, done: io::Result<()>| problems.extend(done.err().map(|error| format!("{what}: {error}")));
+    note("/dev/null", keep_standard_descriptors());
+    note("host name", host_name());
+    note("loopback", mos_sys::link::set_up("lo"));
     ground(problems)
+}
+
+/// What takes time, or may say much: modules and device nodes, kernel settings, files, the machine's id and its seed.
+/// Returns what went wrong.
+pub fn settle(command_line: &CommandLine) -> Vec<String> {
+    let root = Path::new("/");
+    let mut problems = Vec::new();
+    match plug::is_needed() {
+        true => problems.extend(plug::run(plug::LIMIT)),
+        false => nodes::settle(
+            Path::new("/dev"),
+            Path::new("/sys/class/block"),
+            &accounts::Accounts::read(root),
+        ),
+    }
+    problems.extend(sysctl::apply(root, Path::new("/proc/sys")));
+    let id = machine_id::ensure(root, command_line.machine_id.as_deref());
+    problems.extend(id.err().map(|error| format!("machine id: {error}")));
+    problems.extend(tmpfiles::apply(root));
+    let seed = seed::use_and_renew(Path::new(seed::PLACE));
+    problems.extend(seed.err().map(|error| format!("{}: {error}", seed::PLACE)));
+    problems
 }
 
 /// What is there, once it has been prepared.
@@ -103,13 +132,4 @@ fn services_group() -> Option<PathBuf> {
         }
     }
     Some(group)
-}
-
-/// Loads the modules that the image lists for the running kernel; returns what went wrong.
-pub fn load_modules() -> Vec<String> {
-    let version = rustix::system::uname().release().to_string_lossy().into_owned();
-    modules::load_all(
-        Path::new("/etc/modules-load.d"),
-        &Path::new("/lib/modules").join(version),
-    )
 }

@@ -1,12 +1,18 @@
-//! Kernel modules: names to files by the kernel's own indices, and loading them. Files are plain `.ko`.
+//! Kernel modules: names and devices to files by the kernel's own indices, and loading them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::glob;
+use super::modprobe::Settings;
 
 /// The largest `modules.dep`, in bytes: a distribution's whole set takes half a megabyte.
 const INDEX_MAX: u64 = 16 * 1024 * 1024;
+/// `MODULE_INIT_COMPRESSED_FILE` (linux/module.h): the kernel unpacks the file, if it can.
+const COMPRESSED: i32 = 4;
 
 /// `modules.dep` and `modules.builtin` of one kernel.
 #[derive(Debug, Default)]
@@ -17,7 +23,7 @@ pub struct Index {
 }
 
 /// The kernel treats `-` and `_` in module names alike.
-fn canonical(name: &str) -> String {
+pub(super) fn canonical(name: &str) -> String {
     name.replace('-', "_")
 }
 
@@ -56,41 +62,97 @@ impl Index {
     }
 }
 
-/// The names in a file of `modules-load.d`: one per line, `#` and `;` begin comments.
-pub fn names(text: &str) -> impl Iterator<Item = &str> {
-    let lines = text.lines().map(str::trim);
-    lines.filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
+/// What is known of the modules of the running kernel.
+#[derive(Debug)]
+pub struct Library {
+    directory: PathBuf,
+    index: Index,
+    settings: Settings,
+    /// The names of modules and of what they want loaded before and after (modules.softdep).
+    soft: HashMap<String, Vec<String>>,
+    /// Files that are loaded.
+    loaded: Mutex<HashSet<String>>,
 }
 
-/// Loads what the files of `configuration` name, with the modules of `library` (`/lib/modules/<version>`). Returns what
-/// went wrong, by module; nothing of that stops the rest.
-pub fn load_all(configuration: &Path, library: &Path) -> Vec<String> {
-    let texts = configuration_texts(configuration);
-    let wanted: Vec<&str> = texts.iter().flat_map(|text| names(text)).collect();
-    if wanted.is_empty() {
-        return Vec::new();
+impl Library {
+    /// Reads the indices of `directory` (`/lib/modules/<version>`), and the settings below `root`.
+    ///
+    /// # Errors
+    /// A sentence when there is no `modules.dep`. What else is missing is as if it were empty.
+    pub fn read(directory: &Path, root: &Path, command_line: &str) -> Result<Self, String> {
+        let path = directory.join("modules.dep");
+        let dependencies =
+            read(&path).map_err(|error| format!("no modules are loaded: {}: {error}", path.display()))?;
+        let builtin = read(&directory.join("modules.builtin")).unwrap_or_default();
+        let soft = read(&directory.join("modules.softdep")).unwrap_or_default();
+        Ok(Self {
+            directory: directory.to_path_buf(),
+            index: Index::parse(&dependencies, &builtin),
+            settings: Settings::read(root, command_line),
+            soft: soft.lines().filter_map(soft_dependencies).collect(),
+            loaded: Mutex::new(HashSet::new()),
+        })
     }
-    let index = match read_index(library) {
-        Ok(index) => index,
-        Err(error) => return vec![error],
-    };
-    let mut loaded = HashSet::new();
-    let load = |name: &&str| {
-        load(name, &index, library, &mut loaded)
-            .err()
-            .map(|error| format!("module {name}: {error}"))
-    };
-    wanted.iter().filter_map(load).collect()
+
+    /// The modules for devices with these identities, by the kernel's list of aliases; none that is built in or kept out.
+    pub fn for_devices(&self, devices: &BTreeSet<String>) -> BTreeSet<String> {
+        let text = read(&self.directory.join("modules.alias")).unwrap_or_default();
+        let aliases = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("alias ")?.split_once(' '));
+        let mut found = BTreeSet::new();
+        for (pattern, name) in aliases {
+            let name = canonical(name.trim());
+            if self.index.modules.contains_key(&name)
+                && !self.settings.is_kept_out(&name)
+                && devices.iter().any(|device| glob::matches(pattern, device))
+            {
+                found.insert(name);
+            }
+        }
+        found
+    }
+
+    /// Loads a module, what it needs, and what it wants beside it.
+    ///
+    /// # Errors
+    /// A sentence that names the module's file.
+    pub fn load(&self, name: &str) -> Result<(), String> {
+        let wanted = self.soft.get(&canonical(name)).into_iter().flatten();
+        for beside in wanted {
+            if let Ok(files) = self.index.files(beside) {
+                let _ = files.iter().try_for_each(|file| self.load_file(file));
+            }
+        }
+        self.index.files(name)?.iter().try_for_each(|file| self.load_file(file))
+    }
+
+    fn load_file(&self, file: &str) -> Result<(), String> {
+        let loaded = || self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if loaded().contains(file) {
+            return Ok(());
+        }
+        let path = self.directory.join(file);
+        let module = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let options = self.settings.options(&name_of(file).unwrap_or_default());
+        let flags = if file.ends_with(".ko") { 0 } else { COMPRESSED };
+        // Whoever else loads it is waited for by the kernel.
+        match rustix::system::finit_module(&module, &crate::services::c_string(&options), flags) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {
+                loaded().insert(file.to_owned());
+                Ok(())
+            }
+            Err(error) => Err(format!("{}: {}", path.display(), io::Error::from(error))),
+        }
+    }
 }
 
-fn configuration_texts(directory: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(directory) else {
-        return Vec::new();
-    };
-    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
-    paths.sort();
-    paths.iter().filter_map(|path| read(path).ok()).collect()
+/// `softdep NAME pre: A B post: C`.
+fn soft_dependencies(line: &str) -> Option<(String, Vec<String>)> {
+    let mut words = line.strip_prefix("softdep ")?.split_ascii_whitespace();
+    let name = canonical(words.next()?);
+    let beside = words.filter(|word| !word.ends_with(':')).map(canonical);
+    Some((name, beside.collect()))
 }
 
 fn read(path: &Path) -> io::Result<String> {
@@ -98,29 +160,6 @@ fn read(path: &Path) -> io::Result<String> {
         return Err(io::Error::other("it is too large"));
     }
     fs::read_to_string(path)
-}
-
-fn read_index(library: &Path) -> Result<Index, String> {
-    let path = library.join("modules.dep");
-    let dependencies = read(&path).map_err(|error| format!("no modules are loaded: {}: {error}", path.display()))?;
-    // A kernel without built-in modules, or an image that left the list out: then only names would be missed.
-    let builtin = read(&library.join("modules.builtin")).unwrap_or_default();
-    Ok(Index::parse(&dependencies, &builtin))
-}
-
-fn load(name: &str, index: &Index, library: &Path, loaded: &mut HashSet<String>) -> Result<(), String> {
-    for file in index.files(name)? {
-        if !loaded.insert(file.to_owned()) {
-            continue;
-        }
-        let path = library.join(file);
-        let module = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        match rustix::system::finit_module(&module, c"", 0) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(format!("{}: {}", path.display(), io::Error::from(error))),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -145,32 +184,48 @@ mod tests {
         assert!(index.files("nvme").is_err());
     }
 
-    #[test]
-    fn lists_may_have_comments() {
-        assert_eq!(
-            names("# net\nvirtio_net\n\n ; x\n ext4 \n").collect::<Vec<_>>(),
-            ["virtio_net", "ext4"]
-        );
+    fn library(files: &[(&str, &str)]) -> (tempfile::TempDir, Library) {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("modules.dep"), DEP).unwrap();
+        for (name, text) in files {
+            fs::write(root.path().join(name), text).unwrap();
+        }
+        let library = Library::read(root.path(), root.path(), "modprobe.blacklist=off").unwrap();
+        (root, library)
     }
 
     #[test]
-    fn what_is_missing_is_named_and_nothing_else_stops() {
-        let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join("mos.conf"), "nvme\nvirtio-pci\ncrc16\n").unwrap();
-        fs::write(root.path().join("modules.dep"), DEP).unwrap();
-        fs::write(
-            root.path().join("modules.builtin"),
-            "kernel/drivers/virtio/virtio_pci.ko\n",
-        )
-        .unwrap();
-        let problems = load_all(root.path(), root.path());
-        assert_eq!(problems.len(), 2, "{problems:?}");
+    fn devices_find_their_modules() {
+        let aliases = "# x\nalias pci:v00001AF4d00001000sv* virtio_net\nalias pci:v*bc02* virtio-net\n\
+                       alias pci:v00001AF4* not_there\nalias fs-ext4 ext4\n";
+        let (_root, library) = library(&[("modules.alias", aliases)]);
+        let devices = BTreeSet::from(["pci:v00001AF4d00001000sv1bc02".to_owned()]);
+        assert_eq!(library.for_devices(&devices), BTreeSet::from(["virtio_net".to_owned()]));
+        assert_eq!(library.for_devices(&BTreeSet::new()), BTreeSet::new());
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let (_root, library) = library(&[("modules.builtin", "kernel/drivers/virtio/virtio_pci.ko\n")]);
+        assert_eq!(library.load("virtio-pci"), Ok(()));
         assert_eq!(
-            problems[0],
-            "module nvme: neither modules.dep nor modules.builtin names it"
+            library.load("nvme"),
+            Err("neither modules.dep nor modules.builtin names it".to_owned())
         );
-        assert!(problems[1].starts_with("module crc16: ") && problems[1].contains("kernel/lib/crc16.ko: No such file"));
-        fs::remove_file(root.path().join("modules.dep")).unwrap();
-        assert!(load_all(root.path(), root.path())[0].contains("modules.dep: No such file"));
+        assert!(
+            library
+                .load("crc16")
+                .is_err_and(|error| error.contains("kernel/lib/crc16.ko: No such file"))
+        );
+        let missing = Library::read(Path::new("/no/such"), Path::new("/"), "");
+        assert!(missing.is_err_and(|error| error.contains("modules.dep: No such file")));
+    }
+
+    #[test]
+    fn soft_dependencies_come_along() {
+        let line = "softdep ext4 pre: crc32c-intel post: b c";
+        let beside = ["crc32c_intel", "b", "c"].map(str::to_owned).to_vec();
+        assert_eq!(soft_dependencies(line), Some(("ext4".to_owned(), beside)));
+        assert_eq!(soft_dependencies("# softdep"), None);
     }
 }
