@@ -36,6 +36,7 @@ pub fn run(started: clock::Millis, handover: Option<Handover>) -> ! {
         open_files,
         machine: true,
         debug: ground.command_line.debug,
+        line: ground.command_line.clone(),
         taken_over: handover.is_some(),
         logs: ground.command_line.logs,
     };

@@ -94,6 +94,7 @@ fn supervise(mut options: Options, started: clock::Millis) -> ExitCode {
         open_files,
         machine: false,
         debug: options.debug,
+        line: CommandLine::parse(""),
         taken_over: options.handover.is_some(),
         logs: options.logs,
     };

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::time::Duration;
 
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::WaitOptions;
 
 use crate::boot::command_line::CommandLine;
 use crate::shell;
@@ -27,7 +27,7 @@ pub fn end_on_panic() {
 }
 
 /// Says what happened on the console and in the kernel's log, and stays for ever: with `my_init.debug` with a shell on
-/// the console, otherwise with nothing, since a failure must not be a way into a node. Services that run go on,
+/// each console, otherwise with nothing, since a failure must not be a way into a node. Services that run go on,
 /// unsupervised.
 pub fn stay(what: &str) -> ! {
     for place in [CONSOLE, "/dev/kmsg"] {
@@ -39,26 +39,30 @@ pub fn stay(what: &str) -> ! {
             );
         }
     }
-    let debug = CommandLine::parse(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default()).debug;
+    let line = CommandLine::parse(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default());
+    let mut shells: Vec<(String, Option<u32>)> = match line.debug || line.rescue {
+        true => shell::terminals()
+            .into_iter()
+            .map(|terminal| (terminal, None))
+            .collect(),
+        false => Vec::new(),
+    };
     loop {
-        if debug && let Ok(pid) = shell::start(false) {
-            wait_for(pid);
+        for (terminal, running) in &mut shells {
+            *running = running.or_else(|| shell::start(terminal, false).ok());
         }
+        wait_for_any(&mut shells);
         std::thread::sleep(PAUSE);
-        reap();
     }
 }
 
-/// Waits for the shell and takes in whoever else ends.
-fn wait_for(pid: u32) {
-    let shell = i32::try_from(pid).ok().and_then(Pid::from_raw);
+/// Waits for the end of a shell, and takes in whoever else ends.
+fn wait_for_any(shells: &mut [(String, Option<u32>)]) {
     while let Ok(Some((ended, _))) = rustix::process::wait(WaitOptions::empty()) {
-        if Some(ended) == shell {
+        let ended = ended.as_raw_nonzero().get().unsigned_abs();
+        for (_, running) in shells.iter_mut().filter(|(_, running)| *running == Some(ended)) {
+            *running = None;
             return;
         }
     }
-}
-
-fn reap() {
-    while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
 }

@@ -70,6 +70,16 @@ pub fn load(directories: &[PathBuf]) -> mos_service::Loaded {
     }
 }
 
+/// Something that people should know about all services.
+pub fn warning(message: String) -> Problem {
+    Problem {
+        position: None,
+        severity: Severity::Warning,
+        message,
+        hint: None,
+    }
+}
+
 fn problem(path: &Path, error: &dyn std::fmt::Display) -> Problem {
     Problem {
         position: None,

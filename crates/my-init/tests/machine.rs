@@ -141,3 +141,77 @@ fn early_user_space_sets_the_machine_up() {
     machine.signal(SIGTERM);
     assert_eq!(machine.end(), Some(SIGINT));
 }
+
+/// The state of a service.
+fn state(machine: &Namespace, name: &str) -> String {
+    let parameters = serde_json::json!({ "name": name });
+    let status = my_init::client::call(&machine.inside("/run/my_init.sock"), "service.status", &parameters).unwrap();
+    status["state"].as_str().unwrap().to_owned()
+}
+
+const FAILS: &str = "[service]\nexec = \"echo all is lost; exit 3\"\nshell = true\noneshot = true\ncritical = true\n\
+                     [lifecycle]\nrestart = \"never\"\n";
+
+#[test]
+fn a_critical_failure_is_told_and_is_a_way_in_only_when_allowed() {
+    for (line, expected) in [
+        ("quiet", "emergency: the rest goes on; my_init.emergency=shell|reboot"),
+        // No terminal is there that a shell could control.
+        ("my_init.emergency=shell", "no shell on /dev/console: "),
+        (
+            "my_init.emergency=reboot",
+            "reboot asked for by the failure of a critical service",
+        ),
+    ] {
+        let files = [
+            ("test/cmdline", line),
+            ("etc/my_init/services/fails.service.toml", FAILS),
+            ("etc/my_init/services/web.service.toml", STAYS),
+        ];
+        let Some(mut machine) = Namespace::start(&files) else {
+            return;
+        };
+        machine.wait_for_line(expected);
+        let said = machine.console();
+        assert!(
+            said.contains("emergency: critical service fails: failed: exit code 3")
+                && said.contains("last line: all is lost"),
+            "{said}"
+        );
+        if line.ends_with("reboot") {
+            assert_eq!(machine.end(), Some(SIGHUP));
+        } else {
+            machine.wait("web", || state(&machine, "web") == "running");
+            assert!(!machine.console().contains("] ready"));
+        }
+    }
+}
+
+#[test]
+fn a_boot_can_be_of_one_target_or_of_nothing() {
+    let needs = "[service]\nexec = \"sleep 1000\"\n[dependencies]\nrequires = [\"base\"]\n";
+    let files = [
+        ("etc/my_init/services/base.service.toml", STAYS),
+        ("etc/my_init/services/web.service.toml", needs),
+        ("etc/my_init/services/other.service.toml", STAYS),
+    ];
+    let boot = |line: &str| Namespace::start(&[&files[..], &[("test/cmdline", line)]].concat());
+    let Some(machine) = boot("my_init.target=web") else {
+        return;
+    };
+    machine.wait_for_line("] ready");
+    assert_eq!(
+        ["base", "web", "other"].map(|name| state(&machine, name)),
+        ["running", "running", "inactive"]
+    );
+    let machine = boot("my_init.rescue my_init.target=web").unwrap();
+    machine.wait_for_line("rescue: no service is started");
+    machine.wait("the socket", || machine.inside("/run/my_init.sock").exists());
+    assert_eq!(
+        ["base", "web"].map(|name| state(&machine, name)),
+        ["inactive", "inactive"]
+    );
+    let machine = boot("my_init.target=nobody").unwrap();
+    machine.wait_for_line("my_init.target=nobody: there is no such service, so everything is started");
+    machine.wait_for_line("] ready");
+}

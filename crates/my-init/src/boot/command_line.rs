@@ -1,5 +1,6 @@
 //! The kernel command line, parsed in one place.
 
+use super::target::Target;
 use crate::clock::Millis;
 use crate::logs::Limits;
 use crate::logs::limits::size;
@@ -14,6 +15,12 @@ pub struct CommandLine {
     pub debug: bool,
     /// `my_init.deadline=SECONDS`, in milliseconds.
     pub boot_deadline: Millis,
+    /// `my_init.rescue`: start nothing, and keep a shell on each console.
+    pub rescue: bool,
+    /// `my_init.target=NAME`: what is started; `my_init.rescue` comes before it.
+    pub target: Target,
+    /// `my_init.emergency=WORD`, see [`CommandLine::emergency`].
+    emergency: Option<Emergency>,
     /// `systemd.machine_id=ID`, see [`machine_id`](super::machine_id).
     pub machine_id: Option<String>,
     /// `my_init.log_memory=SIZE`, `my_init.log_files=SIZE`.
@@ -26,12 +33,18 @@ impl CommandLine {
         let mut line = Self {
             debug: false,
             boot_deadline: DEADLINE_MS,
+            rescue: false,
+            target: Target::Everything,
+            emergency: None,
             machine_id: None,
             logs: Limits::default(),
         };
         for word in words(text) {
             match word.split_once('=') {
                 None if word == "my_init.debug" => line.debug = true,
+                None if word == "my_init.rescue" => line.rescue = true,
+                Some(("my_init.target", name)) => line.target = Target::Only(name.to_owned()),
+                Some(("my_init.emergency", word)) => line.emergency = Emergency::of(word),
                 Some(("my_init.deadline", seconds)) => {
                     let deadline = seconds.parse::<u32>().ok().map(|seconds| Millis::from(seconds) * 1000);
                     line.boot_deadline = deadline.unwrap_or(line.boot_deadline);
@@ -42,7 +55,37 @@ impl CommandLine {
                 _ => {}
             }
         }
+        if line.rescue {
+            line.target = Target::Nothing;
+        }
         line
+    }
+
+    /// What a critical failure leads to: with `my_init.debug` to a shell, unless something else is said.
+    pub fn emergency(&self) -> Emergency {
+        let usual = if self.debug { Emergency::Shell } else { Emergency::Stay };
+        self.emergency.unwrap_or(usual)
+    }
+}
+
+/// What the failure of a critical service leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emergency {
+    /// `stay`: it is said, and the rest goes on. A failure must not be a way into a node.
+    Stay,
+    /// `shell`: a root shell on each console.
+    Shell,
+    /// `reboot`: another attempt, or the other image.
+    Reboot,
+}
+
+impl Emergency {
+    fn of(word: &str) -> Option<Self> {
+        let words = [("stay", Self::Stay), ("shell", Self::Shell), ("reboot", Self::Reboot)];
+        words
+            .into_iter()
+            .find(|(name, _)| *name == word)
+            .map(|(_, emergency)| emergency)
     }
 }
 
@@ -80,6 +123,9 @@ mod tests {
             CommandLine {
                 debug: false,
                 boot_deadline: 7000,
+                rescue: false,
+                target: Target::Everything,
+                emergency: None,
                 machine_id: None,
                 logs: Limits {
                     memory: 2 * 1024 * 1024,
@@ -88,6 +134,26 @@ mod tests {
             }
         );
         assert!(CommandLine::parse("my_init.debug").debug);
+        assert_eq!(
+            CommandLine::parse("my_init.target=web").target,
+            Target::Only("web".into())
+        );
+        let rescue = CommandLine::parse("my_init.rescue my_init.target=web");
+        assert_eq!((rescue.rescue, rescue.target), (true, Target::Nothing));
+    }
+
+    #[test]
+    fn a_failure_is_a_way_in_only_when_the_command_line_says_so() {
+        for (text, emergency) in [
+            ("", Emergency::Stay),
+            ("my_init.emergency=what", Emergency::Stay),
+            ("my_init.debug", Emergency::Shell),
+            ("my_init.debug my_init.emergency=stay", Emergency::Stay),
+            ("my_init.emergency=shell", Emergency::Shell),
+            ("my_init.emergency=reboot", Emergency::Reboot),
+        ] {
+            assert_eq!(CommandLine::parse(text).emergency(), emergency, "{text}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | `fragments`, `glob`, `accounts` | directories of configuration, patterns, users and groups |
 //! | `sysctl`, `tmpfiles` | what these directories ask for |
 //! | `machine_id`, `seed` | who this machine is, and what its random numbers begin with |
+//! | `target` | a boot of less than everything |
 //! | `plug` | the process that brings devices up to what the kernel says |
 //! | `modules`, `modprobe`, `nodes` | modules, what is set for them, and device nodes |
 
@@ -25,6 +26,7 @@ pub mod open_files;
 pub mod plug;
 pub mod seed;
 pub mod sysctl;
+pub mod target;
 pub mod tmpfiles;
 
 use std::fs;

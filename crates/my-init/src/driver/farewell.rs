@@ -40,7 +40,7 @@ impl Driver {
             goal => goal,
         };
         self.say(&format!("{} asked for by {asked_by}", goal.word()));
-        self.dismiss_operator();
+        self.dismiss_operators();
         self.supervisor.shut_down(goal, self.now());
     }
 }

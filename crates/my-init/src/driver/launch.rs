@@ -24,8 +24,8 @@ pub(super) enum Role {
     Service(String),
     /// A probe of a service's health.
     Probe,
-    /// The shell of whoever debugs the node.
-    Operator,
+    /// The shell on this terminal.
+    Operator(String),
 }
 
 impl Role {
@@ -39,7 +39,7 @@ impl Role {
         c_string(&match self {
             Self::Service(name) => format!("{}={name}", Self::SERVICE),
             Self::Probe => format!("{}=1", Self::PROBE),
-            Self::Operator => format!("{}=1", Self::OPERATOR),
+            Self::Operator(terminal) => format!("{}={terminal}", Self::OPERATOR),
         })
     }
 
@@ -48,7 +48,7 @@ impl Role {
         match name {
             Self::SERVICE => Some(Self::Service(value.to_owned())),
             Self::PROBE => Some(Self::Probe),
-            Self::OPERATOR => Some(Self::Operator),
+            Self::OPERATOR => Some(Self::Operator(value.to_owned())),
             _ => None,
         }
     }

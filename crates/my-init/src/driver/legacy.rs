@@ -15,7 +15,6 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
 use super::launch::Role;
-use super::operator::Operator;
 use super::slot::Slot;
 use super::{Driver, Id, Owner};
 use crate::children::children_of;
@@ -219,9 +218,10 @@ impl Driver {
         for (pid, role) in self.unknown_children() {
             match role {
                 Role::Service(name) => self.end_if_stray(pid, &name),
-                Role::Operator => {
+                Role::Operator(terminal) => {
                     self.children.insert(pid, Owner::Operator);
-                    self.operator = Operator::Present(pid, self.now());
+                    let now = self.now();
+                    self.operators.found(terminal, pid, now);
                 }
                 Role::Probe => kill_group(pid),
             }

@@ -8,7 +8,7 @@
 //! | `instances` | instances of templates that somebody asks for |
 //! | `legacy` | what a supervisor leaves to its successor |
 //! | `define` | services that come and go while we run |
-//! | `operator` | the shell on the console of a node that is debugged |
+//! | `operator` | shells on the consoles, and what follows a critical failure |
 //! | `skip` | whether the conditions of a service hold |
 //! | `ready` | the newline with which a service says that it is ready |
 //! | `farewell` | what asks for an end |
@@ -46,6 +46,7 @@ use mos_sys::shared_pid::SharedPid;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::boot::command_line::CommandLine;
 use crate::clock::{self, Millis};
 use crate::console::Console;
 use crate::exits::{self, Exits};
@@ -55,7 +56,7 @@ use crate::logs::Limits;
 use crate::power::PowerButtons;
 use crate::supervisor::{Action, Exit, Goal, Id, Settings, Supervisor};
 use control::Control;
-use operator::Operator;
+use operator::Operators;
 use probes::Probes;
 use slot::Slot;
 use strays::Strays;
@@ -88,6 +89,8 @@ pub struct Setup {
     pub machine: bool,
     /// Print every action.
     pub debug: bool,
+    /// What the kernel command line says.
+    pub line: CommandLine,
     /// This program goes on where another one was.
     pub taken_over: bool,
     /// What all logs together may take.
@@ -193,7 +196,7 @@ pub struct Driver {
     probes: Probes,
     strays: Strays,
     power: Option<PowerButtons>,
-    operator: Operator,
+    operators: Operators,
     null: File,
     environment: launch::Environment,
     /// What instances are made of when somebody asks for one.
@@ -250,7 +253,7 @@ impl Driver {
             probes: Probes::default(),
             strays: Strays::default(),
             power: None,
-            operator: Operator::new(setup.machine && setup.debug),
+            operators: Operators::default(),
             null,
             environment: launch::Environment::inherited(),
             templates: Vec::new(),
@@ -266,6 +269,7 @@ impl Driver {
             std::mem::forget(driver);
             return Err(error);
         }
+        driver.expect_operators();
         driver.begin(memories, leftovers);
         descriptors::leave_for_successor();
         driver.tell_last(last, refused);
@@ -304,7 +308,8 @@ impl Driver {
                 self.note_changes();
                 return Ok(End::Upgrade);
             }
-            self.attend_operator();
+            self.meet_emergency();
+            self.attend_operators();
             self.watch_console();
             events.clear();
             self.send_to_followers();
@@ -326,7 +331,7 @@ impl Driver {
     }
 
     fn timeout(&self, busy: bool) -> Option<rustix::event::Timespec> {
-        let deadlines = [self.supervisor.next_deadline(), self.operator.deadline()];
+        let deadlines = [self.supervisor.next_deadline(), self.operators.deadline()];
         let deadline = deadlines.into_iter().flatten().min();
         let wait = if busy {
             0
@@ -399,7 +404,7 @@ impl Driver {
         match (owner, exit) {
             (Some(Owner::Service(id)), _) => self.service_ended(id, pid, exit),
             (Some(Owner::Probe(id)), _) => self.probe_command_ended(id, exit),
-            (Some(Owner::Operator), _) => self.operator_left(),
+            (Some(Owner::Operator), _) => self.operator_left(pid),
             (None, Exit::Signal(number)) if pid == exits::SIGNAL => self.take_signal(number),
             (None, _) => self.strays.ended(pid),
         }
@@ -519,6 +524,8 @@ impl Driver {
         for name in requested {
             loaded.instantiate(name);
         }
+        let said = self.setup.line.target.apply(loaded.services.iter_mut());
+        loaded.problems.extend(said.map(crate::services::warning));
         loaded
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Boot {
     network: Option<Millis>,
     fetch: Option<Millis>,
     ready: Option<Millis>,
+    /// Critical services that have failed since somebody asked.
+    lost: Vec<Id>,
     /// How many services `ready` still waits for.
     unsettled: usize,
 }
@@ -58,6 +60,14 @@ impl Supervisor {
         self.boot.ready
     }
 
+    /// Critical services that have failed, or were changed in vain, since the last call. A successor is told of all again.
+    pub fn take_lost(&mut self) -> Vec<Id> {
+        let mut lost = std::mem::take(&mut self.boot.lost);
+        lost.sort_unstable();
+        lost.dedup();
+        lost
+    }
+
     /// Keeps the number of unsettled services, so that nobody has to look at all of them after each event.
     pub(super) fn count(&mut self, id: Id) {
         let Some(unit) = self.unit_mut(id) else { return };
@@ -68,6 +78,10 @@ impl Supervisor {
     }
 
     pub(super) fn note_milestone(&mut self, id: Id, now: Millis) {
+        let Some(unit) = self.unit(id) else { return };
+        if lost(unit) && self.shutdown.is_none() {
+            self.boot.lost.push(id);
+        }
         let Some(unit) = self.unit(id) else { return };
         match (unit.service.name.as_str(), &unit.state) {
             (NETWORK, State::Running) => self.boot.network.get_or_insert(now),

@@ -28,6 +28,7 @@ mount --bind $1/test test
 cp -a $1/etc/. etc
 cp $2 my_init
 mount -t sysfs sysfs sys && mount -t tmpfs tmpfs sys/fs/cgroup
+[ -e $1/test/cmdline ] && mount -t proc proc proc && mount --bind $1/test/cmdline proc/cmdline
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot . /my_init --machine
 "#;
 
@@ -38,7 +39,8 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Starts it with these files, whose paths begin with `etc/` or `test/`; `None`, after saying so, where there are no namespaces to be had.
+    /// Starts it with these files, whose paths begin with `etc/` or `test/`; `test/cmdline` is its kernel
+    /// command line. `None`, after saying so, where there are no namespaces to be had.
     pub fn start(files: &[(&str, &str)]) -> Option<Self> {
         let options = ["--pid", "--mount", "--net", "--uts", "--ipc", "--fork", "--kill-child"];
         let possible = Command::new("unshare")
