@@ -116,3 +116,42 @@ fn a_last_word_counts_also_when_its_speaker_has_ended() {
     machine.wait_for_state("silent", "failed");
     assert_eq!(machine.status("silent")["reason"], "exit code 0 before it was ready");
 }
+
+/// A limit of memory that the kernel keeps, without a control group that we would ask.
+struct Limited(std::path::PathBuf);
+
+impl Limited {
+    fn new() -> Option<Self> {
+        let place = std::path::PathBuf::from(format!("/sys/fs/cgroup/memory/my_init-{}", std::process::id()));
+        std::fs::create_dir(&place).ok()?;
+        let limited = Self(place);
+        std::fs::write(limited.0.join("memory.limit_in_bytes"), "8M").ok()?;
+        Some(limited)
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn who_was_killed_for_memory_is_told_so_by_the_kernel() {
+    let first = std::fs::read_link("/proc/self/ns/pid").unwrap();
+    let heard = mos_sys::kernel_log::tail(&mut [0; 64]).is_ok() && first.as_os_str() == "pid:[4026531836]";
+    let Some(limited) = Limited::new().filter(|_| heard) else {
+        println!("SKIPPED: no memory controller of cgroup v1, or no kernel messages");
+        return;
+    };
+    let greedy = format!(
+        "[service]\nexec = \"echo $$ >{}/cgroup.procs; exec tail /dev/zero\"\n[lifecycle]\nrestart = \"never\"\n",
+        limited.0.display()
+    );
+    let machine = Machine::start(&[("greedy", &greedy)]);
+    machine.wait_for_state("greedy", "failed");
+    assert_eq!(
+        machine.status("greedy")["reason"],
+        "killed by SIGKILL, out of memory: the kernel killed 1 of its processes"
+    );
+}

@@ -70,6 +70,12 @@ fn files(section: &str, line: &str) -> (String, String) {
         "health" if line.starts_with("type") => "[service]\nexec = \"true\"\n[health]\ntarget = \"127.0.0.1:1/x\"\n",
         "health" if line.starts_with("target") => "[service]\nexec = \"true\"\n[health]\ntype = \"http\"\n",
         "health" => "[service]\nexec = \"true\"\n[health]\ntype = \"http\"\ntarget = \"127.0.0.1:1/x\"\n",
+        "dependencies" if line.starts_with("on_") => {
+            let edge = |line: &str| {
+                format!("[service]\nexec = \"true\"\n[dependencies]\nrequires = [{{ name = \"a\"{line} }}]\n")
+            };
+            return (edge(&format!(", {line}")), edge(""));
+        }
         section => {
             return (
                 format!("[service]\nexec = \"true\"\n[{section}]\n{line}\n"),

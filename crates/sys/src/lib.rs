@@ -8,6 +8,7 @@ pub mod device_mapper;
 pub mod durable;
 pub mod entropy;
 pub mod fork;
+pub mod kernel_log;
 pub mod kexec;
 pub mod link;
 pub mod loop_device;

@@ -13,6 +13,7 @@ use mos_sys::spawn::Spawn;
 use rustix::fs::{Mode, OFlags};
 
 use super::conditions::Prepared;
+use super::limit_hits::Counts;
 use super::slot::Slot;
 use super::{Driver, Id, Owner, skip};
 use crate::services::{PATH, c_string, program, stamp};
@@ -158,6 +159,7 @@ impl Driver {
             )),
             None => None,
         };
+        slot.counts = leaf.as_deref().map(Counts::of).unwrap_or_default();
         slot.cgroup.clone_from(&leaf);
         self.note_start(id);
         let role = Role::Service(service.name.clone());

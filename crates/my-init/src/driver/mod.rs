@@ -8,6 +8,7 @@
 //! | `instances` | instances of templates that somebody asks for |
 //! | `legacy` | what a supervisor leaves to its successor |
 //! | `define` | services that come and go while we run |
+//! | `limit_hits` | whether a service ended because of a limit |
 //! | `operator` | shells on the consoles, and what follows a critical failure |
 //! | `skip` | whether the conditions of a service hold |
 //! | `ready` | the newline with which a service says that it is ready |
@@ -29,6 +30,7 @@ mod follow;
 mod instances;
 mod launch;
 mod legacy;
+mod limit_hits;
 mod operator;
 mod probes;
 mod ready;
@@ -424,6 +426,7 @@ impl Driver {
             .supervisor
             .unit(id)
             .is_some_and(|unit| unit.service().kind == mos_service::Kind::Process);
+        let limit = self.limit_hit(id, pid, exit);
         if let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| stays) {
             // What it left behind would run beside its successor.
             let _ = kill_process_group(group, Signal::KILL);
@@ -433,7 +436,7 @@ impl Driver {
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.process_ended(&self.epoll);
         }
-        self.supervisor.exited(id, exit, clock::now());
+        self.supervisor.exited_at(id, exit, limit, clock::now());
     }
 
     /// Does what the supervisor says, up to a limit; what is left is done the next time round.

@@ -13,6 +13,7 @@ use rustix::pipe::PipeFlags;
 use serde_json::{Value, json};
 
 use super::descriptors::leave_for_others;
+use super::limit_hits::Counts;
 use super::{Driver, Id, Token, data, unwatch};
 use crate::logs::{Log, budget};
 
@@ -33,6 +34,8 @@ pub(super) struct Slot {
     notify: Option<(UnixDatagram, PathBuf)>,
     pub(super) ready: Option<OwnedFd>,
     pub(super) cgroup: Option<PathBuf>,
+    /// What its control group had counted when its process was started.
+    pub(super) counts: Counts,
 }
 
 impl Slot {
@@ -50,6 +53,7 @@ impl Slot {
             notify: None,
             ready: None,
             cgroup: None,
+            counts: Counts::default(),
         }
     }
 
@@ -59,6 +63,7 @@ impl Slot {
             "log": self.log.number(),
             "pipe": self.pipe.as_ref().map(|pipe| pipe.as_raw_fd()),
             "notify": self.notify.as_ref().map(|(socket, _)| socket.as_raw_fd()),
+            "counts": self.counts.remember(),
             "ready": self.ready.as_ref().map(|pipe| pipe.as_raw_fd()),
         })
     }
@@ -68,6 +73,7 @@ impl Slot {
     pub(super) fn resume(memory: &Value, leftovers: &mut Leftovers, capacity: usize, notify: PathBuf) -> Option<Self> {
         let mut take = |key: &str| leftovers.take(i32::try_from(memory[key].as_i64()?).ok()?);
         let mut slot = Self::with(Log::resume(take("log")?, capacity).ok()?);
+        slot.counts = Counts::recall(&memory["counts"]);
         (slot.pipe, slot.ready) = (take("pipe"), take("ready"));
         slot.notify = take("notify").map(|socket| (UnixDatagram::from(socket), notify));
         Some(slot)

@@ -2,7 +2,7 @@
 
 use mos_service::Kind;
 
-use super::state::{AfterStop, Exit, Reason, State};
+use super::state::{AfterStop, Exit, LimitHit, Reason, State};
 use super::timers::Timer;
 use super::{Action, Id, Supervisor};
 use crate::clock::{Millis, seconds};
@@ -10,6 +10,11 @@ use crate::clock::{Millis, seconds};
 impl Supervisor {
     /// The service's process has ended and was reaped.
     pub fn exited(&mut self, id: Id, exit: Exit, now: Millis) {
+        self.exited_at(id, exit, None, now);
+    }
+
+    /// The service's process has ended and was reaped; it had hit this limit.
+    pub fn exited_at(&mut self, id: Id, exit: Exit, limit: Option<LimitHit>, now: Millis) {
         self.timers.cancel_all(id);
         self.cancel_probe(id);
         let Some(unit) = self.unit_mut(id) else { return };
@@ -20,20 +25,21 @@ impl Supervisor {
                 let after = std::mem::take(&mut unit.after_stop);
                 self.stopped(id, after, now);
             }
-            _ => self.ended(id, exit, now),
+            _ => self.ended(id, exit, limit, now),
         }
         self.settle(now);
     }
 
     /// It ended by itself.
-    fn ended(&mut self, id: Id, exit: Exit, now: Millis) {
+    fn ended(&mut self, id: Id, exit: Exit, limit: Option<LimitHit>, now: Millis) {
         let Some(unit) = self.unit(id) else { return };
-        let oneshot = unit.service.kind == Kind::Oneshot;
-        match exit {
-            Exit::Code(0) if unit.state == State::Starting && !oneshot => self.fail(id, Reason::EndedEarly, now),
-            Exit::Code(0) => self.ended_well(id, now),
-            Exit::Code(code) => self.fail(id, Reason::ExitCode(code), now),
-            Exit::Signal(number) => self.fail(id, Reason::Signal(number), now),
+        let early = unit.state == State::Starting && unit.service.kind != Kind::Oneshot;
+        match (exit, limit) {
+            (Exit::Code(0), _) if early => self.fail(id, Reason::EndedEarly, now),
+            (Exit::Code(0), _) => self.ended_well(id, now),
+            (exit, Some(limit)) => self.fail(id, Reason::Limit(limit, exit), now),
+            (Exit::Code(code), None) => self.fail(id, Reason::ExitCode(code), now),
+            (Exit::Signal(number), None) => self.fail(id, Reason::Signal(number), now),
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use mos_service::{Kind, Service};
 use serde_json::{Value, json};
 
-use super::state::{AfterStop, Reason, State, Unit};
+use super::state::{AfterStop, Exit, LimitHit, Reason, State, Unit};
 use super::timers::Timer;
 use super::{Action, Goal, Id, Supervisor};
 use crate::clock::Millis;
@@ -253,6 +253,8 @@ impl Reason {
             Self::Spawn(error) => json!(["spawn", error]),
             Self::Cycle(walk) => json!(["cycle", walk]),
             Self::Followed(what) => json!(["followed", what]),
+            Self::Limit(LimitHit::Memory(count), exit) => json!(["memory", count, exit.number()]),
+            Self::Limit(LimitHit::Tasks(count), exit) => json!(["tasks", count, exit.number()]),
         }
     }
 
@@ -271,8 +273,35 @@ impl Reason {
             "spawn" => text().map(Self::Spawn),
             "cycle" => text().map(Self::Cycle),
             "followed" => text().map(Self::Followed),
+            word @ ("memory" | "tasks") => {
+                let (count, exit) = (value.as_u64()?, Exit::from_number(memory[2].as_i64()?)?);
+                let hit = if word == "memory" {
+                    LimitHit::Memory
+                } else {
+                    LimitHit::Tasks
+                };
+                Some(Self::Limit(hit(count), exit))
+            }
             _ => None,
         }
+    }
+}
+
+impl Exit {
+    /// The code, or the negative number of the signal.
+    fn number(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(number) => -number,
+        }
+    }
+
+    fn from_number(number: i64) -> Option<Self> {
+        let number = i32::try_from(number).ok()?;
+        Some(match number {
+            ..0 => Self::Signal(number.checked_neg()?),
+            _ => Self::Code(number),
+        })
     }
 }
 

@@ -49,7 +49,7 @@ use mos_service::{Service, Signal};
 pub use reload::Difference;
 pub use requests::RequestError;
 pub use shutdown::Goal;
-pub use state::{Exit, Reason, State, Unit};
+pub use state::{Exit, LimitHit, Reason, State, Unit};
 
 use crate::clock::Millis;
 use timers::{Timer, Timers};

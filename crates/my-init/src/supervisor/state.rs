@@ -97,6 +97,17 @@ pub enum Reason {
     Cycle(String),
     /// This has happened to a service that it follows.
     Followed(String),
+    /// It ended so after it had hit a limit.
+    Limit(LimitHit, Exit),
+}
+
+/// A limit that a service has hit since it was started, and how often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitHit {
+    /// Of memory: the kernel killed so many of its processes.
+    Memory(u64),
+    /// Of processes and threads: the kernel refused it one so many times.
+    Tasks(u64),
 }
 
 impl Reason {
@@ -109,8 +120,8 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ExitCode(code) => write!(f, "exit code {code}"),
-            Self::Signal(number) => write!(f, "killed by {}", Signal(*number)),
+            Self::ExitCode(code) => Exit::Code(*code).fmt(f),
+            Self::Signal(number) => Exit::Signal(*number).fmt(f),
             Self::EndedEarly => f.write_str("exit code 0 before it was ready"),
             Self::StartTimeout(limit) => write!(f, "not ready within {}", seconds(*limit)),
             Self::Health(error) => write!(f, "unhealthy: {error}"),
@@ -119,6 +130,15 @@ impl fmt::Display for Reason {
             Self::Spawn(error) => write!(f, "cannot be started: {error}"),
             Self::Cycle(walk) => write!(f, "waits for itself: {walk}"),
             Self::Followed(what) => f.write_str(what),
+            Self::Limit(LimitHit::Memory(count), exit) => {
+                write!(f, "{exit}, out of memory: the kernel killed {count} of its processes")
+            }
+            Self::Limit(LimitHit::Tasks(count), exit) => {
+                write!(
+                    f,
+                    "{exit}, out of processes: tasks_max kept it from making one {count} times"
+                )
+            }
         }
     }
 }
@@ -130,6 +150,15 @@ pub enum Exit {
     Code(i32),
     /// By this signal.
     Signal(i32),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(number) => write!(f, "killed by {}", Signal(*number)),
+        }
+    }
 }
 
 /// What follows when a service that is being stopped has ended.
@@ -258,6 +287,11 @@ impl Unit {
     /// True when it is only there until it has ended.
     pub fn is_gone(&self) -> bool {
         self.gone
+    }
+
+    /// When its process was started last.
+    pub fn spawned_at(&self) -> Option<Millis> {
+        self.spawned
     }
 
     /// Its process.

@@ -160,3 +160,32 @@ fn restart_works_in_every_state_and_is_counted() {
         );
     }
 }
+
+#[test]
+fn a_limit_is_named_as_the_reason_and_remembered() {
+    let services = [("a", "[lifecycle]\nrestart = \"never\"\n"), ("b", "")];
+    let mut machine = Machine::new(&services);
+    machine.run_until(100);
+    machine
+        .supervisor
+        .exited_at(0, Exit::Signal(9), Some(LimitHit::Memory(1)), 100);
+    machine
+        .supervisor
+        .exited_at(1, Exit::Code(2), Some(LimitHit::Tasks(5)), 100);
+    machine.run_until(200);
+    machine.crash(&services);
+    let reason = |name: &str, key: &str| {
+        machine
+            .supervisor
+            .status(machine.supervisor.find(name).expect(name), 200)[key]
+            .clone()
+    };
+    assert_eq!(
+        reason("a", "reason"),
+        "killed by SIGKILL, out of memory: the kernel killed 1 of its processes"
+    );
+    assert_eq!(
+        reason("b", "last_failure"),
+        "exit code 2, out of processes: tasks_max kept it from making one 5 times"
+    );
+}
