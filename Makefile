@@ -12,9 +12,10 @@ export CARGO_PROFILE_DEV_DEBUG ?= 0
 CARGO  ?= cargo
 PORT   ?= 8080
 FUZZ_SECONDS ?= 60
+MINUTES ?= 10
 MOS    := dist/bin/mos
 
-.PHONY: help run test room build programs check unit deny test-alpine test-garage test-long test-pjdfs fuzz peers-flist peers-image peers-init deps-build deps-run deps-test deps-long bench bench-init clean
+.PHONY: help run test room build programs check unit deny test-alpine test-garage test-long test-pjdfs fuzz soak-init peers-flist peers-image peers-init deps-build deps-run deps-test deps-long bench bench-init clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +64,9 @@ fuzz: deps-build ## Feed every parser with hostile bytes, FUZZ_SECONDS (60) for 
 	cd fuzz && $(CARGO) run --quiet --example seeds
 	for target in $$($(CARGO) fuzz list); do \
 	    $(CARGO) fuzz run -s none $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=20; done
+
+soak-init: deps-build ## Everything that can happen to my_init and its services, at random, for MINUTES (10); SOAK_SEED repeats one
+	SOAK_SECONDS=$$(($(MINUTES) * 60)) $(CARGO) nextest run --locked -p my-init --test soak --no-capture
 
 bench: build ## Measure what SPECIFICATION.md promises
 	$(CARGO) run --release --quiet --locked --package xtask -- bench

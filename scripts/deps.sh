@@ -4,7 +4,7 @@ set -euo pipefail
 
 build=(gcc libc6-dev make git ca-certificates binutils)
 run=("${build[@]}" qemu-system-x86 qemu-utils ovmf e2fsprogs)
-test=("${run[@]}" bc bison cpio dosfstools gdisk genisoimage kmod mtools erofs-utils busybox-static dnsmasq-base efitools flex fuse3 iproute2 libelf-dev fsverity faketime python3 python3-venv util-linux docker-registry opensc openssl sbsigntool skopeo softhsm2 swtpm tpm2-tools umoci wireless-regdb xorriso)
+test=("${run[@]}" bc bison cpio dosfstools gdisk genisoimage kmod mtools nginx-light erofs-utils busybox-static dnsmasq-base efitools flex fuse3 iproute2 libelf-dev fsverity faketime python3 python3-venv util-linux docker-registry opensc openssl sbsigntool skopeo softhsm2 swtpm tpm2-tools umoci wireless-regdb xorriso)
 # Nodes with another processor than this machine's: `make test-long` has one that is aarch64.
 long=("${test[@]}" gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm qemu-efi-aarch64)
 minimum_rust=92 # 1.92
