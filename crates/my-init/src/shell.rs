@@ -56,6 +56,7 @@ pub fn start(terminal: &str, sibling: bool) -> io::Result<u32> {
         .custom_flags(flags)
         .open(terminal)?;
     let what = Spawn {
+        tells_pid: false,
         program: &c_string(SHELL),
         arguments: &[c_string("sh"), c_string("-i")],
         environment: &[

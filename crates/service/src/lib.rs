@@ -70,6 +70,12 @@
 //! cpu_percent = 50                 # of one processor
 //! cpu_weight = 100                 # io_weight
 //!
+//! [socket]                         # open before the service runs, handed over from descriptor 3 on
+//! listen = ["0.0.0.0:80", "udp:0.0.0.0:53", "/run/web.sock"]
+//! names = ["http", "dns", "admin"] # LISTEN_FDNAMES
+//! start = "connection"             # or "boot"
+//! mode = "666"                     # user, group, backlog
+//!
 //! [logging]
 //! buffer_bytes = 65536             # kept in memory
 //! console = false                  # also to the console, as `NAME: text`
@@ -95,6 +101,7 @@ mod parse;
 mod route;
 mod security;
 mod signal;
+mod socket;
 mod template;
 
 pub use account::Account;
@@ -113,4 +120,5 @@ pub use parse::{Parsed, fnv1a, is_service_file, parse};
 pub use route::{MAX_ROUTES, PLACES, ROUTES, Routes, is_executable};
 pub use security::{Capability, Security};
 pub use signal::{Signal, SignalError};
+pub use socket::{Listen, Sockets};
 pub use template::{Template, split_instance};

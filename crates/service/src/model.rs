@@ -1,6 +1,6 @@
 //! What a service file says.
 
-use crate::{Account, Command, Condition, Health, Limits, OnFailure, Resources, Security, Signal};
+use crate::{Account, Command, Condition, Health, Limits, OnFailure, Resources, Security, Signal, Sockets};
 
 /// One service or target.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +43,8 @@ pub struct Service {
     pub limits: Limits,
     /// Limits of all its processes together.
     pub resources: Resources,
+    /// Its sockets, if it has any.
+    pub sockets: Option<Box<Sockets>>,
     /// Whether it is started without being asked.
     pub status: Status,
     /// What becomes of a group when a member fails.

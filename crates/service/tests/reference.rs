@@ -23,6 +23,9 @@ fn keys(section: &str) -> Vec<String> {
         "service" => valid(&format!("[service]\nexec = \"x\"\n{unknown}")),
         "group" => valid(&format!("[group]\nmembers = [\"x\"]\n{unknown}")),
         "target" => valid(&format!("[target]\n{unknown}")),
+        "socket" => valid(&format!(
+            "[service]\nexec = \"x\"\n[socket]\nlisten = [\"/x\"]\n{unknown}"
+        )),
         "health" => valid(&format!(
             "[service]\nexec = \"x\"\n[health]\ntype = \"tcp\"\ntarget = \":1\"\n{unknown}"
         )),

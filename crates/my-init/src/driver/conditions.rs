@@ -102,6 +102,17 @@ fn identity(service: &Service) -> Result<Option<(u32, u32, Vec<u32>)>, String> {
     Ok(Some((user, group, groups?)))
 }
 
+/// The numbers of a user and a group, as far as they are given; a user's group is its own.
+pub(super) fn look_up_owner(
+    user: Option<&Account>,
+    group: Option<&Account>,
+) -> Result<(Option<u32>, Option<u32>), String> {
+    let user = user.map(|user| look_up(user, "user", "/etc/passwd")).transpose()?;
+    let group = group.map(|group| look_up(group, "group", "/etc/group")).transpose()?;
+    let own = user.and_then(|(_, group)| group);
+    Ok((user.map(|(number, _)| number), group.map(|(number, _)| number).or(own)))
+}
+
 /// A number need not be in the database; a name has to.
 fn look_up(account: &Account, kind: &str, database: &str) -> Result<(u32, Option<u32>), String> {
     let found = account.find(&fs::read_to_string(database).unwrap_or_default());

@@ -67,7 +67,9 @@ impl Environment {
     pub(super) fn inherited() -> Self {
         let mut variables: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name != "NOTIFY_SOCKET" && !Role::ALL.contains(&name.as_str()))
+            .filter(|(name, _)| {
+                name != "NOTIFY_SOCKET" && !name.starts_with("LISTEN_") && !Role::ALL.contains(&name.as_str())
+            })
             .collect();
         let path = variables
             .iter()
@@ -87,7 +89,7 @@ impl Environment {
     }
 
     /// For a service: its own variables replace inherited ones of the same name.
-    fn of(&self, service: &Service, role: &Role, notify: Option<&Path>) -> Vec<CString> {
+    fn of(&self, service: &Service, role: &Role, more: &[CString]) -> Vec<CString> {
         let own = &service.environment;
         let inherited = self
             .variables
@@ -96,10 +98,13 @@ impl Environment {
         let variables = inherited
             .chain(own)
             .map(|(name, value)| c_string(&format!("{name}={value}")));
-        let notify = notify.map(|path| c_string(&format!("NOTIFY_SOCKET={}", path.display())));
-        variables.chain(notify).chain([role.variable()]).collect()
+        let more = more.iter().cloned();
+        variables.chain(more).chain([role.variable()]).collect()
     }
 }
+
+/// Where the descriptors of sockets begin (`SD_LISTEN_FDS_START`, sd_listen_fds(3)).
+const FIRST_SOCKET: RawFd = 3;
 
 impl Driver {
     pub(super) fn spawn(&mut self, id: Id) {
@@ -108,6 +113,16 @@ impl Driver {
         };
         if let Some(condition) = skip::unmet(&service.conditions) {
             self.supervisor.skipped(id, condition, self.now());
+            return self.note_changes();
+        }
+        if let Err(error) = self.open_sockets(id, &service) {
+            self.supervisor.spawn_failed(id, error, self.now());
+            return self.note_changes();
+        }
+        if service.sockets.is_some() && !self.supervisor.bound(id, self.now()) {
+            if let Err(error) = self.watch_sockets(id) {
+                self.supervisor.spawn_failed(id, error, self.now());
+            }
             return self.note_changes();
         }
         match self.try_spawn(id, &service) {
@@ -163,8 +178,16 @@ impl Driver {
         slot.cgroup.clone_from(&leaf);
         self.note_start(id);
         let role = Role::Service(service.name.clone());
-        let handed: Vec<_> = ready.iter().map(|(pipe, number)| (pipe.as_fd(), *number)).collect();
-        self.execute(service, command, &output, &handed, &role, notify.as_deref())
+        let mut handed: Vec<_> = ready.iter().map(|(pipe, number)| (pipe.as_fd(), *number)).collect();
+        let sockets = self.sockets.get(&id).into_iter().flatten();
+        handed.extend(
+            (FIRST_SOCKET..)
+                .zip(sockets)
+                .map(|(number, socket)| (socket.file.as_fd(), number)),
+        );
+        let mut more = self.socket_variables(id, service);
+        more.extend(notify.map(|path| c_string(&format!("NOTIFY_SOCKET={}", path.display()))));
+        self.execute(service, command, &output, &handed, &role, &more)
     }
 
     /// Starts a command as the service does: same user, directory, environment and control group.
@@ -175,13 +198,13 @@ impl Driver {
         output: &OwnedFd,
         descriptors: &[(BorrowedFd<'_>, RawFd)],
         role: &Role,
-        notify: Option<&Path>,
+        more: &[CString],
     ) -> Result<u32, String> {
         let own_path = service.environment.iter().find(|(name, _)| name == "PATH");
         let path = own_path.map_or(self.environment.path(), |(_, path)| path.as_str());
         let file = program(command, path);
         let arguments: Vec<CString> = command.argv().iter().map(|word| c_string(word)).collect();
-        let environment = self.environment.of(service, role, notify);
+        let environment = self.environment.of(service, role, more);
         let cgroup = self.cgroup_leaf(&service.name).and_then(|leaf| File::open(leaf).ok());
         let prepared = Prepared::of(service, self.setup.open_files)?;
         // A probe has no terminal: it would take it from the service.
@@ -190,6 +213,9 @@ impl Driver {
             program: &c_string(&file.to_string_lossy()),
             arguments: &arguments,
             environment: &environment,
+            tells_pid: more
+                .iter()
+                .any(|variable| variable.as_bytes().starts_with(b"LISTEN_FDS=")),
             directory: &c_string(&service.directory),
             input: if terminal { output.as_fd() } else { self.null.as_fd() },
             output: output.as_fd(),

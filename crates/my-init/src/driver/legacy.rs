@@ -52,7 +52,8 @@ impl Driver {
     fn record(&self, id: Id) -> Option<Value> {
         let slot = self.slots.get(&id).map(Slot::remember);
         let service = self.supervisor.remember(id)?;
-        Some(json!({ "service": service, "open": slot, "place": self.place }))
+        let sockets = self.remember_sockets(id);
+        Some(json!({ "service": service, "open": slot, "sockets": sockets, "place": self.place }))
     }
 
     fn node_record(&self) -> Value {
@@ -180,6 +181,9 @@ impl Driver {
         self.supervisor.resume(services, known.collect(), &node["node"], now);
         for (name, memory) in &memories {
             self.take_over(name, &memory["open"], leftovers);
+            if let Some(id) = self.supervisor.find(name) {
+                self.take_over_sockets(id, &memory["sockets"], leftovers);
+            }
         }
     }
 

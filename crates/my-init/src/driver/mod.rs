@@ -13,6 +13,7 @@
 //! | `skip` | whether the conditions of a service hold |
 //! | `ready` | the newline with which a service says that it is ready |
 //! | `farewell` | what asks for an end |
+//! | `sockets` | sockets that are open before their service runs |
 //! | `probes` | health probes on the wire |
 //! | `descriptors` | room among open files |
 //! | `strays` | processes that outlive the service they belong to |
@@ -37,6 +38,7 @@ mod ready;
 mod skip;
 mod slot;
 mod strays;
+mod sockets;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -120,6 +122,7 @@ enum Token {
     Notify(Id),
     Ready(Id),
     Probe(Id),
+    Socket(Id),
     PowerWatch,
     PowerButton(usize),
 }
@@ -139,6 +142,7 @@ impl Token {
             Self::PowerButton(index) => (8, index),
             Self::Exits => (9, 0),
             Self::Ready(index) => (10, index),
+            Self::Socket(index) => (11, index),
         };
         (index as u64) << Self::KIND_BITS | kind
     }
@@ -155,6 +159,7 @@ impl Token {
             7 => Self::PowerWatch,
             9 => Self::Exits,
             10 => Self::Ready(index),
+            11 => Self::Socket(index),
             _ => Self::PowerButton(index),
         }
     }
@@ -192,6 +197,7 @@ pub struct Driver {
     slots: HashMap<Id, Slot>,
     /// Who reads logs along.
     follows: Vec<follow::Follow>,
+    sockets: HashMap<Id, Vec<sockets::Bound>>,
     /// What the logs take of memory, in bytes.
     log_memory: u64,
     children: HashMap<u32, Owner>,
@@ -250,6 +256,7 @@ impl Driver {
             control,
             slots: HashMap::new(),
             follows: Vec::new(),
+            sockets: HashMap::new(),
             log_memory: 0,
             children: HashMap::new(),
             probes: Probes::default(),
@@ -370,6 +377,7 @@ impl Driver {
             Token::Notify(id) => self.read_notify(id),
             Token::Ready(id) => self.read_ready(id),
             Token::Probe(id) => self.advance_probe(id),
+            Token::Socket(id) => self.connection(id),
             Token::PowerWatch => self.find_power_buttons(),
             Token::PowerButton(index) => self.read_power_button(index),
         }
@@ -454,6 +462,7 @@ impl Driver {
                 Action::Kill(id) => self.kill(id),
                 Action::Probe(id) => self.start_probe(id),
                 Action::CancelProbe(id) => self.cancel_probe(id),
+                Action::CloseSockets(id) => self.close_sockets(id),
                 Action::Forget(id, name) => self.forget(id, &name),
                 Action::Finish(goal) => return Some(goal),
             }
@@ -491,6 +500,7 @@ impl Driver {
 
     fn forget(&mut self, id: Id, name: &str) {
         self.note_end(name);
+        self.close_sockets(id);
         if let Some(slot) = self.slots.remove(&id) {
             self.log_memory = self.log_memory.saturating_sub(slot.log.memory());
             slot.close(&self.epoll);

@@ -56,7 +56,7 @@ impl Driver {
                 .try_clone_to_owned()
                 .map_err(|error| error.to_string())
                 .and_then(|null| {
-                    let pid = self.execute(&service, command, &null, &[], &Role::Probe, None)?;
+                    let pid = self.execute(&service, command, &null, &[], &Role::Probe, &[])?;
                     self.children.insert(pid, Owner::Probe(id));
                     Ok(Running::Exec { pid })
                 }),

@@ -18,7 +18,7 @@ impl Supervisor {
         self.timers.cancel_all(id);
         self.cancel_probe(id);
         let Some(unit) = self.unit_mut(id) else { return };
-        unit.pid = None;
+        (unit.pid, unit.triggered) = (None, false);
         unit.turns += 1;
         match unit.state {
             State::Stopping => {
@@ -48,7 +48,7 @@ impl Supervisor {
         if unit.service.kind == Kind::Oneshot {
             unit.ready = Some(now);
         }
-        if !self.restart_later(id, None, now) {
+        if !self.listen_again(id, now) && !self.restart_later(id, None, now) {
             self.set_state(id, State::Exited, now);
             self.note_for_group(id, false);
         }
@@ -60,12 +60,14 @@ impl Supervisor {
         self.cancel_probe(id);
         let Some(unit) = self.unit_mut(id) else { return };
         unit.last_failure = Some(reason.clone());
+        unit.triggered = false;
         if self.restart_later(id, Some(&reason), now) {
             return;
         }
         let Some(unit) = self.unit(id) else { return };
         let line = format!("{}: failed: {reason}{}", unit.service.name, unit.given_up(&reason));
         self.set_state(id, State::Failed(reason), now);
+        self.close_sockets(id);
         self.note_for_group(id, false);
         self.actions.push_back(Action::PrintWithLog(id, line));
     }
@@ -100,7 +102,10 @@ impl Supervisor {
         }
         match after {
             AfterStop::Fail(reason) => self.fail(id, reason, now),
-            AfterStop::Rest => self.set_state(id, State::Inactive, now),
+            AfterStop::Rest => {
+                self.close_sockets(id);
+                self.set_state(id, State::Inactive, now);
+            }
             AfterStop::Again => {
                 unit.restarts += u64::from(unit.spawned.is_some());
                 self.retry(id, now);

@@ -163,6 +163,8 @@ impl Unit {
             "reason": reason,
             "wanted": self.wanted,
             "gone": self.gone,
+            "bound": self.bound,
+            "triggered": self.triggered,
             "drags": self.drags,
             "requested": self.requested,
             "pid": self.pid,
@@ -197,6 +199,7 @@ impl Unit {
         self.state = State::recall(memory["state"].as_str()?, &memory["reason"])?;
         (self.wanted, self.gone, self.notified) = (truth("wanted"), truth("gone"), truth("notified"));
         (self.requested, self.drags) = (truth("requested"), truth("drags"));
+        (self.bound, self.triggered) = (truth("bound"), truth("triggered"));
         self.pid = small("pid");
         self.since = number("since")?;
         (self.spawned, self.ready) = (number("spawned"), number("ready"));
@@ -226,6 +229,7 @@ impl State {
             Self::Inactive,
             Self::Blocked,
             Self::Starting,
+            Self::Listening,
             Self::Running,
             Self::Degraded,
             Self::Stopping,

@@ -18,6 +18,7 @@
 //! | `requests` | what people ask for |
 //! | `boot` | `ready`, the timeline, the boot deadline |
 //! | `shutdown` | everything down, in reverse order |
+//! | `sockets` | sockets that are open before their service runs |
 //! | `memory` | what a successor needs to know, and knowing it |
 //! | `verified` | when and by what a state was last verified |
 //! | `report` | what a service waits for, in words; status for the control protocol |
@@ -34,6 +35,7 @@ mod report;
 mod requests;
 mod restart;
 mod shutdown;
+mod sockets;
 mod start;
 mod state;
 mod timers;
@@ -74,6 +76,8 @@ pub enum Action {
     Probe(Id),
     /// Drop the probe.
     CancelProbe(Id),
+    /// Close the service's sockets.
+    CloseSockets(Id),
     /// The service of this name is no more.
     Forget(Id, String),
     /// Everything is down, as far as it goes: take the machine down.
@@ -229,7 +233,7 @@ impl Supervisor {
         let frees = !matches!(
             unit.state,
             State::Blocked | State::Starting | State::Degraded | State::Stopping
-        );
+        ) || unit.bound;
         for neighbour in neighbours {
             self.follow(neighbour, now);
             match self.shutdown {

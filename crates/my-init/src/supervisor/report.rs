@@ -36,6 +36,7 @@ impl Supervisor {
         match unit.state {
             _ if unit.service.kind == Kind::Group => self.unmet(unit),
             State::Blocked => self.unmet(unit),
+            State::Listening => vec!["a connection".to_owned()],
             State::Starting => vec![readiness(unit)],
             State::Stopping => vec!["its end".to_owned()],
             _ => Vec::new(),
@@ -46,7 +47,7 @@ impl Supervisor {
         let named = |other: &Unit| format!("{} ({})", other.service.name, other.state.word());
         let requires = unit.service.dependencies.requires.iter();
         let required = requires.filter_map(|one| self.unit(self.find(&one.name)?));
-        let mut unmet: Vec<String> = required.filter(|other| !other.state.satisfies()).map(named).collect();
+        let mut unmet: Vec<String> = required.filter(|other| !other.satisfies()).map(named).collect();
         for other in self.waits_after(unit).map(named) {
             if !unmet.contains(&other) {
                 unmet.push(other);

@@ -123,7 +123,7 @@ impl Supervisor {
         if let State::Failed(reason @ Reason::Cycle(_)) = &unit.state {
             return Err(RequestError::Cycle(reason.to_string()));
         }
-        unit.wanted = true;
+        (unit.wanted, unit.triggered) = (true, true);
         unit.attempts = 0;
         let asked_before = unit.state == State::Stopping && unit.after_stop == AfterStop::Again;
         unit.restarts_by_hand += u64::from(unit.spawned.is_some() && !asked_before);

@@ -58,7 +58,7 @@ impl Supervisor {
             if matches!(other.state, State::Failed(_)) {
                 return Verdict::Refuse(Reason::DependencyFailed(dependency.name.clone()));
             }
-            waits |= !other.state.satisfies();
+            waits |= !other.satisfies();
         }
         waits |= self.waits_after(unit).next().is_some() || self.active_rivals(unit).next().is_some();
         waits |= self.group_goes_down(unit);

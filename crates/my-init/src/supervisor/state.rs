@@ -16,6 +16,8 @@ pub enum State {
     Blocked,
     /// Its process is alive (or about to be), but has not shown that it is ready. A oneshot that runs.
     Starting,
+    /// Without a process; its sockets are open, and whoever connects starts it.
+    Listening,
     /// Alive, and ready as far as the service file says how to tell.
     Running,
     /// Alive, was ready, and unhealthy.
@@ -39,6 +41,7 @@ impl State {
             Self::Inactive => "inactive",
             Self::Blocked => "blocked",
             Self::Starting => "starting",
+            Self::Listening => "listening",
             Self::Running => "running",
             Self::Degraded => "degraded",
             Self::Stopping => "stopping",
@@ -224,6 +227,10 @@ pub struct Unit {
     pub(super) group: Option<Id>,
     /// It has ended without being asked, and its group has not done yet what follows from that.
     pub(super) drags: bool,
+    /// Its sockets are open.
+    pub(super) bound: bool,
+    /// Somebody has connected or asked for it: it is to have a process, not only sockets.
+    pub(super) triggered: bool,
     /// It is an instance of a template that exists because somebody asked for it.
     pub(super) requested: bool,
     /// When the last supervisor meant to start it again.
@@ -264,6 +271,8 @@ impl Unit {
             unsettled: false,
             group: None,
             drags: false,
+            bound: false,
+            triggered: false,
             requested: false,
             restart_at: None,
         }
@@ -303,7 +312,7 @@ impl Unit {
     pub(super) fn is_settled(&self) -> bool {
         match self.state {
             State::Inactive => !self.wanted,
-            State::Exited | State::Skipped(_) | State::Failed(_) | State::Running => true,
+            State::Exited | State::Skipped(_) | State::Failed(_) | State::Running | State::Listening => true,
             _ => false,
         }
     }

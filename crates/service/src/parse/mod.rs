@@ -7,6 +7,7 @@ mod health;
 mod lifecycle;
 mod logging;
 mod readiness;
+mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -180,6 +181,7 @@ fn read_service<'d>(
         security: crate::security::security(root, tables),
         limits: crate::limits::limits(root, tables),
         resources: crate::limits::resources(root, tables),
+        sockets: socket::sockets(root, tables, kind),
         status: status(&table),
         class,
         critical: table.boolean("critical").unwrap_or(false),
@@ -194,6 +196,14 @@ fn read_service<'d>(
         root.complain(
             "health",
             "a oneshot is ready when it has ended, so [health] has no meaning",
+        );
+    }
+    let handed = service.sockets.as_ref().map_or(0, |sockets| sockets.listen.len());
+    let last = socket::FIRST + i32::try_from(handed).unwrap_or(0);
+    if service.ready_fd.is_some_and(|number| handed > 0 && number < last) {
+        table.complain(
+            "ready_fd",
+            "the descriptors of [socket] begin with 3, and `ready_fd` is one of them",
         );
     }
     tables.push(table);
@@ -221,6 +231,7 @@ fn blank(file: &str) -> Service {
         security: Security::default(),
         limits: Limits::default(),
         resources: Resources::default(),
+        sockets: None,
         status: Status::Start,
         on_failure: OnFailure::Restart,
         class: Class::User,

@@ -42,6 +42,7 @@ pub(super) unsafe extern "C" fn run(task: *mut c_void) -> ! {
         let task = &mut *task.cast::<Task<'_>>();
         let step = match prepare(task.what, task.handed) {
             Ok(()) => {
+                task.own_id.fill(libc::getpid());
                 libc::execve(
                     task.what.program.as_ptr(),
                     task.arguments.as_ptr(),

@@ -13,6 +13,9 @@ use crate::shared_pid::SharedPid;
 
 mod child;
 mod clone;
+mod own_id;
+
+use own_id::OwnId;
 
 /// What to start, and how.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +26,8 @@ pub struct Spawn<'a> {
     pub arguments: &'a [CString],
     /// Its whole environment, as `NAME=value`.
     pub environment: &'a [CString],
+    /// Adds `LISTEN_PID`, its own process id, to the environment (sd_listen_fds(3)).
+    pub tells_pid: bool,
     /// Its working directory.
     pub directory: &'a CStr,
     /// Its standard input.
@@ -117,12 +122,17 @@ pub fn spawn(what: &Spawn<'_>) -> Result<u32, SpawnError> {
     let before = |step| move |source| SpawnError { step, source };
     let handed = out_of_the_way(what.descriptors).map_err(before("descriptors"))?;
     let arguments = pointers(what.arguments);
-    let environment = pointers(what.environment);
+    let own_id = OwnId::new();
+    let mut environment = pointers(what.environment);
+    if what.tells_pid {
+        environment.insert(0, own_id.variable());
+    }
     let mut task = Task {
         what,
         handed: &handed,
         arguments: &arguments,
         environment: &environment,
+        own_id: &own_id,
         failure: None,
     };
     let conditions = &what.conditions;
@@ -150,6 +160,8 @@ struct Task<'a> {
     /// Pointers to strings, the last one null.
     arguments: &'a [*const c_char],
     environment: &'a [*const c_char],
+    /// Among the variables, if the process is to know its own id.
+    own_id: &'a OwnId,
     /// The step that failed, as an index into [`child::STEPS`], and `errno`.
     failure: Option<(usize, i32)>,
 }
@@ -226,6 +238,7 @@ mod tests {
             program,
             arguments: &arguments,
             environment: &environment,
+            tells_pid: true,
             directory,
             input: null.as_fd(),
             output: write.as_fd(),
@@ -263,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_process_leads_its_session_with_its_own_limits_and_directory() {
-        let script = "read -r pid _ _ _ group session _ </proc/self/stat; echo $A $(pwd) $(ulimit -n); echo $$ $group $session >&2";
+        let script = "read -r pid _ _ _ group session _ </proc/self/stat; echo $A $(pwd) $(ulimit -n); echo $LISTEN_PID $group $session >&2";
         let (result, text) = run(c"/bin/sh", script, c"/tmp");
         let pid = result.unwrap();
         assert_eq!(text, format!("1 /tmp 64\n{pid} {pid} {pid}\n"));
@@ -283,6 +296,7 @@ mod tests {
         // In reverse, so that some take numbers that others have here.
         let descriptors = [(texts[2].as_fd(), 5), (texts[0].as_fd(), 3), (texts[1].as_fd(), 4)];
         let pid = spawn(&Spawn {
+            tells_pid: false,
             program: c"/bin/sh",
             arguments: &arguments,
             environment: &[],

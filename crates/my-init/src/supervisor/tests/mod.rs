@@ -6,6 +6,7 @@ mod groups;
 mod health;
 mod memory;
 mod restart;
+mod sockets;
 
 use std::collections::HashMap;
 
@@ -123,6 +124,7 @@ impl Machine {
                     }
                 }
                 Action::CancelProbe(_) | Action::Forget(..) => {}
+                Action::CloseSockets(id) => self.log.push(format!("close {} at {}", self.name(id), self.now)),
                 Action::Finish(goal) => self.finished = Some(goal),
             }
         }
@@ -133,6 +135,9 @@ impl Machine {
             return;
         };
         let name = service.name.clone();
+        if service.sockets.is_some() && !self.supervisor.bound(id, self.now) {
+            return;
+        }
         self.log.push(format!("spawn {name} at {}", self.now));
         groups::check_spawn(&self.supervisor, id);
         self.next_pid += 1;
