@@ -135,7 +135,8 @@ impl Supervisor {
         for &member in members {
             let Some(unit) = self.unit(member) else { continue };
             // What waits for its next try has no process, and keeps its time.
-            let up = unit.pid.is_some() || unit.state.is_active() || (unit.state == State::Restarting && !again);
+            let idles = matches!(unit.state, State::Restarting | State::Listening);
+            let up = unit.pid.is_some() || unit.state.is_active() || (idles && !again);
             let free = !unit
                 .dependents
                 .iter()
@@ -194,7 +195,7 @@ impl Supervisor {
         if let Some(state) = passing.into_iter().find(|state| any(state.clone())) {
             return state;
         }
-        let lives = any(State::Running) || any(State::Degraded);
+        let lives = any(State::Running) || any(State::Degraded) || any(State::Listening);
         let rests = |unit: &&Unit| match unit.state {
             State::Inactive | State::Stopping => true,
             State::Exited => unit.service.kind != Kind::Oneshot,
