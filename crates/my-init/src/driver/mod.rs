@@ -37,8 +37,8 @@ mod probes;
 mod ready;
 mod skip;
 mod slot;
-mod strays;
 mod sockets;
+mod strays;
 
 use std::collections::HashMap;
 use std::fs::File;
