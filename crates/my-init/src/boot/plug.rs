@@ -49,6 +49,7 @@ fn library_directory() -> PathBuf {
 pub fn start(sibling: bool) -> io::Result<u32> {
     let null = fs::File::options().read(true).write(true).open("/dev/null")?;
     let what = Spawn {
+        tells_pid: false,
         program: c"/proc/self/exe",
         arguments: &[c_string("my_init"), c_string(OPTION)],
         environment: &[],
