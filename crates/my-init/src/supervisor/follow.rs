@@ -82,6 +82,9 @@ impl Supervisor {
         let changed = seen.is_some_and(|seen| seen != other.turns);
         match &other.state {
             State::Failed(_) => Some(Happened::Failed),
+            // It comes and goes behind its socket, which is what others know of it.
+            _ if other.is_on_demand() && other.satisfies() => None,
+            State::Listening => None,
             State::Stopping => match other.after_stop {
                 AfterStop::Rest => Some(Happened::Stopped),
                 AfterStop::Again => Some(Happened::Restarted),

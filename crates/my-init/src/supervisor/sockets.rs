@@ -83,7 +83,7 @@ impl Supervisor {
 }
 
 impl Unit {
-    fn is_on_demand(&self) -> bool {
+    pub(super) fn is_on_demand(&self) -> bool {
         self.service.sockets.as_ref().is_some_and(|sockets| sockets.on_demand)
     }
 
