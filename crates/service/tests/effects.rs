@@ -10,7 +10,7 @@ use mos_service::parse;
 
 const DOCUMENT: &str = include_str!("../../../docs/services.md");
 /// One of these is good for every key, and is nobody's default.
-const VALUES: [&str; 27] = [
+const VALUES: [&str; 31] = [
     "true",
     "false",
     "7",
@@ -37,6 +37,10 @@ const VALUES: [&str; 27] = [
     "[\"other\"]",
     "[\"net_raw\"]",
     "[\"/dev/kvm\"]",
+    "[\"/run/x.sock\"]",
+    "\"boot\"",
+    "\"90 s\"",
+    "\"daily 03:00\"",
     "{ A = \"b\" }",
 ];
 
@@ -66,6 +70,13 @@ fn files(section: &str, line: &str) -> (String, String) {
         "service" => "[service]\nexec = \"true\"\n",
         "group" if line.starts_with("members") => "[group]\n",
         "group" => "[group]\nmembers = [\"a\"]\n",
+        "dependencies" if line.starts_with("on_") => {
+            let edge = |line: &str| {
+                format!("[service]\nexec = \"true\"\n[dependencies]\nrequires = [{{ name = \"b\"{line} }}]\n")
+            };
+            return (edge(&format!(", {line}")), edge(""));
+        }
+        "socket" if !line.starts_with("listen") => "[service]\nexec = \"true\"\n[socket]\nlisten = [\"/x\"]\n",
         "target" => "[target]\n",
         "health" if line.starts_with("type") => "[service]\nexec = \"true\"\n[health]\ntarget = \"127.0.0.1:1/x\"\n",
         "health" if line.starts_with("target") => "[service]\nexec = \"true\"\n[health]\ntype = \"http\"\n",
