@@ -19,6 +19,7 @@ pub mod console;
 pub mod container;
 pub mod driver;
 pub mod exits;
+pub mod group;
 pub mod halt;
 pub mod journal;
 pub mod json_toml;

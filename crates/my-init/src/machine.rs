@@ -27,9 +27,20 @@ pub fn run(started: clock::Millis, handover: Option<Handover>) -> ! {
     if handover.is_none() {
         prepare_console(&ground);
     }
+    let group = ground.command_line.group.as_deref().map(crate::group::number);
+    let group = match group.transpose() {
+        Ok(group) => group,
+        Err(error) => {
+            if let Ok(mut console) = console() {
+                console.say(clock::now(), &format!("my_init.group: {error}"));
+            }
+            None
+        }
+    };
     let setup = Setup {
         services: SERVICES.into_iter().chain([STATE]).map(PathBuf::from).collect(),
         state: Some(PathBuf::from(STATE)),
+        group,
         socket: PathBuf::from(SOCKET),
         settings: settings(started, ground.command_line.boot_deadline),
         cgroups: ground.cgroups,

@@ -74,6 +74,10 @@ fn supervise(mut options: Options, started: clock::Millis) -> ExitCode {
     if options.services.is_empty() {
         return fail(USAGE, &"not PID 1, so give --services DIR (or see --help)");
     }
+    let group = match options.group.as_deref().map(my_init::group::number).transpose() {
+        Ok(group) => group,
+        Err(error) => return fail(USAGE, &format!("--control-group: {error}")),
+    };
     let state = options.state.unwrap_or_else(|| options.services[0].clone());
     if !options.services.contains(&state) {
         options.services.push(state.clone());
@@ -88,6 +92,7 @@ fn supervise(mut options: Options, started: clock::Millis) -> ExitCode {
     let setup = Setup {
         services: options.services,
         state: Some(state),
+        group,
         socket: options.socket,
         settings: settings(started, deadline.unwrap_or(CommandLine::parse("").boot_deadline)),
         cgroups: None,
@@ -131,7 +136,9 @@ fn check(directories: &[PathBuf]) -> ExitCode {
     if let Some(directory) = directories.iter().find(|directory| !directory.is_dir()) {
         return fail(NOT_FOUND, &format!("{} is not a directory", directory.display()));
     }
-    let (files, mut problems) = services::read(directories);
+    let services::Files {
+        files, mut problems, ..
+    } = services::read(directories);
     let files: Vec<(&str, &str)> = files
         .iter()
         .map(|(name, text)| (name.as_str(), text.as_str()))

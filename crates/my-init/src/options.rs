@@ -47,6 +47,8 @@ Ask a running my_init:
   --deadline S      supervising: name what is not ready after S seconds (default 30)
   --log-memory SIZE supervising: what all logs may take of memory (default 64M)
   --log-files SIZE  supervising: what all files of logs may take (default 256M)
+  --state DIR       supervising: where added services are kept (default: the first directory; on a node /run/my_init/services)
+  --control-group G supervising: members of this group, too, may change things (on a node: my_init.group=G)
   --debug           supervising: print every action
   --container       as PID 1: do nothing to the machine, and exit when going down; found out by itself from the variable
                     `container`, /run/.containerenv, /.dockerenv, and a PID namespace
@@ -95,6 +97,8 @@ pub struct Options {
     pub services: Vec<PathBuf>,
     /// The directory for services that are added while we run; the first of the others when absent.
     pub state: Option<PathBuf>,
+    /// The group, by name or number, whose members may change things.
+    pub group: Option<String>,
     /// The control socket.
     pub socket: PathBuf,
     /// Print JSON.
@@ -140,6 +144,7 @@ impl Options {
             task: Task::Supervise,
             services: Vec::new(),
             state: None,
+            group: None,
             socket: PathBuf::from(SOCKET),
             json: false,
             container: false,
@@ -170,6 +175,7 @@ impl Options {
                 "--debug" => options.debug = true,
                 "--socket" => options.socket = PathBuf::from(value()?),
                 "--state" => options.state = Some(PathBuf::from(value()?)),
+                "--control-group" => options.group = Some(value()?),
                 "--services" => options.services.push(PathBuf::from(value()?)),
                 upgrade::OPTION => options.handover = Some(Handover::parse(&value()?)?),
                 "--log-memory" => options.logs.memory = limits::size(&value()?)?,

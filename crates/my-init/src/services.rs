@@ -2,11 +2,15 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use mos_service::{Command, Service, is_service_file};
 use mos_toml::{Problem, Severity};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 /// The largest service file, in bytes.
 const FILE_MAX: u64 = 256 * 1024;
@@ -15,47 +19,61 @@ const FILES_MAX: usize = 20_000;
 /// Where programs named without a slash are looked for when neither the service nor our environment says.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/var/cache/bin";
 
-/// Reads the files of the directories in order, those of one directory by name. A directory that is not there has none.
-pub fn read(directories: &[PathBuf]) -> (Vec<(String, String)>, Vec<Problem>) {
-    let found = find(directories);
-    (found.files, found.problems)
+/// What directories of service files hold.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// Path and text.
+    pub files: Vec<(String, String)>,
+    /// Paths of those that cannot be used, and of directories that cannot be read.
+    pub unusable: Vec<String>,
+    /// What is wrong with them, and with directories.
+    pub problems: Vec<Problem>,
 }
 
-/// What is in directories.
-#[derive(Default)]
-struct Found {
-    files: Vec<(String, String)>,
-    problems: Vec<Problem>,
-    unusable: Vec<String>,
-}
-
-impl Found {
+impl Files {
     fn cannot_be_used(&mut self, path: &Path, error: &dyn std::fmt::Display) {
         self.problems.push(problem(path, error));
         self.unusable.push(path.display().to_string());
     }
 }
 
-fn find(directories: &[PathBuf]) -> Found {
-    let mut found = Found::default();
-    for directory in directories {
-        for path in list(directory, &mut found) {
-            match read_file(&path) {
-                Ok(text) => found.files.push((path.display().to_string(), text)),
-                Err(error) => found.cannot_be_used(&path, &error),
-            }
+/// Reads the files of the directories in order, those of one directory by name. A directory that is not there has none.
+/// Each is read as it was when it was opened: if a link names another one meanwhile, nothing of that one gets in between.
+pub fn read(directories: &[PathBuf]) -> Files {
+    let mut found = Files::default();
+    for path in directories {
+        match rustix::fs::open(
+            path,
+            OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        ) {
+            Ok(directory) => read_directory(path, &directory, &mut found),
+            Err(Errno::NOENT) => {}
+            Err(error) => found.cannot_be_used(path, &std::io::Error::from(error)),
         }
     }
     found
 }
 
+fn read_directory(path: &Path, directory: &OwnedFd, found: &mut Files) {
+    for name in list(path, directory, found) {
+        let file = path.join(&name);
+        match read_file(directory, &name) {
+            Ok(text) => found.files.push((file.display().to_string(), text)),
+            // It was removed since the directory was listed.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => found.cannot_be_used(&file, &error),
+        }
+    }
+}
+
 /// Reads and understands all service files; what is wrong with one leaves the others alone.
 pub fn load(directories: &[PathBuf]) -> mos_service::Loaded {
-    let Found {
+    let Files {
         files,
-        mut problems,
         mut unusable,
-    } = find(directories);
+        mut problems,
+    } = read(directories);
     let files: Vec<(&str, &str)> = files
         .iter()
         .map(|(name, text)| (name.as_str(), text.as_str()))
@@ -89,41 +107,42 @@ fn problem(path: &Path, error: &dyn std::fmt::Display) -> Problem {
     }
 }
 
-fn list(directory: &Path, found: &mut Found) -> Vec<PathBuf> {
-    let entries = match fs::read_dir(directory) {
+fn list(path: &Path, directory: &OwnedFd, found: &mut Files) -> Vec<String> {
+    let entries = match rustix::fs::Dir::read_from(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => {
-            found.cannot_be_used(directory, &error);
+            found.cannot_be_used(path, &std::io::Error::from(error));
             return Vec::new();
         }
     };
-    let named = |entry: &fs::DirEntry| entry.file_name().to_str().is_some_and(is_service_file);
-    let mut paths: Vec<PathBuf> = entries
+    let names = entries
         .flatten()
-        .filter(named)
-        .map(|entry| entry.path())
-        .take(FILES_MAX)
-        .collect();
-    paths.sort();
-    if paths.len() == FILES_MAX {
+        .filter_map(|entry| Some(entry.file_name().to_str().ok()?.to_owned()));
+    let mut names: Vec<String> = names.filter(|name| is_service_file(name)).take(FILES_MAX).collect();
+    names.sort();
+    if names.len() == FILES_MAX {
         let problem = problem(
-            directory,
+            path,
             &format!("holds {FILES_MAX} service files or more; the rest is left out"),
         );
         found.problems.push(problem);
     }
-    paths
+    names
 }
 
-fn read_file(path: &Path) -> std::io::Result<String> {
-    let kind = fs::metadata(path)?;
+fn read_file(directory: &OwnedFd, name: &str) -> std::io::Result<String> {
+    // A pipe must not make us wait for somebody who writes to it.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut file = fs::File::from(rustix::fs::openat(directory, name, flags, Mode::empty())?);
+    let kind = file.metadata()?;
     if !kind.is_file() || kind.len() > FILE_MAX {
         return Err(std::io::Error::other(format!(
             "not a regular file of at most {FILE_MAX} bytes"
         )));
     }
-    fs::read_to_string(path)
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The file that a command executes: its first word, looked for in `path` when it has no slash.
@@ -183,13 +202,18 @@ mod tests {
         }
         fs::create_dir(root.path().join("b/d.toml")).unwrap();
         let directories = ["a", "missing", "b"].map(|name| root.path().join(name));
-        let (files, problems) = read(&directories);
+        let Files {
+            files,
+            broken,
+            problems,
+        } = read(&directories);
         let texts: Vec<&str> = files.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(texts, ["1", "2", "3"]);
         assert!(
             problems[0].to_string().contains("d.toml: not a regular file"),
             "{problems:?}"
         );
+        assert!(unusable.len() == 1 && unusable[0].ends_with("b/d.toml"), "{unusable:?}");
     }
 
     #[test]

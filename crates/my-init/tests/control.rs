@@ -5,6 +5,10 @@
 mod common;
 
 use std::fs;
+use std::io::{BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 use my_init::client::{AskError, call};
 use serde_json::{Value, json};
@@ -159,4 +163,235 @@ fn files_of_other_directories_are_neither_replaced_nor_removed() {
     assert!(message.contains("services/web.service.toml"), "{message}");
     machine.call("service.set", json!({ "config": config, "name": "other" }));
     assert!(machine.path("state/other.service.toml").exists());
+}
+
+#[test]
+fn a_dry_run_says_what_a_reload_would_do_and_does_nothing() {
+    let machine = Machine::start(&[("kept", STAYS), ("gone", STAYS), ("changed", STAYS), ("eased", STAYS)]);
+    for name in ["kept", "gone", "changed", "eased"] {
+        machine.wait_for_state(name, "running");
+    }
+    let before = machine.call("service.list_full", json!({}));
+    fs::remove_file(machine.path("services/gone.service.toml")).unwrap();
+    machine.write_service("changed", "[service]\nexec = \"sleep 2000\"\nnice = 1\n");
+    machine.write_service("eased", &format!("{STAYS}[lifecycle]\nmax_restarts = 3\n"));
+    machine.write_service("new", STAYS);
+    machine.write_service("broken", "[service\n");
+    let would = machine.call("system.reload", json!({ "dry_run": true }));
+    assert_eq!(
+        machine.call("service.list", json!({})),
+        json!(["changed", "eased", "gone", "kept"])
+    );
+    let did = machine.call("system.reload", json!({}));
+    let why = json!({ "changed": "exec, umask, nice, oom_score_adjust or tty", "eased": "[lifecycle]" });
+    for (key, expected) in [
+        ("added", json!(["new"])),
+        ("changed", json!(["changed", "eased"])),
+        ("removed", json!(["gone"])),
+        ("restarted", json!(["changed"])),
+        ("why", why),
+    ] {
+        assert_eq!((&would[key], &did[key]), (&expected, &expected), "{key}");
+    }
+    assert!(
+        would["problems"][0]
+            .as_str()
+            .unwrap()
+            .contains("broken.service.toml:1:"),
+        "{would}"
+    );
+    machine.wait_for_state("changed", "running");
+    let pid = |services: &Value, name: &str| {
+        let services = services.as_array().unwrap();
+        services.iter().find(|service| service["name"] == name).unwrap()["pid"].clone()
+    };
+    for name in ["kept", "eased"] {
+        assert_eq!(machine.status(name)["pid"], pid(&before, name), "{name}");
+    }
+}
+
+#[test]
+fn what_a_half_written_file_described_goes_on_until_the_file_is_whole_or_gone() {
+    let machine = Machine::start(&[("web", STAYS), ("db", STAYS)]);
+    machine.wait_for_state("web", "running");
+    let pid = machine.status("web")["pid"].clone();
+    machine.write_service("web", "[service]\nexec = \"sleep 10");
+    let difference = machine.call("system.reload", json!({}));
+    assert_eq!(
+        (&difference["kept"], &difference["removed"]),
+        (&json!(["web"]), &json!([]))
+    );
+    assert_eq!(machine.status("web")["pid"], pid);
+    // Not even the end of the supervisor changes that.
+    machine.crash();
+    assert_eq!(
+        (&machine.status("web")["pid"], &machine.status("web")["state"]),
+        (&pid, &json!("running"))
+    );
+    assert_eq!(machine.call("system.reload", json!({}))["kept"], json!(["web"]));
+    machine.write_service("web", "[service]\nexec = \"sleep 2000\"\n");
+    machine.call("system.reload", json!({}));
+    machine.wait("another process", || {
+        let status = machine.status("web");
+        status["state"] == "running" && status["pid"] != pid
+    });
+    assert_eq!(words(&machine.status("web")["pid"]), "sleep 2000");
+    machine.write_service("web", "[service]\nexec = \"sleep 10");
+    fs::remove_file(machine.path("services/web.service.toml")).unwrap();
+    assert_eq!(machine.call("system.reload", json!({}))["removed"], json!(["web"]));
+}
+
+#[test]
+fn a_directory_that_is_being_exchanged_removes_nothing() {
+    let machine = Machine::start(&[("web", STAYS)]);
+    machine.wait_for_state("web", "running");
+    fs::create_dir(machine.path("next")).unwrap();
+    fs::write(machine.path("next/db.service.toml"), STAYS).unwrap();
+    fs::rename(machine.path("services"), machine.path("last")).unwrap();
+    let half = machine.call("system.reload", json!({}));
+    assert_eq!((&half["kept"], &half["removed"]), (&json!(["web"]), &json!([])));
+    fs::rename(machine.path("next"), machine.path("services")).unwrap();
+    let whole = machine.call("system.reload", json!({}));
+    assert_eq!((&whole["added"], &whole["removed"]), (&json!(["db"]), &json!(["web"])));
+}
+
+/// A connection that was sent one request.
+fn ask(machine: &Machine, request: &str) -> BufReader<UnixStream> {
+    let mut stream = UnixStream::connect(machine.socket()).unwrap();
+    stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    writeln!(stream, "{request}").unwrap();
+    BufReader::new(stream)
+}
+
+fn next(lines: &mut impl std::io::BufRead) -> Value {
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+const SUBSCRIBE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"events.subscribe"}"#;
+
+#[test]
+fn events_tell_what_happens_with_time_and_reason() {
+    let machine = Machine::start(&[]);
+    let mut events = ask(&machine, SUBSCRIBE);
+    assert_eq!(next(&mut events)["result"]["ok"], true);
+    let config = json!({ "service": { "name": "web", "exec": "false", "oneshot": true } });
+    machine.call("service.set", json!({ "config": config }));
+    let mut told = Vec::new();
+    loop {
+        let event = next(&mut events);
+        assert_eq!(event["method"], "event");
+        assert!(event["params"]["time"].is_u64());
+        let kind = event["params"]["kind"].as_str().unwrap().to_owned();
+        let state = event["params"]["state"].as_str().unwrap_or_default().to_owned();
+        told.push((kind, state.clone()));
+        if state == "failed" {
+            assert_eq!(event["params"]["reason"], "exit code 1");
+            break;
+        }
+    }
+    let first = ("added".to_owned(), String::new());
+    assert_eq!((&told[0], told.len()), (&first, 3), "{told:?}");
+    machine.call("service.delete", json!({ "name": "web" }));
+    while next(&mut events)["params"]["kind"] != "removed" {}
+}
+
+#[test]
+fn a_listener_that_does_not_read_costs_a_bounded_amount_and_is_told_what_it_lost() {
+    let machine = Machine::start(&[("web", "[service]\nexec = \"true\"\noneshot = true\nstatus = \"stop\"\n")]);
+    let mut events = ask(&machine, SUBSCRIBE);
+    next(&mut events);
+    // More than a socket and the queue hold: 3 events of about 150 bytes each time.
+    let mut rounds = 0;
+    while rounds < 4000 {
+        if call(&machine.socket(), "service.start", &json!({ "name": "web" })).is_ok() {
+            rounds += 1;
+        }
+    }
+    let (mut seen, mut lost) = (0, 0);
+    while lost == 0 {
+        let event = next(&mut events);
+        match event["method"].as_str() {
+            Some("event") => seen += 1,
+            _ => lost = event["params"]["count"].as_u64().unwrap(),
+        }
+    }
+    assert!(seen > 100 && lost > 100, "{seen} {lost}");
+    // And it goes on.
+    machine.wait("the end of the last one", || machine.status("web")["state"] == "exited");
+    machine.call("service.start", json!({ "name": "web" }));
+    while next(&mut events)["params"]["state"] != "exited" {}
+}
+
+#[test]
+fn reading_is_for_all_and_writing_for_root_or_a_group() {
+    let machine = Machine::start_with(&[("web", STAYS)], &["--control-group", "4711"]);
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: needs root to become somebody else");
+        return;
+    }
+    for path in [machine.directory.path().to_owned(), machine.socket()] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    fs::copy(env!("CARGO_BIN_EXE_my_init"), machine.path("my_init")).unwrap();
+    let as_nobody = |groups: &[&str], verb: &[&str]| {
+        let output = Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534"])
+            .args(groups)
+            .arg(machine.path("my_init"))
+            .arg("--socket")
+            .arg(machine.socket())
+            .args(verb)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (other, member) = (["--clear-groups"], ["--groups", "4711"]);
+    assert_eq!(as_nobody(&other, &["status", "web"]).0, Some(0));
+    let (code, message) = as_nobody(&other, &["restart", "web"]);
+    assert_eq!(code, Some(5), "{message}");
+    assert!(message.contains("only root, or a member of the group"), "{message}");
+    let (code, message) = as_nobody(&member, &["restart", "web"]);
+    assert_eq!(code, Some(0), "{message}");
+}
+
+#[test]
+fn a_client_of_zinit_finds_its_methods() {
+    let needs = format!("{STAYS}[dependencies]\nrequires = [\"db\"]\nafter = [\"nobody\"]\n");
+    let machine = Machine::start(&[("db", STAYS), ("web", &needs)]);
+    machine.wait_for_state("web", "running");
+    let web = json!({ "name": "web" });
+    assert_eq!(machine.call("service.is_running", web.clone()), json!(true));
+    let full = machine.call("service.status_full", web.clone());
+    assert_eq!(full["is_target"], false);
+    let relations = json!([
+        { "name": "db", "dep_type": "requires", "state": "running", "satisfied": true },
+        { "name": "nobody", "dep_type": "after", "state": "missing", "satisfied": true },
+    ]);
+    assert_eq!(full["dependencies"], relations);
+    let stats = machine.call("service.stats", web.clone());
+    assert!(
+        stats["memory_bytes"].as_u64().unwrap() > 0 && stats["pid"] == full["pid"],
+        "{stats}"
+    );
+    let tree = machine.call("service.tree", json!({}));
+    assert!(
+        tree["ascii"]
+            .as_str()
+            .unwrap()
+            .starts_with("web: running\n  db: running\n"),
+        "{tree}"
+    );
+    assert_eq!(machine.call("service.children", web.clone()), json!({ "children": [] }));
+    let processes = machine.call("debug.process_tree", web);
+    assert!(processes["output"].as_str().unwrap().contains("sleep"), "{processes}");
+    assert!(
+        machine.call("debug.state", json!({}))["output"]
+            .as_str()
+            .unwrap()
+            .contains("db: running\n")
+    );
+    let methods = machine.call("rpc.discover", json!({}));
+    assert!(methods["methods"].as_array().unwrap().len() > 25);
 }

@@ -90,6 +90,7 @@ mod account;
 mod backoff;
 mod check;
 mod command;
+mod compare;
 mod condition;
 mod graph;
 mod group;
@@ -116,7 +117,7 @@ pub use limits::{Limits, Resources, UNLIMITED};
 pub use model::{
     Class, Dependencies, Dependency, Follow, Kind, Lifecycle, Logging, Reaction, Restart, Service, Status,
 };
-pub use parse::{Parsed, fnv1a, is_service_file, parse};
+pub use parse::{Parsed, fnv1a, is_service_file, parse, stem};
 pub use route::{MAX_ROUTES, PLACES, ROUTES, Routes, is_executable};
 pub use security::{Capability, Security};
 pub use signal::{Signal, SignalError};

@@ -3,6 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
 
+/// Processes in more groups than this are not asked for; so many fit into a page.
+const GROUPS_MAX: usize = 1024;
+
 /// The user id of the process that connected (`SO_PEERCRED`, unix(7)).
 ///
 /// Not taken from rustix: it also hands out the process id as a number that is never zero, and the kernel reports zero
@@ -11,6 +14,10 @@ use std::os::fd::{AsFd, AsRawFd as _};
 /// # Errors
 /// Whatever the system says; `ENOTSOCK`, say.
 pub fn user(socket: impl AsFd) -> io::Result<u32> {
+    Ok(credentials(socket)?.uid)
+}
+
+fn credentials(socket: impl AsFd) -> io::Result<libc::ucred> {
     let mut credentials = libc::ucred {
         pid: 0,
         uid: u32::MAX,
@@ -28,10 +35,36 @@ pub fn user(socket: impl AsFd) -> io::Result<u32> {
         )
     };
     if status == 0 {
-        Ok(credentials.uid)
+        Ok(credentials)
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// The groups of the process that connected: its own one (`SO_PEERCRED`) and those it has besides (`SO_PEERGROUPS`, since
+/// Linux 4.13).
+///
+/// # Errors
+/// Whatever the system says; `ERANGE` for a process in more than [`GROUPS_MAX`] groups.
+pub fn groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
+    let mut groups = vec![0_u32; GROUPS_MAX];
+    let mut length = (GROUPS_MAX * size_of::<u32>()) as libc::socklen_t;
+    // SAFETY: the pointer and length describe the vector's elements, which outlive the call; the kernel writes no more.
+    let status = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERGROUPS,
+            groups.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if status != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    groups.truncate(length as usize / size_of::<u32>());
+    groups.push(credentials(socket)?.gid);
+    Ok(groups)
 }
 
 #[cfg(test)]
@@ -42,6 +75,7 @@ mod tests {
     fn our_own_socket_is_ours() {
         let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         assert_eq!(user(&one).unwrap(), rustix::process::getuid().as_raw());
+        assert!(groups(&one).unwrap().contains(&rustix::process::getgid().as_raw()));
         let file = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(user(&file).unwrap_err().raw_os_error(), Some(libc::ENOTSOCK));
     }

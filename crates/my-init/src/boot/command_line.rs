@@ -23,6 +23,8 @@ pub struct CommandLine {
     emergency: Option<Emergency>,
     /// `systemd.machine_id=ID`, see [`machine_id`](super::machine_id).
     pub machine_id: Option<String>,
+    /// `my_init.group=NAME`: its members may use the control socket as root may.
+    pub group: Option<String>,
     /// `my_init.log_memory=SIZE`, `my_init.log_files=SIZE`.
     pub logs: Limits,
 }
@@ -37,6 +39,7 @@ impl CommandLine {
             target: Target::Everything,
             emergency: None,
             machine_id: None,
+            group: None,
             logs: Limits::default(),
         };
         for word in words(text) {
@@ -49,6 +52,7 @@ impl CommandLine {
                     let deadline = seconds.parse::<u32>().ok().map(|seconds| Millis::from(seconds) * 1000);
                     line.boot_deadline = deadline.unwrap_or(line.boot_deadline);
                 }
+                Some(("my_init.group", group)) => line.group = Some(group.to_owned()),
                 Some(("my_init.log_memory", text)) => line.logs.memory = size(text).unwrap_or(line.logs.memory),
                 Some(("my_init.log_files", text)) => line.logs.files = size(text).unwrap_or(line.logs.files),
                 Some(("systemd.machine_id", id)) => line.machine_id = Some(id.to_owned()),
@@ -116,7 +120,7 @@ mod tests {
     #[test]
     fn own_words_are_found_among_others() {
         let line = CommandLine::parse(
-            "console=ttyS0 x=\"a my_init.debug\" my_init.deadline=5 my_init.deadline=7 my_init.log_memory=2M\n",
+            "console=ttyS0 my_init.group=wheel x=\"a my_init.debug\" my_init.deadline=5 my_init.deadline=7 my_init.log_memory=2M\n",
         );
         assert_eq!(
             line,
@@ -127,6 +131,7 @@ mod tests {
                 target: Target::Everything,
                 emergency: None,
                 machine_id: None,
+                group: Some("wheel".to_owned()),
                 logs: Limits {
                     memory: 2 * 1024 * 1024,
                     ..Limits::default()

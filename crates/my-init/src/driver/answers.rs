@@ -23,7 +23,10 @@ impl Driver {
             Err(answer) => return Some(answer),
         };
         let result = if method.writes && !may_write {
-            Err(Refusal::new(NOT_PERMITTED, "only root may do this"))
+            Err(Refusal::new(
+                NOT_PERMITTED,
+                "only root, or a member of the group that my_init was given for this, may do this",
+            ))
         } else {
             self.call(method.call, &params, connection)
         };
@@ -35,12 +38,7 @@ impl Driver {
         match call {
             Call::Discover => Ok(protocol::document()),
             Call::Ping => Ok(json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id() })),
-            Call::Reload => {
-                let difference = self.reload();
-                Ok(json!({
-                    "added": difference.added, "changed": difference.changed, "removed": difference.removed,
-                }))
-            }
+            Call::Reload => Ok(self.reload(params.truth("dry_run"))),
             Call::Upgrade => {
                 let program = params
                     .given("program")
@@ -56,7 +54,14 @@ impl Driver {
             Call::Kexec => self.go_down(Goal::Kexec),
             Call::List => Ok(self.list()),
             Call::ListFull => Ok(self.list_full()),
-            Call::Status => Ok(self.supervisor.status(self.named(name)?, self.now())),
+            Call::Status => Ok(self.status(self.named(name)?)),
+            Call::StatusFull => self.status_full(name),
+            Call::Stats => self.stats(name),
+            Call::Children => self.children(name),
+            Call::ProcessTree => self.process_tree(name),
+            Call::DebugState => Ok(self.debug_state()),
+            Call::Tree => Ok(self.tree()),
+            Call::Subscribe => Ok(self.subscribe(connection, params)),
             Call::IsRunning => self.is_running(name),
             Call::Why => self.why(name),
             Call::Define => self.define(params),
@@ -139,11 +144,7 @@ impl Driver {
     }
 
     fn list_full(&self) -> Value {
-        let now = self.now();
-        self.sorted()
-            .into_iter()
-            .map(|id| self.supervisor.status(id, now))
-            .collect()
+        self.sorted().into_iter().map(|id| self.status(id)).collect()
     }
 
     fn why(&self, name: &str) -> Result<Value, Refusal> {

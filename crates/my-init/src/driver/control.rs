@@ -174,9 +174,7 @@ impl Driver {
             if self.control.connections.len() >= CONNECTIONS_MAX {
                 self.make_room();
             }
-            let own = rustix::process::geteuid().as_raw();
-            let peer = mos_sys::peer::user(&stream);
-            let may_write = peer.is_ok_and(|peer| peer == 0 || (!self.setup.machine && peer == own));
+            let may_write = self.may_write(&stream);
             let index = self.control.next;
             self.control.next += 1;
             let watched = epoll::add(&self.epoll, &stream, data(Token::Connection(index)), EventFlags::IN);
@@ -194,6 +192,15 @@ impl Driver {
             };
             self.control.connections.insert(index, connection);
         }
+    }
+
+    /// Root may; whoever runs this may, where it is no machine's PID 1; members of a group may, if there is one for that.
+    fn may_write(&self, stream: &UnixStream) -> bool {
+        let own = rustix::process::geteuid().as_raw();
+        let user = mos_sys::peer::user(stream);
+        let owns = user.is_ok_and(|user| user == 0 || (!self.setup.machine && user == own));
+        let in_group = |group: &u32| mos_sys::peer::groups(stream).is_ok_and(|groups| groups.contains(group));
+        owns || self.setup.group.as_ref().is_some_and(in_group)
     }
 
     pub(super) fn serve(&mut self, index: usize, flags: EventFlags) {

@@ -12,7 +12,7 @@ const KEXEC_LOADED: &str = "/sys/kernel/kexec_loaded";
 impl Driver {
     pub(super) fn take_signal(&mut self, number: i32) {
         match signals::meaning(number) {
-            Some((Wish::Reload, _)) => drop(self.reload()),
+            Some((Wish::Reload, _)) => drop(self.reload(false)),
             Some((Wish::Renew, _)) => self.renew(),
             Some((Wish::Down(goal), name)) => self.shut_down(goal, name),
             Some((Wish::DownNow(goal), name)) => {

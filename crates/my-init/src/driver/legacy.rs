@@ -117,7 +117,7 @@ impl Driver {
         let starting = memories.remove(STARTING);
         memories.retain(|name, memory| !memory.is_null() && name != PROGRAM);
         match node {
-            None => drop(self.reload()),
+            None => drop(self.reload(false)),
             Some(node) => {
                 self.go_on(memories, &node, &mut leftovers);
                 self.find_started(starting.as_ref().and_then(Value::as_str));

@@ -7,6 +7,9 @@
 //! | `launch` | starting processes |
 //! | `instances` | instances of templates that somebody asks for |
 //! | `legacy` | what a supervisor leaves to its successor |
+//! | `reload` | reading the service files again |
+//! | `events` | what happens, to those who asked |
+//! | `inspect` | what a service uses and consists of |
 //! | `define` | services that come and go while we run |
 //! | `limit_hits` | whether a service ended because of a limit |
 //! | `operator` | shells on the consoles, and what follows a critical failure |
@@ -26,8 +29,10 @@ mod conditions;
 mod control;
 mod define;
 mod descriptors;
+mod events;
 mod farewell;
 mod follow;
+mod inspect;
 mod instances;
 mod launch;
 mod legacy;
@@ -35,6 +40,7 @@ mod limit_hits;
 mod operator;
 mod probes;
 mod ready;
+mod reload;
 mod skip;
 mod slot;
 mod sockets;
@@ -81,6 +87,8 @@ pub struct Setup {
     pub services: Vec<PathBuf>,
     /// The one of them that holds what is added while we run, if any.
     pub state: Option<PathBuf>,
+    /// Members of this group may do what root may, as far as the control socket goes.
+    pub group: Option<u32>,
     /// Path of the control socket.
     pub socket: PathBuf,
     /// Times.
@@ -198,6 +206,9 @@ pub struct Driver {
     /// Who reads logs along.
     follows: Vec<follow::Follow>,
     sockets: HashMap<Id, Vec<sockets::Bound>>,
+    listeners: Vec<events::Listener>,
+    /// Where the directories of service files were when they were read last.
+    places: reload::Places,
     /// What the logs take of memory, in bytes.
     log_memory: u64,
     children: HashMap<u32, Owner>,
@@ -257,6 +268,8 @@ impl Driver {
             slots: HashMap::new(),
             follows: Vec::new(),
             sockets: HashMap::new(),
+            listeners: Vec::new(),
+            places: reload::places(&setup.services),
             log_memory: 0,
             children: HashMap::new(),
             probes: Probes::default(),
@@ -322,6 +335,7 @@ impl Driver {
             self.watch_console();
             events.clear();
             self.send_to_followers();
+            self.tell_events();
             let busy = self.supervisor.is_busy() || self.is_sending();
             match epoll::wait(
                 &self.epoll,
@@ -508,24 +522,11 @@ impl Driver {
         }
     }
 
-    /// Reads the service files and applies what is different. A service whose file cannot be used now stays as it is.
-    fn reload(&mut self) -> crate::supervisor::Difference {
-        let (loaded, mut services) = self.load_services(&self.supervisor.requested());
-        let unknown = self
-            .supervisor
-            .units()
-            .filter(|(_, unit)| !unit.is_gone() && loaded.may_hold(&unit.service().file));
-        services.extend(unknown.map(|(_, unit)| (unit.service().clone(), unit.stamp())));
-        self.supervisor.reload(services, clock::now())
-    }
-
     /// The services that the files describe, with the identity of the files each would run, and what else there is to
     /// know of the files; `requested` are instances of templates that no file names.
     fn load_services(&mut self, requested: &[String]) -> (mos_service::Loaded, Vec<(mos_service::Service, u64)>) {
         let mut loaded = self.load_files(requested);
-        for problem in &loaded.problems {
-            self.say(&problem.to_string().replace('\n', ";"));
-        }
+        self.say_all(&loaded.problems);
         self.templates = std::mem::take(&mut loaded.templates);
         let services = self.stamped(std::mem::take(&mut loaded.services));
         (loaded, services)

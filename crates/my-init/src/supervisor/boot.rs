@@ -3,6 +3,7 @@
 use mos_service::Status;
 use serde_json::{Value, json};
 
+use super::events::What;
 use super::state::{State, Unit};
 use super::{Action, Id, Supervisor};
 use crate::clock::{Millis, seconds};
@@ -100,6 +101,7 @@ impl Supervisor {
         }
         self.boot.ready = Some(now);
         self.timers.cancel(super::timers::Timer::Boot);
+        self.happened(now, || What::Ready);
         self.print(READY.to_owned());
         self.print(self.timeline());
     }

@@ -7,6 +7,7 @@
 //!
 //! | file | concern |
 //! |---|---|
+//! | `events` | what happens, for those who listen |
 //! | `start` | what a service waits for, and starting it |
 //! | `exit` | how it ended, stopping |
 //! | `restart` | whether and when it is started again |
@@ -24,6 +25,7 @@
 //! | `report` | what a service waits for, in words; status for the control protocol |
 
 mod boot;
+mod events;
 mod exit;
 mod follow;
 mod groups;
@@ -48,6 +50,7 @@ use std::collections::{HashMap, VecDeque};
 
 use mos_service::{Service, Signal};
 
+pub use events::{Event, What};
 pub use reload::Difference;
 pub use requests::RequestError;
 pub use shutdown::Goal;
@@ -114,6 +117,8 @@ pub struct Supervisor {
     touched: Vec<Id>,
     boot: boot::Boot,
     shutdown: Option<Goal>,
+    /// What has happened and was not taken yet; `None` while nobody listens.
+    events: Option<Vec<Event>>,
 }
 
 impl Supervisor {
@@ -132,6 +137,7 @@ impl Supervisor {
             touched: Vec::new(),
             boot: boot::Boot::default(),
             shutdown: None,
+            events: None,
         }
     }
 
@@ -202,6 +208,9 @@ impl Supervisor {
     }
 
     fn set_state(&mut self, id: Id, state: State, now: Millis) {
+        if self.unit(id).is_some_and(|unit| unit.state != state) {
+            self.note_state(id, &state, now);
+        }
         let Some(unit) = self.unit_mut(id) else { return };
         if unit.state != state {
             unit.state = state;

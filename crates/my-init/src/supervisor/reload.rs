@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use mos_service::{Graph, Service, Status};
 
+use super::events::What;
 use super::state::{AfterStop, Reason, State, Unit};
 use super::{Id, Supervisor};
 use crate::clock::Millis;
@@ -17,59 +18,99 @@ pub struct Difference {
     pub changed: Vec<String>,
     /// Are no more.
     pub removed: Vec<String>,
-}
-
-enum Change {
-    None,
-    Changed,
-    /// It was being removed.
-    Revived,
+    /// Of those that changed: whose processes are replaced.
+    pub restarted: Vec<String>,
+    /// What is different about each that changed.
+    pub why: Vec<(String, String)>,
 }
 
 impl Supervisor {
     /// Makes `services` (with the identity of the files each would run) the ones there are. What has not changed is left
     /// alone; what has is restarted if it runs; what is gone is stopped. Names are unique.
     pub fn reload(&mut self, services: Vec<(Service, u64)>, now: Millis) -> Difference {
-        let mut difference = Difference::default();
-        self.remove_missing(&services, &mut difference, now);
-        self.take_in(services, &mut difference, now);
+        let difference = self.compare(&services);
+        for name in &difference.removed {
+            if let Some(id) = self.find(name) {
+                self.let_go(id, now);
+            }
+        }
+        self.take_in(services, now);
         difference
+    }
+
+    /// What [`Supervisor::reload`] would do.
+    pub fn compare(&self, services: &[(Service, u64)]) -> Difference {
+        let kept: HashSet<&str> = services.iter().map(|(service, _)| service.name.as_str()).collect();
+        let present = self.units().map(|(_, unit)| unit).filter(|unit| !unit.gone);
+        let names = present.map(|unit| unit.service.name.as_str());
+        let mut difference = Difference {
+            removed: names.filter(|name| !kept.contains(name)).map(str::to_owned).collect(),
+            ..Difference::default()
+        };
+        difference.removed.sort();
+        for (service, stamp) in services {
+            self.compare_one(service, *stamp, &mut difference);
+        }
+        difference
+    }
+
+    fn compare_one(&self, service: &Service, stamp: u64, difference: &mut Difference) {
+        let name = || service.name.clone();
+        let unit = self.find(&service.name).and_then(|id| self.unit(id));
+        let Some(unit) = unit.filter(|unit| !unit.gone) else {
+            return difference.added.push(name());
+        };
+        let mut why = match unit.service.source == service.source {
+            true => Vec::new(),
+            false => unit.service.differences(service),
+        };
+        if unit.stamp != stamp {
+            why.push("files that it runs");
+        }
+        if why.is_empty() {
+            return;
+        }
+        difference.changed.push(name());
+        difference.why.push((name(), why.join(", ")));
+        let alike = unit.service.source == service.source || unit.service.runs_alike(service);
+        let anew = unit.stamp != stamp || !alike;
+        let wanted = match (unit.service.status == service.status, service.status) {
+            (false, Status::Start) => true,
+            (false, Status::Stop) => false,
+            _ => unit.wanted,
+        };
+        if unit.pid.is_some() && anew && wanted {
+            difference.restarted.push(name());
+        }
     }
 
     /// Adds these services, or replaces those of the same names; all others stay as they are.
     pub fn define(&mut self, services: Vec<(Service, u64)>, now: Millis) {
-        self.take_in(services, &mut Difference::default(), now);
+        self.take_in(services, now);
     }
 
     /// Lets go of a service: it is asked to end, and keeps its name until it has.
     pub fn remove(&mut self, id: Id, now: Millis) {
+        self.let_go(id, now);
+        self.settle(now);
+    }
+
+    /// A removed service keeps its name until it has ended: one that takes its place must not run beside it.
+    fn let_go(&mut self, id: Id, now: Millis) {
         if let Some(unit) = self.unit_mut(id) {
             (unit.gone, unit.wanted) = (true, false);
         }
         self.begin_stop(id, AfterStop::Rest, now);
-        self.settle(now);
     }
 
-    fn take_in(&mut self, services: Vec<(Service, u64)>, difference: &mut Difference, now: Millis) {
+    fn take_in(&mut self, services: Vec<(Service, u64)>, now: Millis) {
         let mut changed = Vec::new();
         for (service, stamp) in services {
-            let name = service.name.clone();
-            match self.find(&name) {
+            match self.find(&service.name) {
                 None => {
                     self.add(service, stamp, now);
-                    difference.added.push(name);
                 }
-                Some(id) => match self.replace(id, service, stamp) {
-                    Change::None => {}
-                    Change::Changed => {
-                        changed.push(id);
-                        difference.changed.push(name);
-                    }
-                    Change::Revived => {
-                        changed.push(id);
-                        difference.added.push(name);
-                    }
-                },
+                Some(id) => changed.extend(self.replace(id, service, stamp).then_some(id)),
             }
         }
         self.link(now);
@@ -80,25 +121,9 @@ impl Supervisor {
         self.settle(now);
     }
 
-    /// A removed service keeps its name until it has ended: one that takes its place must not run beside it.
-    fn remove_missing(&mut self, services: &[(Service, u64)], difference: &mut Difference, now: Millis) {
-        let kept: HashSet<&str> = services.iter().map(|(service, _)| service.name.as_str()).collect();
-        let leaving = self
-            .units()
-            .filter(|(_, unit)| !unit.gone && !kept.contains(unit.service.name.as_str()));
-        let mut leaving: Vec<(String, Id)> = leaving.map(|(id, unit)| (unit.service.name.clone(), id)).collect();
-        leaving.sort();
-        for (name, id) in leaving {
-            if let Some(unit) = self.unit_mut(id) {
-                (unit.gone, unit.wanted) = (true, false);
-            }
-            self.begin_stop(id, AfterStop::Rest, now);
-            difference.removed.push(name);
-        }
-    }
-
     pub(super) fn add(&mut self, service: Service, stamp: u64, now: Millis) -> Id {
         let name = service.name.clone();
+        self.happened(now, || What::Added { name: name.clone() });
         let unit = Some(Unit::new(service, stamp, now));
         let id = match self.free.pop() {
             Some(free) => {
@@ -115,14 +140,15 @@ impl Supervisor {
         id
     }
 
-    /// Takes over a new description.
-    fn replace(&mut self, id: Id, service: Service, stamp: u64) -> Change {
-        let Some(unit) = self.unit_mut(id) else {
-            return Change::None;
-        };
+    /// Takes over a new description. Returns whether something has to be done about it: a process that would be started
+    /// alike goes on.
+    fn replace(&mut self, id: Id, service: Service, stamp: u64) -> bool {
+        let Some(unit) = self.unit_mut(id) else { return false };
         let revived = std::mem::take(&mut unit.gone);
         // The same text says the same, also where the old one could not be read any more when a supervisor took over.
-        let same = (unit.service.source == service.source || unit.service.same(&service)) && unit.stamp == stamp;
+        let same = unit.service.source == service.source || unit.service.same(&service);
+        let alike = same || unit.pid.is_some() && unit.service.runs_alike(&service);
+        let stays = !revived && alike && unit.stamp == stamp;
         if revived || unit.service.status != service.status {
             unit.wanted = match service.status {
                 Status::Start => true,
@@ -132,11 +158,7 @@ impl Supervisor {
         }
         unit.service = service;
         unit.stamp = stamp;
-        match (revived, same) {
-            (true, _) => Change::Revived,
-            (false, true) => Change::None,
-            (false, false) => Change::Changed,
-        }
+        !stays
     }
 
     pub(super) fn apply_change(&mut self, id: Id, now: Millis) {

@@ -91,6 +91,43 @@ impl Supervisor {
         lines
     }
 
+    /// What a service waits for before it starts.
+    pub fn needs(&self, id: Id) -> &[Id] {
+        self.unit(id).map_or(&[], |unit| unit.needs.as_slice())
+    }
+
+    /// True when somebody waits for a service.
+    pub fn is_needed(&self, id: Id) -> bool {
+        self.unit(id).is_some_and(|unit| !unit.dependents.is_empty())
+    }
+
+    /// A service's relations to others, each with where the other stands and whether that is as it should be.
+    pub fn relations(&self, id: Id) -> Value {
+        let Some(unit) = self.unit(id) else { return Value::Null };
+        let dependencies = &unit.service.dependencies;
+        let lists = [
+            ("requires", &dependencies.requires),
+            ("after", &dependencies.after),
+            ("wants", &dependencies.wants),
+            ("conflicts", &dependencies.conflicts),
+        ];
+        let each = lists
+            .iter()
+            .flat_map(|(kind, list)| list.iter().map(move |one| (*kind, &one.name)));
+        let relation = |(kind, name): (&str, &String)| {
+            let other = self.find(name).and_then(|id| self.unit(id));
+            let satisfied = match kind {
+                "requires" => other.is_some_and(|other| other.state.satisfies()),
+                "after" => other.is_none_or(Unit::is_settled),
+                "conflicts" => other.is_none_or(|other| !other.state.is_active()),
+                _ => true,
+            };
+            let state = other.map_or("missing", |other| other.state.word());
+            json!({ "name": name, "dep_type": kind, "state": state, "satisfied": satisfied })
+        };
+        each.map(relation).collect()
+    }
+
     /// Everything about one service, for programs. Times are milliseconds since the kernel started; what is not known
     /// is absent.
     pub fn status(&self, id: Id, now: Millis) -> Value {

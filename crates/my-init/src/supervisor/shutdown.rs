@@ -2,6 +2,7 @@
 
 use mos_service::Kind;
 
+use super::events::What;
 use super::state::{AfterStop, State, Unit};
 use super::timers::Timer;
 use super::{Action, Id, Supervisor};
@@ -47,6 +48,7 @@ impl Supervisor {
             self.finish(goal);
             return;
         }
+        self.happened(now, || What::Down { goal });
         self.print(format!("{}: stopping services", goal.word()));
         self.timers.cancel(Timer::Boot);
         self.timers

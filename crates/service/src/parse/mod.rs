@@ -93,7 +93,8 @@ struct Origin<'o> {
     instance: Option<&'o str>,
 }
 
-pub(crate) fn stem(file: &str) -> &str {
+/// The name of the service that a file of this name holds, unless it says otherwise.
+pub fn stem(file: &str) -> &str {
     let name = file.rsplit('/').next().unwrap_or(file);
     let name = name.strip_suffix(".toml").unwrap_or(name);
     name.strip_suffix(".service").unwrap_or(name)
