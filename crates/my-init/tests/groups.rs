@@ -51,10 +51,8 @@ fn instances_are_made_when_named_and_when_asked_for_and_survive_a_crash() {
     // Only what is made of the template that has changed is restarted.
     machine.write_service("log@", "[service]\nexec = \"sleep 30%i\"\n");
     let difference = machine.call("system.reload", json!({}));
-    assert_eq!(
-        difference,
-        json!({ "added": [], "changed": ["log@1", "log@2"], "removed": [] })
-    );
+    assert_eq!(difference["changed"], json!(["log@1", "log@2"]));
+    assert_eq!((&difference["added"], &difference["removed"]), (&json!([]), &json!([])));
     machine.wait_for_state("log@2", "running");
     assert_eq!(
         (command(&machine, "log@2"), machine.status("web@2")["pid"].clone()),

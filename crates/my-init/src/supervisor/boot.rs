@@ -101,7 +101,7 @@ impl Supervisor {
         }
         self.boot.ready = Some(now);
         self.timers.cancel(super::timers::Timer::Boot);
-        self.happened(now, || What::Ready);
+        self.tell(now, || What::Ready);
         self.print(READY.to_owned());
         self.print(self.timeline());
     }

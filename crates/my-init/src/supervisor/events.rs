@@ -63,7 +63,7 @@ impl Supervisor {
         self.events.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    pub(super) fn happened(&mut self, time: Millis, what: impl FnOnce() -> What) {
+    pub(super) fn tell(&mut self, time: Millis, what: impl FnOnce() -> What) {
         if let Some(events) = &mut self.events {
             events.push(Event { time, what: what() });
         }

@@ -129,7 +129,7 @@ impl Supervisor {
         self.boot.uncount(unit.unsettled);
         self.names.remove(&unit.service.name);
         let name = unit.service.name.clone();
-        self.happened(now, || What::Removed { name: name.clone() });
+        self.tell(now, || What::Removed { name: name.clone() });
         self.actions.push_back(Action::Forget(id, name));
         for neighbour in unit.dependents.iter().chain(&unit.rivals) {
             self.evaluate(*neighbour, now);

@@ -123,7 +123,7 @@ impl Supervisor {
 
     pub(super) fn add(&mut self, service: Service, stamp: u64, now: Millis) -> Id {
         let name = service.name.clone();
-        self.happened(now, || What::Added { name: name.clone() });
+        self.tell(now, || What::Added { name: name.clone() });
         let unit = Some(Unit::new(service, stamp, now));
         let id = match self.free.pop() {
             Some(free) => {

@@ -48,7 +48,7 @@ impl Supervisor {
             self.finish(goal);
             return;
         }
-        self.happened(now, || What::Down { goal });
+        self.tell(now, || What::Down { goal });
         self.print(format!("{}: stopping services", goal.word()));
         self.timers.cancel(Timer::Boot);
         self.timers

@@ -334,6 +334,8 @@ fn d2_a_changed_service_is_restarted_and_others_are_left_alone() {
         difference,
         Difference {
             changed: vec!["a".into()],
+            restarted: vec!["a".into()],
+            why: vec![("a".into(), "env".into())],
             ..Difference::default()
         }
     );
