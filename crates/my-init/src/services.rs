@@ -204,7 +204,7 @@ mod tests {
         let directories = ["a", "missing", "b"].map(|name| root.path().join(name));
         let Files {
             files,
-            broken,
+            unusable,
             problems,
         } = read(&directories);
         let texts: Vec<&str> = files.iter().map(|(_, text)| text.as_str()).collect();
