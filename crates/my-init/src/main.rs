@@ -12,6 +12,7 @@ use my_init::driver::Setup;
 use my_init::keeper::{Beginning, keep};
 use my_init::life::{goal, settings, work};
 use my_init::logs::show::{Wanted, show};
+use my_init::logs::writer;
 use my_init::options::{HELP, Options, Question, SERVICES, Task};
 use my_init::{children, container, kexec, machine, services};
 
@@ -57,6 +58,7 @@ fn run(options: Options, started: clock::Millis) -> ExitCode {
         Task::Help => print!("{HELP}"),
         Task::Version => println!("my_init {}", env!("CARGO_PKG_VERSION")),
         Task::Check(directories) => return check(directories),
+        Task::WriteLogs => return write_logs(&options),
         Task::Logs(wanted) => return show_logs(&options, wanted),
         Task::Ask(question) => return ask(&options, question),
         Task::Plug => boot::plug::work(),
@@ -173,6 +175,13 @@ fn ask(options: &Options, question: &Question) -> ExitCode {
         Err(error) => return complain(options, &error),
     }
     ExitCode::SUCCESS
+}
+
+fn write_logs(options: &Options) -> ExitCode {
+    match writer::run(options.logs.files) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(BUG, &error.to_string()),
+    }
 }
 
 fn show_logs(options: &Options, wanted: &Wanted) -> ExitCode {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::boot::plug;
 use crate::kexec::Request;
 use crate::logs::show::Wanted;
-use crate::logs::{Limits, limits};
+use crate::logs::{Limits, limits, writer};
 use crate::upgrade::{self, Handover};
 
 /// Where the control socket is on a node.
@@ -69,6 +69,8 @@ pub enum Task {
     Ask(Question),
     /// Load another kernel, and ask a running my_init to start it.
     Kexec(Request),
+    /// Be the process that writes logs to files.
+    WriteLogs,
     /// Show what services printed.
     Logs(Wanted),
     /// Bring devices up to what the kernel says: for my_init itself.
@@ -178,6 +180,7 @@ impl Options {
                 "--control-group" => options.group = Some(value()?),
                 "--services" => options.services.push(PathBuf::from(value()?)),
                 upgrade::OPTION => options.handover = Some(Handover::parse(&value()?)?),
+                writer::OPTION => options.task = Task::WriteLogs,
                 "--log-memory" => options.logs.memory = limits::size(&value()?)?,
                 "--log-files" => options.logs.files = limits::size(&value()?)?,
                 "--deadline" => options.deadline = Some(seconds(&value()?)?),

@@ -78,6 +78,7 @@
 //!
 //! [logging]
 //! buffer_bytes = 65536             # kept in memory
+//! file = "/var/log/web.log"        # and on disk, see file_bytes and file_count
 //! console = false                  # also to the console, as `NAME: text`
 //! ```
 //!
@@ -115,7 +116,7 @@ pub use health::{Address, Health, Probe, Unhealthy};
 pub use jitter::jittered;
 pub use limits::{Limits, Resources, UNLIMITED};
 pub use model::{
-    Class, Dependencies, Dependency, Follow, Kind, Lifecycle, Logging, Reaction, Restart, Service, Status,
+    Class, Dependencies, Dependency, Follow, Kind, Lifecycle, LogFile, Logging, Reaction, Restart, Service, Status,
 };
 pub use parse::{Parsed, fnv1a, is_service_file, parse, stem};
 pub use route::{MAX_ROUTES, PLACES, ROUTES, Routes, is_executable};

@@ -252,6 +252,19 @@ pub struct Logging {
     pub buffer_bytes: usize,
     /// Also to the console.
     pub console: bool,
+    /// Also into a file.
+    pub file: Option<LogFile>,
+}
+
+/// Where a service's output is kept on a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFile {
+    /// Its absolute path.
+    pub path: String,
+    /// When it has so many bytes another one is begun.
+    pub bytes: u64,
+    /// So many are kept, the one that is written to included.
+    pub count: u32,
 }
 
 impl Default for Logging {
@@ -259,6 +272,7 @@ impl Default for Logging {
         Self {
             buffer_bytes: 64 * 1024,
             console: false,
+            file: None,
         }
     }
 }

@@ -77,6 +77,7 @@ fn files(section: &str, line: &str) -> (String, String) {
             return (edge(&format!(", {line}")), edge(""));
         }
         "socket" if !line.starts_with("listen") => "[service]\nexec = \"true\"\n[socket]\nlisten = [\"/x\"]\n",
+        "logging" if line.starts_with("file_") => "[service]\nexec = \"true\"\n[logging]\nfile = \"/a\"\n",
         "target" => "[target]\n",
         "health" if line.starts_with("type") => "[service]\nexec = \"true\"\n[health]\ntarget = \"127.0.0.1:1/x\"\n",
         "health" if line.starts_with("target") => "[service]\nexec = \"true\"\n[health]\ntype = \"http\"\n",

@@ -39,6 +39,9 @@ impl Driver {
     /// Everything about a service that others might want to know.
     pub(super) fn status(&self, id: Id) -> Value {
         let mut status = self.supervisor.status(id, self.now());
+        if let Some(slot) = self.slots.get(&id) {
+            status["log"] = slot.log_status();
+        }
         if let Some(leaf) = self.slots.get(&id).and_then(|slot| slot.cgroup.as_ref()) {
             status["cgroup"] = json!(leaf.display().to_string());
         }

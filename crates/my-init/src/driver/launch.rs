@@ -27,13 +27,16 @@ pub(super) enum Role {
     Probe,
     /// The shell on this terminal.
     Operator(String),
+    /// The process that writes logs to files.
+    LogWriter,
 }
 
 impl Role {
     const SERVICE: &str = "MY_INIT_SERVICE";
     const PROBE: &str = "MY_INIT_PROBE";
     const OPERATOR: &str = "MY_INIT_OPERATOR";
-    const ALL: [&str; 3] = [Self::SERVICE, Self::PROBE, Self::OPERATOR];
+    const LOG_WRITER: &str = "MY_INIT_LOG_WRITER";
+    const ALL: [&str; 4] = [Self::SERVICE, Self::PROBE, Self::OPERATOR, Self::LOG_WRITER];
 
     /// As `NAME=value`.
     pub(super) fn variable(&self) -> CString {
@@ -41,6 +44,7 @@ impl Role {
             Self::Service(name) => format!("{}={name}", Self::SERVICE),
             Self::Probe => format!("{}=1", Self::PROBE),
             Self::Operator(terminal) => format!("{}={terminal}", Self::OPERATOR),
+            Self::LogWriter => format!("{}=1", Self::LOG_WRITER),
         })
     }
 
@@ -50,6 +54,7 @@ impl Role {
             Self::SERVICE => Some(Self::Service(value.to_owned())),
             Self::PROBE => Some(Self::Probe),
             Self::OPERATOR => Some(Self::Operator(value.to_owned())),
+            Self::LOG_WRITER => Some(Self::LogWriter),
             _ => None,
         }
     }
@@ -176,6 +181,7 @@ impl Driver {
         };
         slot.counts = leaf.as_deref().map(Counts::of).unwrap_or_default();
         slot.cgroup.clone_from(&leaf);
+        self.tell_writer(id);
         self.note_start(id);
         let role = Role::Service(service.name.clone());
         let mut handed: Vec<_> = ready.iter().map(|(pipe, number)| (pipe.as_fd(), *number)).collect();

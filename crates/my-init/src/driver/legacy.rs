@@ -61,6 +61,7 @@ impl Driver {
             "node": self.supervisor.remember_node(),
             "listener": self.control.listener().as_raw_fd(),
             "place": self.place,
+            "writer": self.writer.remember(),
         })
     }
 
@@ -121,6 +122,7 @@ impl Driver {
             Some(node) => {
                 self.go_on(memories, &node, &mut leftovers);
                 self.find_started(starting.as_ref().and_then(Value::as_str));
+                self.resume_writer(&node["writer"], &mut leftovers);
                 self.find_others();
                 self.log_memory = self.slots.values().map(|slot| slot.log.memory()).sum();
                 // The last supervisor may have heard the bell and not come to what it rang for.
@@ -222,6 +224,8 @@ impl Driver {
         for (pid, role) in self.unknown_children() {
             match role {
                 Role::Service(name) => self.end_if_stray(pid, &name),
+                // Its socket was not taken over, which it hears, and ends.
+                Role::LogWriter => {}
                 Role::Operator(terminal) => {
                     self.children.insert(pid, Owner::Operator);
                     let now = self.now();

@@ -23,6 +23,7 @@
 //! | `control` | the control socket |
 //! | `answers` | requests to answers |
 //! | `follow` | logs that somebody reads along |
+//! | `files` | the process that writes logs to files |
 
 mod answers;
 mod conditions;
@@ -31,6 +32,7 @@ mod define;
 mod descriptors;
 mod events;
 mod farewell;
+mod files;
 mod follow;
 mod inspect;
 mod instances;
@@ -133,6 +135,7 @@ enum Token {
     Socket(Id),
     PowerWatch,
     PowerButton(usize),
+    LogWriter,
 }
 
 impl Token {
@@ -151,6 +154,7 @@ impl Token {
             Self::Exits => (9, 0),
             Self::Ready(index) => (10, index),
             Self::Socket(index) => (11, index),
+            Self::LogWriter => (12, 0),
         };
         (index as u64) << Self::KIND_BITS | kind
     }
@@ -168,6 +172,7 @@ impl Token {
             9 => Self::Exits,
             10 => Self::Ready(index),
             11 => Self::Socket(index),
+            12 => Self::LogWriter,
             _ => Self::PowerButton(index),
         }
     }
@@ -179,6 +184,7 @@ enum Owner {
     Service(Id),
     Probe(Id),
     Operator,
+    LogWriter,
 }
 
 /// The loop and everything it looks after.
@@ -203,6 +209,8 @@ pub struct Driver {
     complained: bool,
     control: Control,
     slots: HashMap<Id, Slot>,
+    /// Who writes logs to files.
+    writer: files::LogWriter,
     /// Who reads logs along.
     follows: Vec<follow::Follow>,
     sockets: HashMap<Id, Vec<sockets::Bound>>,
@@ -266,6 +274,7 @@ impl Driver {
             complained: false,
             control,
             slots: HashMap::new(),
+            writer: files::LogWriter::default(),
             follows: Vec::new(),
             sockets: HashMap::new(),
             listeners: Vec::new(),
@@ -324,6 +333,7 @@ impl Driver {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             if let Some(goal) = self.act() {
+                self.dismiss_writer();
                 return Ok(End::Goal(goal));
             }
             if self.upgrading && !self.supervisor.is_busy() {
@@ -332,6 +342,7 @@ impl Driver {
             }
             self.meet_emergency();
             self.attend_operators();
+            self.attend_writer();
             self.watch_console();
             events.clear();
             self.send_to_followers();
@@ -354,7 +365,11 @@ impl Driver {
     }
 
     fn timeout(&self, busy: bool) -> Option<rustix::event::Timespec> {
-        let deadlines = [self.supervisor.next_deadline(), self.operators.deadline()];
+        let deadlines = [
+            self.supervisor.next_deadline(),
+            self.operators.deadline(),
+            self.writer.deadline(),
+        ];
         let deadline = deadlines.into_iter().flatten().min();
         let wait = if busy {
             0
@@ -392,6 +407,7 @@ impl Driver {
             Token::Ready(id) => self.read_ready(id),
             Token::Probe(id) => self.advance_probe(id),
             Token::Socket(id) => self.connection(id),
+            Token::LogWriter => self.hear_writer(flags),
             Token::PowerWatch => self.find_power_buttons(),
             Token::PowerButton(index) => self.read_power_button(index),
         }
@@ -429,6 +445,7 @@ impl Driver {
             (Some(Owner::Service(id)), _) => self.service_ended(id, pid, exit),
             (Some(Owner::Probe(id)), _) => self.probe_command_ended(id, exit),
             (Some(Owner::Operator), _) => self.operator_left(pid),
+            (Some(Owner::LogWriter), _) => self.writer_ended(),
             (None, Exit::Signal(number)) if pid == exits::SIGNAL => self.take_signal(number),
             (None, _) => self.strays.ended(pid),
         }
@@ -519,6 +536,7 @@ impl Driver {
             self.log_memory = self.log_memory.saturating_sub(slot.log.memory());
             slot.close(&self.epoll);
             self.forget_log(id);
+            self.untell_writer(name);
         }
     }
 

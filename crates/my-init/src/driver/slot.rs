@@ -119,6 +119,18 @@ impl Slot {
         Ok(())
     }
 
+    /// What has become of what it printed, in bytes.
+    pub(super) fn log_status(&self) -> Value {
+        let log = &self.log;
+        let mut status = json!({ "printed": log.end(), "dropped": log.dropped(), "memory": log.memory() });
+        if log.is_filed() {
+            let written = log.written();
+            status["written"] = json!(written.place.saturating_sub(written.lost));
+            status["lost"] = json!(written.lost);
+        }
+        status
+    }
+
     /// Nobody is there who could print.
     pub(super) fn is_silent(&self) -> bool {
         self.pipe.is_none()
@@ -171,6 +183,7 @@ impl Driver {
         self.take_log(id);
         if end(self) != first {
             self.wake_followers(id);
+            self.ring_writer(id);
         }
         self.log_memory = self.log_memory.saturating_sub(before) + memory(self);
         if self.log_memory > self.setup.logs.memory {

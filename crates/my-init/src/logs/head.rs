@@ -4,6 +4,7 @@
 //! |---|---|
 //! | 0 | when the log was made, in microseconds since 1970: tells it from another one of the same name |
 //! | 8 | how many of its bytes are gone |
+//! | 16 | how far it was written to a file, how long that was then, its inode, and how many bytes were never written |
 //! | 64 | marks, see [`super::marks`] |
 //! | 2048 | the log's own bytes begin |
 //!
@@ -23,6 +24,7 @@ pub const MARKS_LENGTH: usize = 2048 - 64;
 
 const BORN: u64 = 0;
 const GONE: u64 = 8;
+const WRITTEN: u64 = 16;
 
 /// When the log was made; 0 when that was never written.
 pub fn born(file: &File) -> u64 {
@@ -48,6 +50,43 @@ pub fn gone(file: &File) -> u64 {
 /// Whatever the system says.
 pub fn set_gone(file: &File, count: u64) -> io::Result<()> {
     file.write_all_at(&count.to_le_bytes(), GONE)
+}
+
+/// How far a log has come to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// How many bytes of the log: those that are in the file, and those that never will be.
+    pub place: u64,
+    /// How long the file was after the last one of them.
+    pub length: u64,
+    /// The file's inode; 0 when there was none yet.
+    pub inode: u64,
+    /// How many bytes never will be.
+    pub lost: u64,
+}
+
+/// How far the log has come to a file.
+pub fn written(file: &File) -> Written {
+    let mut numbers = [0; 4];
+    for (index, number) in numbers.iter_mut().enumerate() {
+        *number = self::number(file, WRITTEN + 8 * index as u64);
+    }
+    let [place, length, inode, lost] = numbers;
+    Written {
+        place,
+        length,
+        inode,
+        lost,
+    }
+}
+
+/// Notes how far the log has come to a file.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn set_written(file: &File, written: &Written) -> io::Result<()> {
+    let numbers = [written.place, written.length, written.inode, written.lost];
+    file.write_all_at(&numbers.map(u64::to_le_bytes).concat(), WRITTEN)
 }
 
 /// A file that ends before it says 0.

@@ -21,6 +21,8 @@ use crate::clock::Millis;
 const TAKE: usize = 64 * 1024;
 /// Memory is given back when this many bytes too many are kept.
 const SLACK: u64 = 16 * 1024;
+/// So many bytes more are kept when they have not come to the log's file yet.
+const LAG: u64 = 1024 * 1024;
 /// Memory comes in pieces of this size, in bytes.
 const PAGE: u64 = 4096;
 
@@ -33,6 +35,8 @@ pub struct Log {
     end: u64,
     /// How many of them are no longer there.
     gone: u64,
+    /// It is written to a file too, for which bytes wait that are not there yet.
+    filed: bool,
     /// When it was made, in microseconds since 1970.
     born: u64,
     marks: Marks,
@@ -51,6 +55,7 @@ impl Log {
             capacity: capacity as u64,
             end: 0,
             gone: 0,
+            filed: false,
             born: 0,
             marks: Marks::default(),
         })
@@ -67,6 +72,7 @@ impl Log {
             end,
             capacity: capacity as u64,
             gone: head::gone(&file).min(end),
+            filed: false,
             born: head::born(&file),
             marks: Marks::resume(&file),
             file,
@@ -125,8 +131,33 @@ impl Log {
         let _ = self.marks.note(&self.file, mark, self.gone);
     }
 
+    /// Says whether the log is written to a file too, from what is there now on.
+    pub fn set_filed(&mut self, filed: bool) {
+        self.filed = filed;
+        let mut written = self.written();
+        if filed && written.inode == 0 && written.place < self.gone {
+            written.place = self.gone;
+            // If that fails, more is counted as lost than could have been written.
+            let _ = head::set_written(&self.file, &written);
+        }
+    }
+
+    /// True when the log is written to a file too.
+    pub fn is_filed(&self) -> bool {
+        self.filed
+    }
+
+    /// How far it has come to a file.
+    pub fn written(&self) -> head::Written {
+        head::written(&self.file)
+    }
+
     fn give_back(&mut self) {
-        let start = self.end.saturating_sub(self.capacity);
+        let mut start = self.end.saturating_sub(self.capacity);
+        if self.filed && start > self.gone {
+            let latest = start.saturating_sub(LAG);
+            start = start.min(self.written().place.max(latest));
+        }
         if start > self.gone + SLACK.min(self.capacity / 4) {
             self.drop_before(start);
         }

@@ -7,18 +7,22 @@
 //! | `marks` | when which byte came |
 //! | `lines` | bytes to lines with times |
 //! | `show` | reading them from another process |
+//! | `file` | a file on a disk that is begun anew when it is long |
+//! | `writer` | the process that writes logs to files |
 //! | `date` | times as people write them |
 //! | `limits` | what all logs together may take |
 //! | `budget` | who pays when that is exceeded |
 
 pub mod budget;
 pub mod date;
-mod head;
+pub mod file;
+pub mod head;
 pub mod limits;
 pub mod lines;
 mod log;
 pub mod marks;
 pub mod show;
+pub mod writer;
 
 pub use limits::Limits;
 pub use log::Log;

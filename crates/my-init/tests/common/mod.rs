@@ -144,7 +144,7 @@ impl Machine {
             let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap();
             let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
             children
-                .filter(|pid| program(*pid) == program(keeper))
+                .filter(|pid| program(*pid) == program(keeper) && !is_log_writer(*pid))
                 .collect::<Vec<u32>>()
         };
         loop {
@@ -191,6 +191,11 @@ impl Machine {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+fn is_log_writer(pid: u32) -> bool {
+    let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    words.contains("--log-writer")
 }
 
 pub const STAYS: &str = "[service]\nexec = \"sleep 1000\"\n";

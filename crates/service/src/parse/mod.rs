@@ -14,8 +14,8 @@ mod tests;
 use mos_toml::{Document, Item, Problem, Problems, Table};
 
 use crate::{
-    Account, Class, Command, Dependencies, Dependency, Health, Kind, Lifecycle, Limits, Logging, OnFailure, Probe,
-    Resources, Restart, Security, Service, Status,
+    Account, Class, Command, Dependencies, Dependency, Health, Kind, Lifecycle, Limits, LogFile, Logging, OnFailure,
+    Probe, Resources, Restart, Security, Service, Status,
 };
 
 /// Milliseconds in a day: the longest time a file may give.

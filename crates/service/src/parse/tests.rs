@@ -66,6 +66,8 @@ cpu_percent = 150
 [logging]
 buffer_bytes = 4096
 console = true
+file = "/var/log/web.log"
+file_count = 2
 "#;
 
 fn service(text: &str) -> Service {
@@ -157,7 +159,12 @@ fn every_key_is_read() {
         web.logging,
         Logging {
             buffer_bytes: 4096,
-            console: true
+            console: true,
+            file: Some(LogFile {
+                path: "/var/log/web.log".to_owned(),
+                bytes: 4 << 20,
+                count: 2,
+            }),
         }
     );
 }
@@ -346,5 +353,18 @@ proptest! {
     fn any_text_is_answered(text in "\\PC{0,200}") {
         let parsed = parse("x.toml", &text);
         prop_assert!(parsed.service.is_some() || !parsed.problems.is_empty());
+    }
+}
+
+#[test]
+fn a_log_file_has_an_absolute_path_without_detours() {
+    for path in ["web.log", "/var/log/", "/var/../etc/x", "/", "//a"] {
+        let text = format!("[service]\nexec = \"web\"\n[logging]\nfile = \"{path}\"\n");
+        assert_eq!(
+            problems(&text),
+            [format!(
+                "error: web.service.toml:4:8: `file` is `{path}`, expected the absolute path of a file"
+            )]
+        );
     }
 }
