@@ -37,3 +37,4 @@ pub mod shell;
 pub mod signals;
 pub mod supervisor;
 pub mod upgrade;
+pub mod watchdog;

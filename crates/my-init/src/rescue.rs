@@ -60,7 +60,7 @@ pub fn stay(what: &str) -> ! {
 fn wait_for_any(shells: &mut [(String, Option<u32>)]) {
     while let Ok(Some((ended, _))) = rustix::process::wait(WaitOptions::empty()) {
         let ended = ended.as_raw_nonzero().get().unsigned_abs();
-        for (_, running) in shells.iter_mut().filter(|(_, running)| *running == Some(ended)) {
+        if let Some((_, running)) = shells.iter_mut().find(|(_, running)| *running == Some(ended)) {
             *running = None;
             return;
         }

@@ -21,3 +21,4 @@ pub mod space;
 pub mod spawn;
 pub mod swap;
 pub mod verity;
+pub mod watchdog;

@@ -21,6 +21,8 @@ pub struct CommandLine {
     pub target: Target,
     /// `my_init.emergency=WORD`, see [`CommandLine::emergency`].
     emergency: Option<Emergency>,
+    /// `my_init.watchdog=SECONDS`: the hardware watchdog's time; 0 and nothing leave it alone.
+    pub watchdog: Option<u32>,
     /// `systemd.machine_id=ID`, see [`machine_id`](super::machine_id).
     pub machine_id: Option<String>,
     /// `my_init.group=NAME`: its members may use the control socket as root may.
@@ -38,6 +40,7 @@ impl CommandLine {
             rescue: false,
             target: Target::Everything,
             emergency: None,
+            watchdog: None,
             machine_id: None,
             group: None,
             logs: Limits::default(),
@@ -47,6 +50,9 @@ impl CommandLine {
                 None if word == "my_init.debug" => line.debug = true,
                 None if word == "my_init.rescue" => line.rescue = true,
                 Some(("my_init.target", name)) => line.target = Target::Only(name.to_owned()),
+                Some(("my_init.watchdog", seconds)) => {
+                    line.watchdog = seconds.parse().ok().filter(|seconds| *seconds > 0)
+                }
                 Some(("my_init.emergency", word)) => line.emergency = Emergency::of(word),
                 Some(("my_init.deadline", seconds)) => {
                     let deadline = seconds.parse::<u32>().ok().map(|seconds| Millis::from(seconds) * 1000);
@@ -130,6 +136,7 @@ mod tests {
                 rescue: false,
                 target: Target::Everything,
                 emergency: None,
+                watchdog: None,
                 machine_id: None,
                 group: Some("wheel".to_owned()),
                 logs: Limits {
@@ -139,6 +146,9 @@ mod tests {
             }
         );
         assert!(CommandLine::parse("my_init.debug").debug);
+        let watchdogs =
+            ["30", "0", "soon"].map(|word| CommandLine::parse(&format!("my_init.watchdog={word}")).watchdog);
+        assert_eq!(watchdogs, [Some(30), None, None]);
         assert_eq!(
             CommandLine::parse("my_init.target=web").target,
             Target::Only("web".into())

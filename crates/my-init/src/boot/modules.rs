@@ -113,18 +113,34 @@ impl Library {
         found
     }
 
-    /// Loads a module, what it needs, and what it wants beside it.
+    /// Loads a module by its name or an alias, what it needs, and what it wants beside it.
     ///
     /// # Errors
     /// A sentence that names the module's file.
     pub fn load(&self, name: &str) -> Result<(), String> {
         let wanted = self.soft.get(&canonical(name)).into_iter().flatten();
         for beside in wanted {
-            if let Ok(files) = self.index.files(beside) {
+            if let Ok(files) = self.resolve(beside) {
                 let _ = files.iter().try_for_each(|file| self.load_file(file));
             }
         }
-        self.index.files(name)?.iter().try_for_each(|file| self.load_file(file))
+        self.resolve(name)?.iter().try_for_each(|file| self.load_file(file))
+    }
+
+    fn resolve(&self, name: &str) -> Result<Vec<&str>, String> {
+        let files = self.index.files(name);
+        if files.is_ok() {
+            return files;
+        }
+        let meant = self.for_devices(&BTreeSet::from([name.to_owned()]));
+        match meant.is_empty() {
+            true => files,
+            false => Ok(meant
+                .iter()
+                .filter_map(|module| self.index.files(module).ok())
+                .flatten()
+                .collect()),
+        }
     }
 
     fn load_file(&self, file: &str) -> Result<(), String> {
@@ -202,6 +218,8 @@ mod tests {
         let devices = BTreeSet::from(["pci:v00001AF4d00001000sv1bc02".to_owned()]);
         assert_eq!(library.for_devices(&devices), BTreeSet::from(["virtio_net".to_owned()]));
         assert_eq!(library.for_devices(&BTreeSet::new()), BTreeSet::new());
+        assert_eq!(library.resolve("fs-ext4").map(|files| files.len()), Ok(4));
+        assert!(library.resolve("fs-xfs").is_err());
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::children::children_of;
 use crate::journal::Draft;
 use crate::keeper::{self, PROGRAM};
 use crate::supervisor::Exit;
+use crate::watchdog::Watchdog;
 
 /// The name of what concerns the node in the journal; no service can have it.
 const NODE: &str = "";
@@ -62,6 +63,7 @@ impl Driver {
             "listener": self.control.listener().as_raw_fd(),
             "place": self.place,
             "writer": self.writer.remember(),
+            "watchdog": self.watchdog.as_ref().map(Watchdog::number),
         })
     }
 
@@ -117,6 +119,7 @@ impl Driver {
         let node = memories.remove(NODE);
         let starting = memories.remove(STARTING);
         memories.retain(|name, memory| !memory.is_null() && name != PROGRAM);
+        self.arm_watchdog(node.as_ref(), &mut leftovers);
         match node {
             None => drop(self.reload(false)),
             Some(node) => {

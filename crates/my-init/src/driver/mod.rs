@@ -17,6 +17,7 @@
 //! | `ready` | the newline with which a service says that it is ready |
 //! | `farewell` | what asks for an end |
 //! | `sockets` | sockets that are open before their service runs |
+//! | `watch` | the hardware watchdog |
 //! | `probes` | health probes on the wire |
 //! | `descriptors` | room among open files |
 //! | `strays` | processes that outlive the service they belong to |
@@ -47,6 +48,7 @@ mod skip;
 mod slot;
 mod sockets;
 mod strays;
+mod watch;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -67,6 +69,7 @@ use crate::keeper::Kept;
 use crate::logs::Limits;
 use crate::power::PowerButtons;
 use crate::supervisor::{Action, Exit, Goal, Id, Settings, Supervisor};
+use crate::watchdog::Watchdog;
 use control::Control;
 use operator::Operators;
 use probes::Probes;
@@ -223,6 +226,7 @@ pub struct Driver {
     probes: Probes,
     strays: Strays,
     power: Option<PowerButtons>,
+    watchdog: Option<Watchdog>,
     operators: Operators,
     null: File,
     environment: launch::Environment,
@@ -284,6 +288,7 @@ impl Driver {
             probes: Probes::default(),
             strays: Strays::default(),
             power: None,
+            watchdog: None,
             operators: Operators::default(),
             null,
             environment: launch::Environment::inherited(),
@@ -340,6 +345,7 @@ impl Driver {
                 self.note_changes();
                 return Ok(End::Upgrade);
             }
+            self.feed_watchdog();
             self.meet_emergency();
             self.attend_operators();
             self.attend_writer();
@@ -369,6 +375,7 @@ impl Driver {
             self.supervisor.next_deadline(),
             self.operators.deadline(),
             self.writer.deadline(),
+            self.watchdog.as_ref().map(Watchdog::due),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         let wait = if busy {

@@ -19,6 +19,7 @@ use rustix::system::{RebootCommand, reboot};
 use crate::clock;
 use crate::console::Console;
 use crate::supervisor::Goal;
+use crate::watchdog;
 pub(crate) use file_systems::unescape;
 
 /// For unmounting and writing back.
@@ -30,10 +31,15 @@ const CONSOLE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Takes the machine down. Returns only when even reboot(2) fails, with the reason.
 pub fn take_down(goal: Goal, console: &mut Console) -> String {
+    // Each step below ends before it wants to be fed again.
+    let mut watchdog = watchdog::inherited(clock::now());
+    let mut feed = || watchdog.as_mut().map_or(Ok(()), |watchdog| watchdog.feed(clock::now()));
+    let _ = feed();
     say(console, "stopping every process");
     for problem in processes::end_all() {
         say(console, &problem);
     }
+    let _ = feed();
     say(console, "unmounting file systems");
     let (told, telling) = mpsc::channel();
     let release = move || {
@@ -48,6 +54,9 @@ pub fn take_down(goal: Goal, console: &mut Console) -> String {
             say(console, &format!("file systems are not unmounted: {error}"));
             rustix::fs::sync();
         }
+    }
+    if let Some(watchdog) = watchdog {
+        watchdog.leave(goal);
     }
     end(goal, console)
 }

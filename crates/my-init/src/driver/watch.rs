@@ -1,0 +1,39 @@
+//! Feeding the hardware watchdog from the loop.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use mos_sys::fork::Leftovers;
+use serde_json::Value;
+
+use super::Driver;
+use crate::watchdog::{DEVICE, Watchdog};
+
+impl Driver {
+    /// Arms the watchdog if the command line wants one, or goes on with the last supervisor's.
+    pub(super) fn arm_watchdog(&mut self, node: Option<&Value>, leftovers: &mut Leftovers) {
+        let Some(seconds) = self.setup.line.watchdog.filter(|_| self.setup.machine) else {
+            return;
+        };
+        let number = node.and_then(|node| i32::try_from(node["watchdog"].as_i64()?).ok());
+        let left: Option<OwnedFd> = number.and_then(|number| leftovers.take(number));
+        let now = self.now();
+        let armed = match left {
+            Some(device) => Watchdog::take(device, seconds, now),
+            None => Watchdog::arm(Path::new(DEVICE), seconds, now),
+        };
+        match armed {
+            Ok(watchdog) => self.watchdog = Some(watchdog),
+            Err(error) => self.say(&format!("{DEVICE}: there is no watchdog: {error}")),
+        }
+    }
+
+    /// Once around the loop: that is what feeds it.
+    pub(super) fn feed_watchdog(&mut self) {
+        let now = self.now();
+        let fed = self.watchdog.as_mut().map_or(Ok(()), |watchdog| watchdog.feed(now));
+        if let Err(error) = fed {
+            self.say(&format!("{DEVICE}: cannot be fed: {error}"));
+        }
+    }
+}
