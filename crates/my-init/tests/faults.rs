@@ -285,7 +285,8 @@ fn half_a_service_file_stops_nobody_whether_reloaded_or_found_after_a_crash() {
     assert_eq!(machine.call("system.reload", json!({}))["removed"], json!([]));
     // Whole again, and as it was: nothing to do. Then really changed.
     machine.write_service("web", whole);
-    assert_eq!(machine.call("system.reload", json!({}))["changed"], json!([]));
+    let difference = machine.call("system.reload", json!({}));
+    assert_eq!(difference["changed"], json!([]), "{difference}");
     assert_eq!(pid_of(&machine, "web"), web, "{}", machine.console());
     machine.write_service("web", &whole.replace("1000", "2000"));
     assert_eq!(machine.call("system.reload", json!({}))["changed"], json!(["web"]));

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
-use mos_service::Service;
+use mos_service::{Kind, Service};
 use mos_sys::fork::Leftovers;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
@@ -37,6 +37,9 @@ impl Driver {
         if let (Some(unit), Some(record)) = (self.supervisor.unit(id), self.record(id)) {
             let noted = self.journal.note(&unit.service().name, &record);
             self.complain_once(noted);
+        }
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.noted();
         }
     }
 
@@ -72,6 +75,7 @@ impl Driver {
         for id in self.supervisor.take_changed() {
             self.note(id);
         }
+        self.retired = Vec::new();
         let node = self.node_record();
         if node != self.noted {
             let noted = self.journal.note(NODE, &node);
@@ -260,6 +264,10 @@ fn unreadable(memories: &Memories, loaded: &mos_service::Loaded, services: &[(Se
         let file = loaded.may_be_in(name).filter(|_| !names.contains(name.as_str()))?;
         let known = &memory["service"];
         let service = Service {
+            kind: match known["oneshot"] == true {
+                true => Kind::Oneshot,
+                false => Kind::Process,
+            },
             file: file.to_owned(),
             source: known["source"].as_u64().unwrap_or_default(),
             ..Service::forgotten(name)

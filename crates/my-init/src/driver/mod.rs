@@ -222,6 +222,8 @@ pub struct Driver {
     places: reload::Places,
     /// What the logs take of memory, in bytes.
     log_memory: u64,
+    /// Sockets of services that may still be noted.
+    retired: Vec<OwnedFd>,
     children: HashMap<u32, Owner>,
     probes: Probes,
     strays: Strays,
@@ -284,6 +286,7 @@ impl Driver {
             listeners: Vec::new(),
             places: reload::places(&setup.services),
             log_memory: 0,
+            retired: Vec::new(),
             children: HashMap::new(),
             probes: Probes::default(),
             strays: Strays::default(),
@@ -571,7 +574,15 @@ impl Driver {
     fn stamped(&self, services: Vec<mos_service::Service>) -> Vec<(mos_service::Service, u64)> {
         let path = self.environment.path();
         let stamped = services.into_iter().map(|service| {
-            let stamp = crate::services::stamp(&service, path);
+            let unit = self
+                .supervisor
+                .find(&service.name)
+                .and_then(|id| self.supervisor.unit(id));
+            let stamp = match unit.filter(|unit| unit.is_unread() && service.command.is_none()) {
+                // What it runs is not known; it is what it was.
+                Some(unit) => unit.stamp(),
+                None => crate::services::stamp(&service, path),
+            };
             (service, stamp)
         });
         stamped.collect()

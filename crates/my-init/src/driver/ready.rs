@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, tee};
 
 use super::slot::Slot;
-use super::{Driver, Id, Token, data, unwatch};
+use super::{Driver, Id, Token, data};
 
 /// What is looked at in one go, in bytes: what a pipe holds (pipe(7)).
 const PIPE: usize = 64 * 1024;
@@ -31,7 +31,7 @@ impl Slot {
 
     pub(super) fn close_ready(&mut self, epoll: &OwnedFd) {
         if let Some(pipe) = self.ready.take() {
-            unwatch(epoll, pipe);
+            self.retire(epoll, pipe);
         }
     }
 }
@@ -60,6 +60,7 @@ impl Driver {
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.close_ready(&self.epoll);
         }
+        self.supervisor.touch(id);
     }
 }
 

@@ -34,6 +34,9 @@ pub(super) struct Slot {
     notify: Option<(UnixDatagram, PathBuf)>,
     pub(super) ready: Option<OwnedFd>,
     pub(super) cgroup: Option<PathBuf>,
+    /// Descriptors that are still noted under their numbers: closed when they are not any more, because by then a number
+    /// may be somebody else's, and a successor would take that.
+    retired: Vec<OwnedFd>,
     /// What its control group had counted when its process was started.
     pub(super) counts: Counts,
 }
@@ -53,6 +56,7 @@ impl Slot {
             notify: None,
             ready: None,
             cgroup: None,
+            retired: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -142,15 +146,26 @@ impl Slot {
         self.close_ready(epoll);
     }
 
+    /// Looks after a descriptor no longer. The service has to be noted after that.
+    pub(super) fn retire(&mut self, epoll: &OwnedFd, descriptor: OwnedFd) {
+        unwatch(epoll, descriptor.as_fd());
+        self.retired.push(descriptor);
+    }
+
+    /// The service was noted.
+    pub(super) fn noted(&mut self) {
+        self.retired = Vec::new();
+    }
+
     fn close_pipe(&mut self, epoll: &OwnedFd) {
         if let Some(pipe) = self.pipe.take() {
-            unwatch(epoll, pipe.as_fd());
+            self.retire(epoll, pipe);
         }
     }
 
     fn close_notify(&mut self, epoll: &OwnedFd) {
         if let Some((socket, path)) = self.notify.take() {
-            unwatch(epoll, socket.as_fd());
+            self.retire(epoll, socket.into());
             let _ = std::fs::remove_file(path);
         }
     }
@@ -208,6 +223,7 @@ impl Driver {
             match slot.log.take_from(pipe, now) {
                 Ok(0) => {
                     slot.close_pipe(&self.epoll);
+                    self.supervisor.touch(id);
                     self.wake_followers(id);
                     return self.relay(id, 0, true);
                 }

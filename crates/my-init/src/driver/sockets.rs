@@ -46,7 +46,7 @@ impl Driver {
                 }
             }
         }
-        old.into_iter().for_each(close);
+        self.retire_sockets(id, old);
         if !bound.is_empty() {
             self.sockets.insert(id, bound);
         }
@@ -77,7 +77,19 @@ impl Driver {
 
     pub(super) fn close_sockets(&mut self, id: Id) {
         self.unwatch_sockets(id);
-        self.sockets.remove(&id).into_iter().flatten().for_each(close);
+        let old = self.sockets.remove(&id).unwrap_or_default();
+        self.retire_sockets(id, old);
+    }
+
+    /// They are closed when they are noted no longer, see [`super::slot::Slot::retire`].
+    fn retire_sockets(&mut self, id: Id, old: Vec<Bound>) {
+        for socket in old {
+            if socket.listen.starts_with('/') {
+                let _ = fs::remove_file(&socket.listen);
+            }
+            self.retired.push(socket.file);
+        }
+        self.supervisor.touch(id);
     }
 
     /// What tells a service about its sockets (sd_listen_fds(3)), besides `LISTEN_PID`.
@@ -122,12 +134,6 @@ impl Driver {
         if listening && (!complete || self.watch_sockets(id).is_err()) {
             self.supervisor.listen_anew(id, self.now());
         }
-    }
-}
-
-fn close(socket: Bound) {
-    if socket.listen.starts_with('/') {
-        let _ = fs::remove_file(&socket.listen);
     }
 }
 

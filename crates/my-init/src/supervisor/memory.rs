@@ -25,6 +25,11 @@ impl Supervisor {
         touched
     }
 
+    /// Something has changed of a service that only the caller knows of.
+    pub fn touch(&mut self, id: Id) {
+        let _ = self.unit_mut(id);
+    }
+
     /// What is known of a service; `None` when it is no more.
     pub fn remember(&self, id: Id) -> Option<Value> {
         let unit = self.unit(id)?;
@@ -103,7 +108,7 @@ impl Supervisor {
     }
 
     /// Sets the deadlines of a service anew, and does again what may not have been done.
-    fn go_on(&mut self, id: Id, now: Millis) {
+    pub(super) fn go_on(&mut self, id: Id, now: Millis) {
         let Some(unit) = self.unit(id) else { return };
         let lifecycle = &unit.service.lifecycle;
         match unit.state {
@@ -159,6 +164,7 @@ impl Unit {
         };
         json!({
             "source": self.service.source,
+            "oneshot": self.service.kind == Kind::Oneshot,
             "state": self.state.word(),
             "reason": reason,
             "wanted": self.wanted,

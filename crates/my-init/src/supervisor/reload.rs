@@ -104,16 +104,23 @@ impl Supervisor {
     }
 
     fn take_in(&mut self, services: Vec<(Service, u64)>, now: Millis) {
-        let mut changed = Vec::new();
+        let (mut changed, mut found) = (Vec::new(), Vec::new());
         for (service, stamp) in services {
             match self.find(&service.name) {
                 None => {
                     self.add(service, stamp, now);
                 }
-                Some(id) => changed.extend(self.replace(id, service, stamp).then_some(id)),
+                Some(id) => {
+                    found.extend(self.unit(id).is_some_and(Unit::is_unread).then_some(id));
+                    changed.extend(self.replace(id, service, stamp).then_some(id));
+                }
             }
         }
         self.link(now);
+        found.retain(|id| !changed.contains(id));
+        for id in found {
+            self.read_again(id, now);
+        }
         for id in changed {
             self.apply_change(id, now);
         }
@@ -159,6 +166,17 @@ impl Supervisor {
         unit.service = service;
         unit.stamp = stamp;
         !stays
+    }
+
+    /// The file of a service could not be read when a supervisor took over, and can be now: it is looked after again.
+    fn read_again(&mut self, id: Id, now: Millis) {
+        let Some(unit) = self.unit(id).filter(|unit| !unit.is_unread()) else {
+            return;
+        };
+        match unit.state {
+            State::Restarting | State::Failed(Reason::Spawn(_)) => self.apply_change(id, now),
+            _ => self.go_on(id, now),
+        }
     }
 
     pub(super) fn apply_change(&mut self, id: Id, now: Millis) {

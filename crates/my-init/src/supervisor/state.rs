@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use mos_service::{Service, Signal, Status};
+use mos_service::{Kind, Service, Signal, Status};
 
 use super::Id;
 use crate::clock::{Millis, seconds};
@@ -291,6 +291,11 @@ impl Unit {
     /// Identity of the files it runs.
     pub fn stamp(&self) -> u64 {
         self.stamp
+    }
+
+    /// True when it is known that it is there, but not what its file says.
+    pub fn is_unread(&self) -> bool {
+        self.service.command.is_none() && matches!(self.service.kind, Kind::Process | Kind::Oneshot)
     }
 
     /// True when it is only there until it has ended.
