@@ -162,19 +162,16 @@ fn start_kernel(options: &Options, request: &kexec::Request) -> ExitCode {
     }
     let question = Question {
         verb: "kexec".to_owned(),
-        name: None,
+        ..Question::default()
     };
     ask(options, &question)
 }
 
 fn ask(options: &Options, question: &Question) -> ExitCode {
-    let (method, parameters) = client::request(question);
-    match client::call(&options.socket, method, &parameters) {
-        Ok(result) if options.json => println!("{result}"),
-        Ok(result) => print!("{}", client::render(&question.verb, &result)),
-        Err(error) => return complain(options, &error),
+    match client::run(&options.socket, question, options.json, &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(options, &error),
     }
-    ExitCode::SUCCESS
 }
 
 fn write_logs(options: &Options) -> ExitCode {
@@ -204,6 +201,7 @@ fn complain(options: &Options, error: &AskError) -> ExitCode {
                 &format!("nobody answers on {socket}: {error}; is my_init running there?"),
             )
         }
+        AskError::File(name, error) => fail(NOT_FOUND, &format!("{name}: {error}")),
         AskError::Refused(-32000, message) => fail(NOT_FOUND, message),
         AskError::Refused(-32602, message) => fail(USAGE, message),
         AskError::Refused(_, message) => fail(REFUSED, message),

@@ -35,14 +35,22 @@ Ask a running my_init:
   my_init logs [NAME...] [-n LINES] [--since WHEN] [-f] [-t]
                                         what services printed: the last 100 lines, or what came since
                                         WHEN (5m, 02:15, 2026-11-22T02:15:29; UTC); -f goes on, -t shows times
-  my_init blame                         services by the time they took to become ready
-  my_init start|stop|restart NAME
-  my_init reload                        read the service files again, apply the difference
+  my_init tree                          beneath each service what it waits for
+  my_init events [NAME...]              what happens, while it happens
+  my_init top [--once]                  what services use of processor and memory
+  my_init blame [--svg FILE]            services by the time they took to become ready; as a picture of the boot
+  my_init console                       the node at a glance, for a terminal or a serial line
+  my_init start [--tree] NAME           --tree: with what it requires
+  my_init stop|restart NAME
+  my_init kill NAME [SIGNAL]            send SIGTERM, or another signal
+  my_init reload [--dry-run]            read the service files again, apply the difference; --dry-run: only tell it
+  my_init add FILE                      add the service of this file, or replace one that was added
+  my_init get|remove NAME               what the file of a service says; remove one that was added
   my_init upgrade [PROGRAM]             another my_init takes over (default: the file this one was started from)
   my_init poweroff|reboot|halt
   my_init kexec KERNEL [--initrd FILE] [--append WORDS]   start another kernel, or a whole image, without the firmware
 
-  --socket PATH     the control socket (default /run/my_init.sock)
+  --socket PATH     the control socket (default $MY_INIT_SOCKET, $ZINIT_SOCKET, /run/my_init.sock)
   --json            print what the server answered
   --deadline S      supervising: name what is not ready after S seconds (default 30)
   --log-memory SIZE supervising: what all logs may take of memory (default 64M)
@@ -82,12 +90,27 @@ pub enum Task {
 }
 
 /// What a running my_init is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Question {
     /// The verb.
     pub verb: String,
-    /// The service, for verbs that concern one.
-    pub name: Option<String>,
+    /// The words behind it, the service first for verbs that concern one.
+    pub words: Vec<String>,
+    /// `reload --dry-run`: only tell.
+    pub dry_run: bool,
+    /// `start --tree`: what it requires, too.
+    pub tree: bool,
+    /// `top --once`: not again and again.
+    pub once: bool,
+    /// `blame --svg FILE`: a picture.
+    pub svg: Option<PathBuf>,
+}
+
+impl Question {
+    /// The service or file that it is about; empty for verbs that are about none.
+    pub fn name(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
+    }
 }
 
 /// The command line, understood.
@@ -120,11 +143,19 @@ pub struct Options {
 }
 
 /// Verbs with the number of words that follow: least and most.
-const VERBS: [(&str, usize, usize); 13] = [
+const VERBS: [(&str, usize, usize); 21] = [
     ("list", 0, 0),
     ("status", 1, 1),
     ("why", 1, 1),
+    ("tree", 0, 0),
+    ("events", 0, 1000),
+    ("top", 0, 0),
+    ("console", 0, 0),
     ("blame", 0, 0),
+    ("get", 1, 1),
+    ("add", 1, 1),
+    ("remove", 1, 1),
+    ("kill", 1, 2),
     ("start", 1, 1),
     ("stop", 1, 1),
     ("restart", 1, 1),
@@ -147,7 +178,7 @@ impl Options {
             services: Vec::new(),
             state: None,
             group: None,
-            socket: PathBuf::from(SOCKET),
+            socket: socket(),
             json: false,
             container: false,
             machine: false,
@@ -157,7 +188,7 @@ impl Options {
             handover: None,
         };
         let (mut words, mut initrd, mut append) = (Vec::new(), None, None);
-        let mut wanted = Wanted::default();
+        let (mut wanted, mut asked) = (Wanted::default(), Question::default());
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -168,6 +199,10 @@ impl Options {
                 "--json" => options.json = true,
                 "--container" => options.container = true,
                 "--machine" => options.machine = true,
+                "--dry-run" => asked.dry_run = true,
+                "--tree" => asked.tree = true,
+                "--once" => asked.once = true,
+                "--svg" => asked.svg = Some(PathBuf::from(value()?)),
                 "--initrd" => initrd = Some(PathBuf::from(value()?)),
                 "--append" => append = Some(value()?),
                 "--lines" | "-n" => wanted.lines = Some(lines(&value()?)?),
@@ -198,6 +233,7 @@ impl Options {
                 false => task(words)?,
             };
         }
+        place(asked, &mut options.task)?;
         if let Task::Kexec(request) = &mut options.task {
             (request.initrd, request.append) = (initrd, append);
         } else if initrd.is_some() || append.is_some() {
@@ -205,6 +241,39 @@ impl Options {
         }
         Ok(options)
     }
+}
+
+/// The socket unless somebody says otherwise: `MY_INIT_SOCKET`, or the variable of zinit (which itself ignores it, D7).
+fn socket() -> PathBuf {
+    let given = ["MY_INIT_SOCKET", "ZINIT_SOCKET"]
+        .into_iter()
+        .find_map(std::env::var_os);
+    given.map_or_else(|| PathBuf::from(SOCKET), PathBuf::from)
+}
+
+/// Gives what was asked besides to the verb that it is for.
+fn place(asked: Question, task: &mut Task) -> Result<(), String> {
+    let given = [
+        ("--dry-run", "reload", asked.dry_run),
+        ("--tree", "start", asked.tree),
+        ("--once", "top", asked.once),
+        ("--svg", "blame", asked.svg.is_some()),
+    ];
+    let verb = match task {
+        Task::Ask(question) => question.verb.as_str(),
+        _ => "",
+    };
+    if let Some((option, meant, _)) = given.iter().find(|(_, meant, given)| *given && *meant != verb) {
+        return Err(format!("{option} is for {meant}"));
+    }
+    if let Task::Ask(question) = task {
+        *question = Question {
+            verb: std::mem::take(&mut question.verb),
+            words: std::mem::take(&mut question.words),
+            ..asked
+        };
+    }
+    Ok(())
 }
 
 fn seconds(text: &str) -> Result<u32, String> {
@@ -246,7 +315,11 @@ fn task(words: Vec<String>) -> Result<Task, String> {
             append: None,
         }));
     }
-    Ok(Task::Ask(Question { verb, name }))
+    Ok(Task::Ask(Question {
+        verb,
+        words: name.into_iter().chain(rest).collect(),
+        ..Question::default()
+    }))
 }
 
 #[cfg(test)]
@@ -265,7 +338,8 @@ mod tests {
             assert_eq!(options.socket, PathBuf::from("/x"));
             let question = Question {
                 verb: "why".into(),
-                name: Some("web".into()),
+                words: vec!["web".into()],
+                ..Question::default()
             };
             assert_eq!(options.task, Task::Ask(question));
         }
@@ -280,6 +354,7 @@ mod tests {
             ("--socket", "--socket needs a value"),
             ("--colour", "unknown option --colour"),
             ("check", "check needs a directory"),
+            ("list --once", "--once is for top"),
             ("list --append quiet", "--initrd and --append are for kexec"),
             ("kexec", "kexec takes 1 to 1 arguments, see --help"),
             ("--deadline soon", "--deadline is `soon`, expected whole seconds"),

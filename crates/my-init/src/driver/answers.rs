@@ -72,6 +72,9 @@ impl Driver {
             Call::Follow => self.follow(connection, params),
             Call::Start => self.change(name, |driver, name| {
                 driver.introduce(name);
+                if params.truth("tree") {
+                    driver.supervisor.start_required(name, driver.now());
+                }
                 driver.supervisor.start(name, driver.now())
             }),
             Call::Stop => self.change(name, |driver, name| driver.supervisor.stop(name, driver.now())),

@@ -372,7 +372,7 @@ pub const METHODS: &[Method] = &[
     writes(
         "service.start",
         Call::Start,
-        ONE,
+        &[NAME, optional("tree", Kind::Truth, "with what it requires")],
         AFTER,
         STARTS,
         "Starts a service, also one that is not started by itself.",

@@ -68,6 +68,30 @@ impl Supervisor {
         self.start_anew(id, now)
     }
 
+    /// Starts whatever a service requires, and what that requires, as far as it is not active. What cannot be started is
+    /// seen in the state of whoever waits for it.
+    pub fn start_required(&mut self, name: &str, now: Millis) {
+        let mut names = vec![name.to_owned()];
+        let mut next = 0;
+        while let Some(service) = names.get(next).and_then(|name| self.service(self.find(name)?)) {
+            let required = service.dependencies.requires.iter().map(|one| one.name.clone());
+            let required: Vec<String> = required
+                .filter(|name| !names.contains(name) && self.find(name).is_some())
+                .collect();
+            names.extend(required);
+            next += 1;
+        }
+        for name in names.iter().skip(1).rev() {
+            let id = self.find(name);
+            let satisfied = id
+                .and_then(|id| self.unit(id))
+                .is_some_and(|unit| unit.state.satisfies());
+            if !satisfied {
+                let _ = self.start(name, now);
+            }
+        }
+    }
+
     /// Stops a service and keeps it down.
     ///
     /// # Errors
