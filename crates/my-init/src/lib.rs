@@ -21,6 +21,7 @@ pub mod driver;
 pub mod exits;
 pub mod group;
 pub mod halt;
+pub mod holders;
 pub mod journal;
 pub mod json_toml;
 pub mod keeper;

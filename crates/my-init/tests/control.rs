@@ -92,17 +92,17 @@ fn d5_delete_of_a_running_service_keeps_nobody_waiting() {
 #[test]
 fn an_added_service_is_a_file_and_outlives_the_supervisor() {
     let machine = Machine::start(&[]);
-    let text = "[service]\nexec = \"sleep 1000\"\nports = [1]\n";
+    let text = "[service]\nexec = \"sleep 1000\"\nprots = [1]\n";
     let set = machine.call("service.set", json!({ "config": text, "name": "web" }));
     let warnings = set["warnings"].as_array().unwrap();
-    assert!(warnings[0].as_str().unwrap().contains("unknown key `ports`"), "{set}");
+    assert!(warnings[0].as_str().unwrap().contains("unknown key `prots`"), "{set}");
     assert_eq!(machine.read("services/web.service.toml"), text);
     machine.wait_for_state("web", "running");
     let pid = machine.status("web")["pid"].clone();
     machine.crash();
     assert_eq!(machine.status("web")["pid"], pid);
     let config = machine.call("service.get", json!({ "name": "web" }));
-    let service = json!({ "exec": "sleep 1000", "ports": [1], "name": "web" });
+    let service = json!({ "exec": "sleep 1000", "prots": [1], "name": "web" });
     assert_eq!(config, json!({ "service": service }));
     machine.call("service.remove", json!({ "name": "web" }));
     machine.wait("its end", || !is_alive(&pid));

@@ -55,26 +55,6 @@ fn d8_the_program_is_pid_1() {
 }
 
 #[test]
-fn d10_nobody_is_killed_who_is_not_ours() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let number = port.local_addr().unwrap().port();
-    let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
-    let text = format!(
-        "[service]\nexec = \"sleep 2000\"\nports = [{number}]\nprocess_filters = [\"sleep\"]\nkill_others = true\n"
-    );
-    let machine = Machine::start(&[("greedy", &text)]);
-    machine.wait_for_state("greedy", "running");
-    assert!(is_alive(&json!(other.id())));
-    // The keys are not accepted in silence either.
-    for key in ["ports", "process_filters", "kill_others"] {
-        let line = format!("unknown key `{key}` in [service]");
-        assert!(machine.console().contains(&line), "{}", machine.console());
-    }
-    other.kill().unwrap();
-    other.wait().unwrap();
-}
-
-#[test]
 fn d12_a_machine_reboots_when_asked() {
     let Some(mut machine) = Namespace::start(&[("etc/my_init/services/web.service.toml", STAYS)]) else {
         return;

@@ -1,10 +1,11 @@
-//! Whether real services are started at all, and what follows from what happens to others: conditions, edges.
+//! Whether real services are started at all, and what follows from what happens to others: conditions, edges, guards.
 
 #![allow(clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
 
 mod common;
 
 use std::fs;
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -66,4 +67,64 @@ fn a_dependent_follows_also_when_nobody_saw_why() {
     );
     machine.call("service.stop", json!({ "name": "db" }));
     machine.wait_for_state("web", "inactive");
+}
+
+/// A process that listens on a port that is its own.
+fn holder() -> (Child, u16) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let input = Stdio::from(std::os::fd::OwnedFd::from(listener));
+    (Command::new("sleep").arg("1000").stdin(input).spawn().unwrap(), port)
+}
+
+fn ended(child: &mut Child) -> bool {
+    child.try_wait().unwrap().is_some()
+}
+
+#[test]
+fn d10_only_who_is_in_the_way_is_killed() {
+    let (mut holder, port) = holder();
+    let mut bystander = Command::new("sleep").arg("1000").spawn().unwrap();
+    let polite = format!("{STAYS}ports = [{port}]\n[lifecycle]\nrestart = \"never\"\n");
+    let machine = Machine::start(&[("polite", &polite)]);
+    machine.wait_for_state("polite", "failed");
+    let reason = format!(
+        "cannot be started: port {port} is held by sleep (process {})",
+        holder.id()
+    );
+    assert_eq!(machine.status("polite")["reason"], reason.as_str());
+    assert!(!ended(&mut holder));
+    // It is done at the first try, although the other one takes its time to end.
+    let greedy = format!("{STAYS}ports = [{port}]\nkill_others = true\n[lifecycle]\nrestart = \"never\"\n");
+    machine.write_service("greedy", &greedy);
+    machine.call("system.reload", json!({}));
+    machine.wait_for_state("greedy", "running");
+    assert!(ended(&mut holder) && !ended(&mut bystander));
+    let told = format!("greedy: port {port} is held by sleep (process {}): killed", holder.id());
+    assert!(machine.console().contains(&told), "{}", machine.console());
+    machine.call("service.restart", json!({ "name": "polite" }));
+    machine.wait_for_state("polite", "running");
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+}
+
+#[test]
+fn who_we_look_after_is_not_killed_for_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = format!("guarded-{}", std::process::id());
+    let program = directory.path().join(&name);
+    std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+    let first = format!("[service]\nexec = \"{} 1000\"\n", program.display());
+    let second = format!(
+        "{STAYS}process_filters = [\"{name}\"]\nkill_others = true\n[dependencies]\nrequires = [\"first\"]\n[lifecycle]\nrestart = \"never\"\n"
+    );
+    let machine = Machine::start(&[("first", &first), ("second", &second)]);
+    machine.wait_for_state("second", "failed");
+    let pid = machine.status("first")["pid"].clone();
+    let reason = machine.status("second")["reason"].as_str().unwrap().to_owned();
+    let expected = format!("(process {pid}), which belongs to the service first runs already");
+    assert!(reason.contains(&expected), "{reason}");
+    machine.call("service.stop", json!({ "name": "first" }));
+    machine.wait_for_state("first", "inactive");
+    assert_eq!(machine.status("second")["state"], "failed");
 }

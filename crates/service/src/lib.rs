@@ -17,6 +17,9 @@
 //! oom_score_adjust = 0             # -1000 (never killed for memory) to 1000 (first)
 //! tty = "/dev/tty2"                # its input, output and controlling terminal
 //! status = "start"                 # start | stop | ignore: whether it is started without being asked
+//! ports = [8080]                   # TCP: it does not start while somebody else listens there
+//! process_filters = ["web"]        # nor while a program of exactly this name runs
+//! kill_others = false              # true: whoever it is, is killed
 //! class = "user"                   # system: never given up on
 //! critical = false                 # true: there is no `ready` without it
 //!
@@ -95,6 +98,7 @@ mod compare;
 mod condition;
 mod graph;
 mod group;
+mod guards;
 mod health;
 mod jitter;
 mod limits;
@@ -112,6 +116,7 @@ pub use command::{Command, CommandError};
 pub use condition::{Argument, Condition};
 pub use graph::Graph;
 pub use group::OnFailure;
+pub use guards::Guards;
 pub use health::{Address, Health, Probe, Unhealthy};
 pub use jitter::jittered;
 pub use limits::{Limits, Resources, UNLIMITED};

@@ -1,6 +1,6 @@
 //! What a service file says.
 
-use crate::{Account, Command, Condition, Health, Limits, OnFailure, Resources, Security, Signal, Sockets};
+use crate::{Account, Command, Condition, Guards, Health, Limits, OnFailure, Resources, Security, Signal, Sockets};
 
 /// One service or target.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +55,8 @@ pub struct Service {
     pub critical: bool,
     /// Its relations to others.
     pub dependencies: Dependencies,
+    /// What has to be free for it to be started.
+    pub guards: Guards,
     /// What has to be so for it to be started.
     pub conditions: Vec<Condition>,
     /// Restart and stop.

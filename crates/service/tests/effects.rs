@@ -10,7 +10,7 @@ use mos_service::parse;
 
 const DOCUMENT: &str = include_str!("../../../docs/services.md");
 /// One of these is good for every key, and is nobody's default.
-const VALUES: [&str; 31] = [
+const VALUES: [&str; 32] = [
     "true",
     "false",
     "7",
@@ -35,6 +35,7 @@ const VALUES: [&str; 31] = [
     "\"http\"",
     "\"exec\"",
     "[\"other\"]",
+    "[7]",
     "[\"net_raw\"]",
     "[\"/dev/kvm\"]",
     "[\"/run/x.sock\"]",
@@ -145,7 +146,7 @@ fn d11_whatever_is_read_is_used() {
         .map(|entry| fs::read_to_string(entry.path()).unwrap());
     let own: String = own.collect();
     let users = text_of(&root.join("../my-init/src")) + &own;
-    let model = ["model", "health", "security", "condition", "group"];
+    let model = ["model", "health", "security", "condition", "group", "guards"];
     let model = model.map(|name| fs::read_to_string(root.join(format!("src/{name}.rs"))).unwrap());
     let fields = model.iter().flat_map(|text| text.lines()).filter_map(|line| {
         let (name, kind) = line.strip_prefix("    pub ")?.split_once(": ")?;

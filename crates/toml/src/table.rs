@@ -179,6 +179,30 @@ impl<'d> Table<'d> {
         strings
     }
 
+    /// A list of whole numbers within `range`; empty when the key is absent.
+    pub fn integer_list(&self, key: &'static str, range: std::ops::RangeInclusive<i64>) -> Vec<i64> {
+        let Some(node) = self.node(key) else { return Vec::new() };
+        let Value::Array(items) = &node.value else {
+            self.mismatch::<()>(key, node, "a list of whole numbers", &node.value);
+            return Vec::new();
+        };
+        let mut numbers = Vec::new();
+        for item in items {
+            match &item.value {
+                Value::Integer(number) if range.contains(number) => numbers.push(*number),
+                Value::Integer(number) => {
+                    let message = format!("`{key}` has {number}, expected {} to {}", range.start(), range.end());
+                    let place = self.document.position(&item.span);
+                    self.problems.push(Problem::error(Some(place), message));
+                }
+                other => {
+                    self.mismatch::<()>(key, item, "a whole number", other);
+                }
+            }
+        }
+        numbers
+    }
+
     /// A list of strings and tables; empty when the key is absent.
     pub fn entry_list(&self, key: &'static str) -> Vec<Entry<'d>> {
         let Some(node) = self.node(key) else { return Vec::new() };

@@ -13,6 +13,7 @@ use mos_sys::spawn::Spawn;
 use rustix::fs::{Mode, OFlags};
 
 use super::conditions::Prepared;
+use super::guards::Way;
 use super::limit_hits::Counts;
 use super::slot::Slot;
 use super::{Driver, Id, Owner, skip};
@@ -120,6 +121,14 @@ impl Driver {
             self.supervisor.skipped(id, condition, self.now());
             return self.note_changes();
         }
+        match self.way(id, &service) {
+            Way::Free => {}
+            Way::Clearing => return,
+            Way::Held(error) => {
+                self.supervisor.spawn_failed(id, error, self.now());
+                return self.note_changes();
+            }
+        }
         if let Err(error) = self.open_sockets(id, &service) {
             self.supervisor.spawn_failed(id, error, self.now());
             return self.note_changes();
@@ -135,6 +144,8 @@ impl Driver {
             Err(error) => self.supervisor.spawn_failed(id, error, self.now()),
         }
         self.note_changes();
+        // From here on it is known by its own note; the next start of this service is not to find it.
+        self.starting.clear();
     }
 
     /// A service has a process.

@@ -290,7 +290,7 @@ fn kill_group(pid: u32) {
 }
 
 /// What a process was started as.
-fn role_of(pid: u32) -> Option<Role> {
+pub(super) fn role_of(pid: u32) -> Option<Role> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let mut variables = environment.split(|byte| *byte == 0);
     variables.find_map(|variable| Role::from_variable(std::str::from_utf8(variable).ok()?))

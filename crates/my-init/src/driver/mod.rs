@@ -6,6 +6,7 @@
 //! | `conditions` | what a service file asks for, for the kernel |
 //! | `launch` | starting processes |
 //! | `instances` | instances of templates that somebody asks for |
+//! | `guards` | whether anybody is in the way of a service |
 //! | `legacy` | what a supervisor leaves to its successor |
 //! | `reload` | reading the service files again |
 //! | `events` | what happens, to those who asked |
@@ -35,6 +36,7 @@ mod events;
 mod farewell;
 mod files;
 mod follow;
+mod guards;
 mod inspect;
 mod instances;
 mod launch;
@@ -134,6 +136,7 @@ enum Token {
     Log(Id),
     Notify(Id),
     Ready(Id),
+    Holder(Id),
     Probe(Id),
     Socket(Id),
     PowerWatch,
@@ -158,6 +161,7 @@ impl Token {
             Self::Ready(index) => (10, index),
             Self::Socket(index) => (11, index),
             Self::LogWriter => (12, 0),
+            Self::Holder(index) => (13, index),
         };
         (index as u64) << Self::KIND_BITS | kind
     }
@@ -176,6 +180,7 @@ impl Token {
             10 => Self::Ready(index),
             11 => Self::Socket(index),
             12 => Self::LogWriter,
+            13 => Self::Holder(index),
             _ => Self::PowerButton(index),
         }
     }
@@ -225,6 +230,8 @@ pub struct Driver {
     /// Sockets of services that may still be noted.
     retired: Vec<OwnedFd>,
     children: HashMap<u32, Owner>,
+    /// Services for which somebody has to make way.
+    clearings: Vec<guards::Clearing>,
     probes: Probes,
     strays: Strays,
     power: Option<PowerButtons>,
@@ -288,6 +295,7 @@ impl Driver {
             log_memory: 0,
             retired: Vec::new(),
             children: HashMap::new(),
+            clearings: Vec::new(),
             probes: Probes::default(),
             strays: Strays::default(),
             power: None,
@@ -415,6 +423,7 @@ impl Driver {
             Token::Log(id) => self.read_log(id),
             Token::Notify(id) => self.read_notify(id),
             Token::Ready(id) => self.read_ready(id),
+            Token::Holder(id) => self.holder_ended(id),
             Token::Probe(id) => self.advance_probe(id),
             Token::Socket(id) => self.connection(id),
             Token::LogWriter => self.hear_writer(flags),
@@ -542,6 +551,7 @@ impl Driver {
     fn forget(&mut self, id: Id, name: &str) {
         self.note_end(name);
         self.close_sockets(id);
+        self.give_up_clearing(id);
         if let Some(slot) = self.slots.remove(&id) {
             self.log_memory = self.log_memory.saturating_sub(slot.log.memory());
             slot.close(&self.epoll);

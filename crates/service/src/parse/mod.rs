@@ -3,6 +3,7 @@
 mod conditions;
 mod dependencies;
 mod group;
+mod guards;
 mod health;
 mod lifecycle;
 mod logging;
@@ -187,6 +188,7 @@ fn read_service<'d>(
         class,
         critical: table.boolean("critical").unwrap_or(false),
         dependencies: dependencies::dependencies(root, tables, kind),
+        guards: guards::guards(&table),
         conditions: conditions::conditions(root, tables),
         lifecycle: lifecycle::lifecycle(root, tables, kind, class, patient),
         health: health::health(root, tables),
@@ -238,6 +240,7 @@ fn blank(file: &str) -> Service {
         class: Class::User,
         critical: false,
         dependencies: Dependencies::default(),
+        guards: crate::Guards::default(),
         conditions: Vec::new(),
         lifecycle: Lifecycle::default(),
         health: None,

@@ -15,6 +15,9 @@ umask = "0027"
 nice = -5
 oom_score_adjust = 300
 tty = "/dev/tty2"
+ports = [80, 443]
+process_filters = ["web"]
+kill_others = true
 status = "ignore"
 class = "system"
 critical = true
@@ -99,10 +102,15 @@ fn every_key_is_read() {
         (web.status, web.class, web.critical, web.notify),
         (Status::Ignore, Class::System, true, true)
     );
+    assert_eq!(
+        (web.guards.ports.as_slice(), web.guards.process_filters.as_slice()),
+        (&[80, 443][..], &["web".to_owned()][..])
+    );
+    assert!(web.guards.kill_others);
     assert_eq!(web.dependencies.after[1].name, "net");
     assert_eq!(
         (web.dependencies.after[1].line, web.dependencies.after[1].column),
-        (20, 19)
+        (23, 19)
     );
     assert_eq!(web.groups, [Account::Name("video".into()), Account::Id(44)]);
     assert_eq!(
@@ -280,6 +288,14 @@ fn wrong_values_say_where_and_what_to_do() {
         (
             "[target]\n[dependencies]\nrequires = [{ name = \"b\", on_stop = \"stop\" }]\n",
             "error: web.service.toml:3:37: a target runs when what it requires does, so `on_stop` has no meaning",
+        ),
+        (
+            "[service]\nexec = \"a\"\nports = [80, 65536]\n",
+            "error: web.service.toml:3:14: `ports` has 65536, expected 1 to 65535",
+        ),
+        (
+            "[service]\nexec = \"a\"\nprocess_filters = [\"/bin/a\"]\n",
+            "error: web.service.toml:3:20: `/bin/a` is not the name of a program\n  hint: the whole name of its file, without directories",
         ),
         (
             "[service]\nexec = \"a\"\nready_fd = 2\n",
