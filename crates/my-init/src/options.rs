@@ -39,6 +39,7 @@ Ask a running my_init:
   my_init events [NAME...]              what happens, while it happens
   my_init top [--once]                  what services use of processor and memory
   my_init blame [--svg FILE]            services by the time they took to become ready; as a picture of the boot
+  my_init timers                        services that are started at certain times, the next first
   my_init console                       the node at a glance, for a terminal or a serial line
   my_init start [--tree] NAME           --tree: with what it requires
   my_init stop|restart NAME
@@ -143,7 +144,7 @@ pub struct Options {
 }
 
 /// Verbs with the number of words that follow: least and most.
-const VERBS: [(&str, usize, usize); 21] = [
+const VERBS: [(&str, usize, usize); 22] = [
     ("list", 0, 0),
     ("status", 1, 1),
     ("why", 1, 1),
@@ -152,6 +153,7 @@ const VERBS: [(&str, usize, usize); 21] = [
     ("top", 0, 0),
     ("console", 0, 0),
     ("blame", 0, 0),
+    ("timers", 0, 0),
     ("get", 1, 1),
     ("add", 1, 1),
     ("remove", 1, 1),

@@ -79,6 +79,12 @@
 //! start = "connection"             # or "boot"
 //! mode = "666"                     # user, group, backlog
 //!
+//! [timer]                          # for a oneshot: when it is started
+//! every = "15 min"
+//! after_boot = "1 min"
+//! calendar = "mon-fri 03:00"       # hourly, hourly :15, daily 03:00, monthly 1 03:00; in UTC
+//! jitter = "5 min"
+//!
 //! [logging]
 //! buffer_bytes = 65536             # kept in memory
 //! file = "/var/log/web.log"        # and on disk, see file_bytes and file_count
@@ -109,6 +115,7 @@ mod security;
 mod signal;
 mod socket;
 mod template;
+mod timer;
 
 pub use account::Account;
 pub use check::{Loaded, check, load};
@@ -129,3 +136,4 @@ pub use security::{Capability, Security};
 pub use signal::{Signal, SignalError};
 pub use socket::{Listen, Sockets};
 pub use template::{Template, split_instance};
+pub use timer::{Calendar, Schedule};

@@ -1,6 +1,8 @@
 //! What a service file says.
 
-use crate::{Account, Command, Condition, Guards, Health, Limits, OnFailure, Resources, Security, Signal, Sockets};
+use crate::{
+    Account, Command, Condition, Guards, Health, Limits, OnFailure, Resources, Schedule, Security, Signal, Sockets,
+};
 
 /// One service or target.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +47,8 @@ pub struct Service {
     pub resources: Resources,
     /// Its sockets, if it has any.
     pub sockets: Option<Box<Sockets>>,
+    /// When it is started by itself, if that is not at once.
+    pub schedule: Option<Box<Schedule>>,
     /// Whether it is started without being asked.
     pub status: Status,
     /// What becomes of a group when a member fails.

@@ -77,6 +77,8 @@ fn files(section: &str, line: &str) -> (String, String) {
             };
             return (edge(&format!(", {line}")), edge(""));
         }
+        "timer" if line.starts_with("after_boot") => "[service]\nexec = \"true\"\noneshot = true\n[timer]\n",
+        "timer" => "[service]\nexec = \"true\"\noneshot = true\n[timer]\nafter_boot = \"1 s\"\n",
         "socket" if !line.starts_with("listen") => "[service]\nexec = \"true\"\n[socket]\nlisten = [\"/x\"]\n",
         "logging" if line.starts_with("file_") => "[service]\nexec = \"true\"\n[logging]\nfile = \"/a\"\n",
         "target" => "[target]\n",

@@ -23,6 +23,9 @@ fn keys(section: &str) -> Vec<String> {
         "service" => valid(&format!("[service]\nexec = \"x\"\n{unknown}")),
         "group" => valid(&format!("[group]\nmembers = [\"x\"]\n{unknown}")),
         "target" => valid(&format!("[target]\n{unknown}")),
+        "timer" => valid(&format!(
+            "[service]\nexec = \"x\"\noneshot = true\n[timer]\nevery = \"1 s\"\n{unknown}"
+        )),
         "socket" => valid(&format!(
             "[service]\nexec = \"x\"\n[socket]\nlisten = [\"/x\"]\n{unknown}"
         )),

@@ -14,6 +14,7 @@ pub(super) fn text_of(question: &Question, result: &Value) -> String {
     match question.verb.as_str() {
         "list" => list(result, clock::now()),
         "blame" => blame::text_of(result),
+        "timers" => result.as_array().into_iter().flatten().map(timer_line).collect(),
         "start" | "stop" | "restart" | "kill" => format!("{}: {}\n", text(&result["name"]), text(&result["state"])),
         "tree" => text(&result["ascii"]),
         "status" => status(result),
@@ -143,6 +144,14 @@ fn reload(result: &Value) -> String {
         true => "nothing is different\n".to_owned(),
         false => lines,
     }
+}
+
+fn timer_line(timer: &Value) -> String {
+    let next = match timer["next_in_ms"].as_u64() {
+        Some(span) => format!("in {}", crate::clock::seconds(span / 1000 * 1000)),
+        None => "never".to_owned(),
+    };
+    format!("{:24} {:10} {next}", text(&timer["name"]), text(&timer["state"]))
 }
 
 #[cfg(test)]

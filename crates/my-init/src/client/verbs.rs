@@ -69,6 +69,7 @@ fn request(question: &Question) -> Result<(&'static str, Value), AskError> {
     let name = question.name();
     let named = json!({ "name": name });
     Ok(match question.verb.as_str() {
+        "timers" => ("service.timers", json!({})),
         "list" | "blame" => ("service.list_full", json!({})),
         "status" => ("service.status_full", named),
         "tree" => ("service.tree", json!({})),

@@ -64,6 +64,7 @@ impl Driver {
             Call::Subscribe => Ok(self.subscribe(connection, params)),
             Call::IsRunning => self.is_running(name),
             Call::Why => self.why(name),
+            Call::Timers => Ok(self.supervisor.timetable(self.now())),
             Call::Define => self.define(params),
             Call::Undefine => self.undefine(name),
             Call::Definition => self.definition(name),

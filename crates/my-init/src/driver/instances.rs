@@ -30,6 +30,7 @@ impl Driver {
             });
             let stamped = stamped.collect();
             self.supervisor.introduce(stamped, name, self.now());
+            self.watch_clock();
         }
     }
 }

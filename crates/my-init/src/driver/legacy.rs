@@ -120,6 +120,7 @@ impl Driver {
 
     /// Starts the services, or goes on where the last supervisor ended.
     pub(super) fn begin(&mut self, mut memories: Memories, mut leftovers: Leftovers) {
+        self.tell_clock();
         let node = memories.remove(NODE);
         let starting = memories.remove(STARTING);
         memories.retain(|name, memory| !memory.is_null() && name != PROGRAM);
@@ -136,6 +137,9 @@ impl Driver {
                 self.take_exits();
             }
         }
+        self.watch_clock();
+        // It may have been set while nobody looked.
+        self.tell_clock();
         leftovers.close();
         self.rewrite_journal();
     }

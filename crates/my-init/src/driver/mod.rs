@@ -19,6 +19,7 @@
 //! | `farewell` | what asks for an end |
 //! | `sockets` | sockets that are open before their service runs |
 //! | `watch` | the hardware watchdog |
+//! | `wall_clock` | whoever sets the clock |
 //! | `probes` | health probes on the wire |
 //! | `descriptors` | room among open files |
 //! | `strays` | processes that outlive the service they belong to |
@@ -50,6 +51,7 @@ mod skip;
 mod slot;
 mod sockets;
 mod strays;
+mod wall_clock;
 mod watch;
 
 use std::collections::HashMap;
@@ -139,6 +141,7 @@ enum Token {
     Holder(Id),
     Probe(Id),
     Socket(Id),
+    Clock,
     PowerWatch,
     PowerButton(usize),
     LogWriter,
@@ -162,6 +165,7 @@ impl Token {
             Self::Socket(index) => (11, index),
             Self::LogWriter => (12, 0),
             Self::Holder(index) => (13, index),
+            Self::Clock => (14, 0),
         };
         (index as u64) << Self::KIND_BITS | kind
     }
@@ -181,6 +185,7 @@ impl Token {
             11 => Self::Socket(index),
             12 => Self::LogWriter,
             13 => Self::Holder(index),
+            14 => Self::Clock,
             _ => Self::PowerButton(index),
         }
     }
@@ -222,6 +227,8 @@ pub struct Driver {
     /// Who reads logs along.
     follows: Vec<follow::Follow>,
     sockets: HashMap<Id, Vec<sockets::Bound>>,
+    /// Tells when somebody sets the clock.
+    clock: Option<OwnedFd>,
     listeners: Vec<events::Listener>,
     /// Where the directories of service files were when they were read last.
     places: reload::Places,
@@ -290,6 +297,7 @@ impl Driver {
             writer: files::LogWriter::default(),
             follows: Vec::new(),
             sockets: HashMap::new(),
+            clock: None,
             listeners: Vec::new(),
             places: reload::places(&setup.services),
             log_memory: 0,
@@ -427,6 +435,7 @@ impl Driver {
             Token::Probe(id) => self.advance_probe(id),
             Token::Socket(id) => self.connection(id),
             Token::LogWriter => self.hear_writer(flags),
+            Token::Clock => self.clock_was_set(),
             Token::PowerWatch => self.find_power_buttons(),
             Token::PowerButton(index) => self.read_power_button(index),
         }

@@ -38,6 +38,7 @@ impl Driver {
                 self.supervisor.reload(services, clock::now())
             }
         };
+        self.watch_clock();
         let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
         let why = difference.why.into_iter().map(|(name, why)| (name, Value::from(why)));
         json!({

@@ -84,6 +84,7 @@ pub enum Call {
     Restart,
     Kill,
     Why,
+    Timers,
     Define,
     Undefine,
     Definition,
@@ -368,6 +369,17 @@ pub const METHODS: &[Method] = &[
         OK,
         &[NOT_FOUND, UNSAFE_REMOVAL, NOT_PERSISTED],
         "The same as `service.delete`.",
+    ),
+    reads(
+        "service.timers",
+        Call::Timers,
+        &[],
+        (
+            Kind::Objects,
+            "`{name, state, next_ms, next_in_ms, last_ms, skipped}`: milliseconds since 1970, and until then; the next first",
+        ),
+        &[],
+        "Tells which services are started at which times.",
     ),
     writes(
         "service.start",

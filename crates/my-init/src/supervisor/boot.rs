@@ -72,7 +72,8 @@ impl Supervisor {
     /// Keeps the number of unsettled services, so that nobody has to look at all of them after each event.
     pub(super) fn count(&mut self, id: Id) {
         let Some(unit) = self.unit_mut(id) else { return };
-        let enabled = unit.service.status == Status::Start && !unit.gone;
+        // Nobody waits for a time that may be tomorrow.
+        let enabled = unit.service.status == Status::Start && unit.service.schedule.is_none() && !unit.gone;
         let unsettled = enabled && !unit.is_settled();
         let before = std::mem::replace(&mut unit.unsettled, unsettled);
         self.boot.unsettled = self.boot.unsettled - usize::from(before) + usize::from(unsettled);

@@ -127,6 +127,7 @@ impl Supervisor {
             return;
         };
         self.boot.uncount(unit.unsettled);
+        self.timers.cancel(Timer::Due(id));
         self.names.remove(&unit.service.name);
         let name = unit.service.name.clone();
         self.tell(now, || What::Removed { name: name.clone() });

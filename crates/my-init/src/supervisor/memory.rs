@@ -43,6 +43,7 @@ impl Supervisor {
             "down_at": self.timers.at(Timer::Shutdown),
             "started": self.settings.started,
             "boot": self.boot.remember(),
+            "clock_ahead": self.clock_ahead,
         })
     }
 
@@ -95,6 +96,7 @@ impl Supervisor {
             self.settings.started = started;
         }
         self.boot.recall(&node["boot"]);
+        self.clock_ahead = node["clock_ahead"].as_i64().or(self.clock_ahead);
         if self.boot.is_over() {
             self.timers.cancel(Timer::Boot);
         }
@@ -169,6 +171,7 @@ impl Unit {
             "reason": reason,
             "wanted": self.wanted,
             "gone": self.gone,
+            "timing": self.timing.as_ref().map(|timing| timing.remember()),
             "bound": self.bound,
             "triggered": self.triggered,
             "drags": self.drags,
@@ -206,6 +209,7 @@ impl Unit {
         (self.wanted, self.gone, self.notified) = (truth("wanted"), truth("gone"), truth("notified"));
         (self.requested, self.drags) = (truth("requested"), truth("drags"));
         (self.bound, self.triggered) = (truth("bound"), truth("triggered"));
+        self.timing = super::schedule::Timing::recall(&memory["timing"]).map(Box::new);
         self.pid = small("pid");
         self.since = number("since")?;
         (self.spawned, self.ready) = (number("spawned"), number("ready"));

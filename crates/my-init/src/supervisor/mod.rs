@@ -19,6 +19,7 @@
 //! | `requests` | what people ask for |
 //! | `boot` | `ready`, the timeline, the boot deadline |
 //! | `shutdown` | everything down, in reverse order |
+//! | `schedule` | oneshots that are started at certain times |
 //! | `sockets` | sockets that are open before their service runs |
 //! | `memory` | what a successor needs to know, and knowing it |
 //! | `verified` | when and by what a state was last verified |
@@ -36,6 +37,7 @@ mod reload;
 mod report;
 mod requests;
 mod restart;
+mod schedule;
 mod shutdown;
 mod sockets;
 mod start;
@@ -117,6 +119,8 @@ pub struct Supervisor {
     touched: Vec<Id>,
     boot: boot::Boot,
     shutdown: Option<Goal>,
+    /// By how much the wall clock is ahead of ours, in milliseconds.
+    clock_ahead: Option<i64>,
     /// What has happened and was not taken yet; `None` while nobody listens.
     events: Option<Vec<Event>>,
 }
@@ -137,6 +141,7 @@ impl Supervisor {
             touched: Vec::new(),
             boot: boot::Boot::default(),
             shutdown: None,
+            clock_ahead: None,
             events: None,
         }
     }
@@ -167,6 +172,7 @@ impl Supervisor {
                 Timer::Start(id) => self.start_timed_out(id, now),
                 Timer::Stop(id) => self.stop_timed_out(id),
                 Timer::Restart(id) => self.retry(id, now),
+                Timer::Due(id) => self.due(id, now),
                 Timer::Probe(id) => self.begin_probe(id, now),
                 Timer::ProbeTimeout(id) => self.probe_timed_out(id, now),
                 Timer::Boot => self.boot_deadline(now),

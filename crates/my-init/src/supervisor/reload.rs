@@ -158,7 +158,7 @@ impl Supervisor {
         let stays = !revived && alike && unit.stamp == stamp;
         if revived || unit.service.status != service.status {
             unit.wanted = match service.status {
-                Status::Start => true,
+                Status::Start => service.schedule.is_none(),
                 Status::Stop => false,
                 Status::Ignore => unit.wanted,
             };
@@ -185,7 +185,12 @@ impl Supervisor {
         if let Some(group) = group.filter(|group| up(*group) && up(id)) {
             return self.restart_group(group, now);
         }
+        self.schedule_anew(id, now);
         let Some(unit) = self.unit_mut(id) else { return };
+        if unit.timing.is_some() && (unit.pid.is_some() || unit.state.is_at_rest()) {
+            // What is under way is finished as it was begun, and what is not waits for its time.
+            return;
+        }
         unit.attempts = 0;
         let after = if unit.wanted { AfterStop::Again } else { AfterStop::Rest };
         self.begin_stop(id, after, now);
@@ -253,6 +258,7 @@ impl Supervisor {
     pub(super) fn evaluate_all(&mut self, now: Millis) {
         for id in 0..self.units.len() {
             self.changed.push_back(id);
+            self.arm_schedule(id, now);
             self.evaluate(id, now);
         }
     }

@@ -160,6 +160,7 @@ impl Supervisor {
             "since_ms": unit.since,
             "spawned_ms": unit.spawned,
             "ready_ms": unit.ready,
+            "timer": self.timing_status(unit, now),
             "file": service.file,
         }))
     }

@@ -227,6 +227,8 @@ pub struct Unit {
     pub(super) group: Option<Id>,
     /// It has ended without being asked, and its group has not done yet what follows from that.
     pub(super) drags: bool,
+    /// When it is started, for one that is started at times.
+    pub(super) timing: Option<Box<super::schedule::Timing>>,
     /// Its sockets are open.
     pub(super) bound: bool,
     /// Somebody has connected or asked for it: it is to have a process, not only sockets.
@@ -240,7 +242,7 @@ pub struct Unit {
 impl Unit {
     pub(super) fn new(service: Service, stamp: u64, now: Millis) -> Self {
         Self {
-            wanted: service.status == Status::Start,
+            wanted: service.status == Status::Start && service.schedule.is_none(),
             service,
             state: State::Inactive,
             gone: false,
@@ -271,6 +273,7 @@ impl Unit {
             unsettled: false,
             group: None,
             drags: false,
+            timing: None,
             bound: false,
             triggered: false,
             requested: false,

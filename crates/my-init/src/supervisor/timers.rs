@@ -14,6 +14,8 @@ pub(super) enum Timer {
     Stop(Id),
     /// The service is to be started again.
     Restart(Id),
+    /// The service is started at this time.
+    Due(Id),
     /// The service's health is to be probed.
     Probe(Id),
     /// The probe should have been answered.

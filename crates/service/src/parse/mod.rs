@@ -11,6 +11,7 @@ mod readiness;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod timer;
 
 use mos_toml::{Document, Item, Problem, Problems, Table};
 
@@ -184,6 +185,7 @@ fn read_service<'d>(
         limits: crate::limits::limits(root, tables),
         resources: crate::limits::resources(root, tables),
         sockets: socket::sockets(root, tables, kind),
+        schedule: timer::schedule(root, tables, kind),
         status: status(&table),
         class,
         critical: table.boolean("critical").unwrap_or(false),
@@ -235,6 +237,7 @@ fn blank(file: &str) -> Service {
         limits: Limits::default(),
         resources: Resources::default(),
         sockets: None,
+        schedule: None,
         status: Status::Start,
         on_failure: OnFailure::Restart,
         class: Class::User,

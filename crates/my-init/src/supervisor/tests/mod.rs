@@ -6,6 +6,7 @@ mod groups;
 mod health;
 mod memory;
 mod restart;
+mod schedule;
 mod sockets;
 
 use std::collections::HashMap;
