@@ -50,6 +50,8 @@ pub fn run(started: clock::Millis, handover: Option<Handover>) -> ! {
         line: ground.command_line.clone(),
         taken_over: handover.is_some(),
         logs: ground.command_line.logs,
+        log_level: ground.command_line.log_level,
+        syslog: Some(PathBuf::from("/dev/log")),
     };
     // Only a wish to go down ends it: any other end is a failure, and there is nobody else to try again.
     let beginning = Beginning {

@@ -104,6 +104,8 @@ fn supervise(mut options: Options, started: clock::Millis) -> ExitCode {
         line: CommandLine::parse(""),
         taken_over: options.handover.is_some(),
         logs: options.logs,
+        log_level: options.log_level,
+        syslog: options.syslog,
     };
     let beginning = Beginning {
         handover: options.handover,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::boot::plug;
 use crate::kexec::Request;
 use crate::logs::show::Wanted;
-use crate::logs::{Limits, limits, writer};
+use crate::logs::{Limits, limits, syslog, writer};
 use crate::upgrade::{self, Handover};
 
 /// Where the control socket is on a node.
@@ -54,6 +54,8 @@ Ask a running my_init:
   --socket PATH     the control socket (default $MY_INIT_SOCKET, $ZINIT_SOCKET, /run/my_init.sock)
   --json            print what the server answered
   --deadline S      supervising: name what is not ready after S seconds (default 30)
+  --log-level LEVEL supervising: print own messages up to this level (default info)
+  --syslog PATH     supervising: take messages here as /dev/log does
   --log-memory SIZE supervising: what all logs may take of memory (default 64M)
   --log-files SIZE  supervising: what all files of logs may take (default 256M)
   --state DIR       supervising: where added services are kept (default: the first directory; on a node /run/my_init/services)
@@ -139,6 +141,10 @@ pub struct Options {
     pub debug: bool,
     /// What all logs together may take.
     pub logs: Limits,
+    /// Up to which level our own messages are printed.
+    pub log_level: u32,
+    /// Where programs say something to us as to `/dev/log`.
+    pub syslog: Option<PathBuf>,
     /// What another my_init hands over.
     pub handover: Option<Handover>,
 }
@@ -187,6 +193,8 @@ impl Options {
             deadline: None,
             debug: false,
             logs: Limits::default(),
+            log_level: syslog::INFO,
+            syslog: None,
             handover: None,
         };
         let (mut words, mut initrd, mut append) = (Vec::new(), None, None);
@@ -218,6 +226,8 @@ impl Options {
                 "--services" => options.services.push(PathBuf::from(value()?)),
                 upgrade::OPTION => options.handover = Some(Handover::parse(&value()?)?),
                 writer::OPTION => options.task = Task::WriteLogs,
+                "--log-level" => options.log_level = syslog::read_level(&value()?)?,
+                "--syslog" => options.syslog = Some(PathBuf::from(value()?)),
                 "--log-memory" => options.logs.memory = limits::size(&value()?)?,
                 "--log-files" => options.logs.files = limits::size(&value()?)?,
                 "--deadline" => options.deadline = Some(seconds(&value()?)?),

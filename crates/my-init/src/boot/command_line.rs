@@ -4,6 +4,7 @@ use super::target::Target;
 use crate::clock::Millis;
 use crate::logs::Limits;
 use crate::logs::limits::size;
+use crate::logs::syslog::{self, read_level};
 
 /// The default boot deadline.
 const DEADLINE_MS: Millis = 30_000;
@@ -27,6 +28,8 @@ pub struct CommandLine {
     pub machine_id: Option<String>,
     /// `my_init.group=NAME`: its members may use the control socket as root may.
     pub group: Option<String>,
+    /// `my_init.loglevel=LEVEL`: up to which level our own messages are printed on the console.
+    pub log_level: u32,
     /// `my_init.log_memory=SIZE`, `my_init.log_files=SIZE`.
     pub logs: Limits,
 }
@@ -43,6 +46,7 @@ impl CommandLine {
             watchdog: None,
             machine_id: None,
             group: None,
+            log_level: syslog::INFO,
             logs: Limits::default(),
         };
         for word in words(text) {
@@ -59,6 +63,7 @@ impl CommandLine {
                     line.boot_deadline = deadline.unwrap_or(line.boot_deadline);
                 }
                 Some(("my_init.group", group)) => line.group = Some(group.to_owned()),
+                Some(("my_init.loglevel", text)) => line.log_level = read_level(text).unwrap_or(line.log_level),
                 Some(("my_init.log_memory", text)) => line.logs.memory = size(text).unwrap_or(line.logs.memory),
                 Some(("my_init.log_files", text)) => line.logs.files = size(text).unwrap_or(line.logs.files),
                 Some(("systemd.machine_id", id)) => line.machine_id = Some(id.to_owned()),
@@ -126,7 +131,7 @@ mod tests {
     #[test]
     fn own_words_are_found_among_others() {
         let line = CommandLine::parse(
-            "console=ttyS0 my_init.group=wheel x=\"a my_init.debug\" my_init.deadline=5 my_init.deadline=7 my_init.log_memory=2M\n",
+            "console=ttyS0 my_init.group=wheel x=\"a my_init.debug\" my_init.deadline=5 my_init.deadline=7 my_init.log_memory=2M my_init.loglevel=warning my_init.loglevel=loud\n",
         );
         assert_eq!(
             line,
@@ -139,6 +144,7 @@ mod tests {
                 watchdog: None,
                 machine_id: None,
                 group: Some("wheel".to_owned()),
+                log_level: 4,
                 logs: Limits {
                     memory: 2 * 1024 * 1024,
                     ..Limits::default()

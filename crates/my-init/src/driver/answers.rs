@@ -163,7 +163,8 @@ impl Driver {
 
     fn tail(&self, name: &str, params: &Params) -> Result<Value, Refusal> {
         let lines = params.number("lines").unwrap_or(LINES);
-        let log = self.slots.get(&self.named(name)?).map(|slot| &slot.log);
+        let id = self.log_of(name).map_or_else(|| self.named(name), Ok)?;
+        let log = self.slots.get(&id).map(|slot| &slot.log);
         let lines = log.map(|log| log.tail(usize::try_from(lines).unwrap_or(usize::MAX)));
         Ok(json!({ "lines": lines.unwrap_or_default(), "dropped": log.map_or(0, crate::logs::Log::dropped) }))
     }

@@ -92,7 +92,9 @@ impl Driver {
     pub(super) fn follow(&mut self, connection: usize, params: &Params) -> Result<Value, Refusal> {
         let wish = Wish::of(params);
         for name in wish.names.iter().flatten() {
-            self.named(name)?;
+            if self.log_of(name).is_none() {
+                self.named(name)?;
+            }
         }
         self.begin_to_follow(connection, wish);
         Ok(json!({ "ok": true }))
@@ -106,8 +108,8 @@ impl Driver {
             waiting: VecDeque::new(),
             caught_up: false,
         };
-        for id in self.sorted() {
-            let name = self.supervisor.unit(id).map(|unit| unit.service().name.as_str());
+        for id in self.log_ids() {
+            let name = self.log_name(id);
             if let (Some(slot), Some(true)) = (self.slots.get(&id), name.map(|name| follow.wish.concerns(name))) {
                 let log = &slot.log;
                 follow.places.insert(id, (log.born(), follow.wish.start(log)));
@@ -122,10 +124,10 @@ impl Driver {
         if self.follows.is_empty() {
             return;
         }
-        let Some(name) = self.supervisor.unit(id).map(|unit| unit.service().name.as_str()) else {
+        let Some(name) = self.log_name(id).map(str::to_owned) else {
             return;
         };
-        let concerned = self.follows.iter_mut().filter(|follow| follow.wish.concerns(name));
+        let concerned = self.follows.iter_mut().filter(|follow| follow.wish.concerns(&name));
         concerned.for_each(|follow| follow.wake(id));
     }
 
@@ -135,6 +137,7 @@ impl Driver {
             follow.places.remove(&id);
             follow.waiting.retain(|one| *one != id);
         }
+        self.intake.forget(id);
     }
 
     /// True when somebody could be sent something at once.
@@ -182,7 +185,7 @@ impl Driver {
     /// The next piece of a log; `None` when nothing whole is there.
     fn piece(&self, follow: &mut Follow, id: Id) -> Option<Value> {
         let slot = self.slots.get(&id)?;
-        let name = self.supervisor.unit(id)?.service().name.as_str();
+        let name = self.log_name(id)?;
         let (log, mut start, mut missed) = (&slot.log, 0, 0);
         if let Some((born, place)) = follow
             .places

@@ -67,6 +67,7 @@ impl Driver {
             "place": self.place,
             "writer": self.writer.remember(),
             "watchdog": self.watchdog.as_ref().map(Watchdog::number),
+            "intake": self.remember_intake(),
         })
     }
 
@@ -125,6 +126,8 @@ impl Driver {
         let starting = memories.remove(STARTING);
         memories.retain(|name, memory| !memory.is_null() && name != PROGRAM);
         self.arm_watchdog(node.as_ref(), &mut leftovers);
+        let intake = node.as_ref().map_or(Value::Null, |node| node["intake"].clone());
+        self.begin_intake(&intake, &mut leftovers);
         match node {
             None => drop(self.reload(false)),
             Some(node) => {

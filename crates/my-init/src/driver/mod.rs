@@ -26,6 +26,7 @@
 //! | `control` | the control socket |
 //! | `answers` | requests to answers |
 //! | `follow` | logs that somebody reads along |
+//! | `intake` | logs of the kernel, of `/dev/log`, and our own |
 //! | `files` | the process that writes logs to files |
 
 mod answers;
@@ -40,6 +41,7 @@ mod follow;
 mod guards;
 mod inspect;
 mod instances;
+mod intake;
 mod launch;
 mod legacy;
 mod limit_hits;
@@ -70,7 +72,7 @@ use crate::console::Console;
 use crate::exits::{self, Exits};
 use crate::journal::Journal;
 use crate::keeper::Kept;
-use crate::logs::Limits;
+use crate::logs::{Limits, syslog};
 use crate::power::PowerButtons;
 use crate::supervisor::{Action, Exit, Goal, Id, Settings, Supervisor};
 use crate::watchdog::Watchdog;
@@ -116,6 +118,10 @@ pub struct Setup {
     pub taken_over: bool,
     /// What all logs together may take.
     pub logs: Limits,
+    /// Our own messages are printed on the console up to this level (RFC 5424 section 6.2.1).
+    pub log_level: u32,
+    /// Where programs say something to us, as to `/dev/log`.
+    pub syslog: Option<PathBuf>,
 }
 
 /// So many events are taken at once; more come the next time round.
@@ -145,10 +151,12 @@ enum Token {
     PowerWatch,
     PowerButton(usize),
     LogWriter,
+    Kmsg,
+    Syslog,
 }
 
 impl Token {
-    const KIND_BITS: u32 = 4;
+    const KIND_BITS: u32 = 5;
 
     fn encode(self) -> u64 {
         let (kind, index) = match self {
@@ -166,6 +174,8 @@ impl Token {
             Self::LogWriter => (12, 0),
             Self::Holder(index) => (13, index),
             Self::Clock => (14, 0),
+            Self::Kmsg => (15, 0),
+            Self::Syslog => (16, 0),
         };
         (index as u64) << Self::KIND_BITS | kind
     }
@@ -186,6 +196,8 @@ impl Token {
             12 => Self::LogWriter,
             13 => Self::Holder(index),
             14 => Self::Clock,
+            15 => Self::Kmsg,
+            16 => Self::Syslog,
             _ => Self::PowerButton(index),
         }
     }
@@ -222,6 +234,7 @@ pub struct Driver {
     complained: bool,
     control: Control,
     slots: HashMap<Id, Slot>,
+    intake: intake::Intake,
     /// Who writes logs to files.
     writer: files::LogWriter,
     /// Who reads logs along.
@@ -294,6 +307,7 @@ impl Driver {
             complained: false,
             control,
             slots: HashMap::new(),
+            intake: intake::Intake::default(),
             writer: files::LogWriter::default(),
             follows: Vec::new(),
             sockets: HashMap::new(),
@@ -436,6 +450,8 @@ impl Driver {
             Token::Socket(id) => self.connection(id),
             Token::LogWriter => self.hear_writer(flags),
             Token::Clock => self.clock_was_set(),
+            Token::Kmsg => self.read_kmsg(),
+            Token::Syslog => self.read_syslog(),
             Token::PowerWatch => self.find_power_buttons(),
             Token::PowerButton(index) => self.read_power_button(index),
         }
@@ -511,7 +527,7 @@ impl Driver {
         for _ in 0..ACTIONS {
             let action = self.supervisor.take()?;
             if self.setup.debug {
-                self.say(&format!("debug: {action:?}"));
+                self.say_at(syslog::DEBUG, &format!("debug: {action:?}"));
             }
             match action {
                 Action::Print(line) => self.say(&line),
@@ -530,6 +546,15 @@ impl Driver {
     }
 
     fn say(&mut self, line: &str) {
+        self.say_at(syslog::INFO, line);
+    }
+
+    /// Says something on the console, if it is serious enough, and in our own log in any case.
+    fn say_at(&mut self, level: u32, line: &str) {
+        self.add_to_log(intake::OWN, format!("{line}\n").as_bytes());
+        if level > self.setup.log_level && !self.setup.debug {
+            return;
+        }
         self.console.say(clock::now(), line);
     }
 
@@ -539,7 +564,7 @@ impl Driver {
             Some(last) => format!("{line}; last line: {last}"),
             None => line,
         };
-        self.say(&line);
+        self.say_at(syslog::ERROR, &line);
     }
 
     fn signal(&mut self, id: Id, number: i32) {

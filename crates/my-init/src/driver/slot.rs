@@ -191,16 +191,36 @@ fn writer_of(pipe: &OwnedFd) -> io::Result<OwnedFd> {
 impl Driver {
     /// Takes in what a service printed; so much at a time that nobody waits for it to fall silent.
     pub(super) fn read_log(&mut self, id: Id) {
-        let memory = |driver: &Self| driver.slots.get(&id).map_or(0, |slot| slot.log.memory());
-        let before = memory(self);
-        let end = |driver: &Self| driver.slots.get(&id).map(|slot| slot.log.end());
-        let first = end(self);
-        self.take_log(id);
-        if end(self) != first {
+        self.change_log(id, |driver| driver.take_log(id));
+    }
+
+    /// Adds a line to a log.
+    pub(super) fn add_to_log(&mut self, id: Id, line: &[u8]) {
+        self.change_log(id, |driver| {
+            let now = driver.now();
+            if let Some(slot) = driver.slots.get_mut(&id) {
+                // There is nobody to tell that there is no memory.
+                let _ = slot.log.append(line, now);
+            }
+        });
+    }
+
+    /// Does something that may add to a log, tells whom that concerns, and keeps all logs within their limit.
+    fn change_log(&mut self, id: Id, change: impl FnOnce(&mut Self)) {
+        let look = |driver: &Self| {
+            driver
+                .slots
+                .get(&id)
+                .map_or((0, 0), |slot| (slot.log.end(), slot.log.memory()))
+        };
+        let (end, memory) = look(self);
+        change(self);
+        let (new_end, new_memory) = look(self);
+        if new_end != end {
             self.wake_followers(id);
             self.ring_writer(id);
         }
-        self.log_memory = self.log_memory.saturating_sub(before) + memory(self);
+        self.log_memory = self.log_memory.saturating_sub(memory) + new_memory;
         if self.log_memory > self.setup.logs.memory {
             self.shrink_logs();
         }

@@ -5,6 +5,7 @@
 //! | 0 | when the log was made, in microseconds since 1970: tells it from another one of the same name |
 //! | 8 | how many of its bytes are gone |
 //! | 16 | how far it was written to a file, how long that was then, its inode, and how many bytes were never written |
+//! | 48 | the last record of the kernel that is in it or about to be, and where |
 //! | 64 | marks, see [`super::marks`] |
 //! | 2048 | the log's own bytes begin |
 //!
@@ -25,6 +26,7 @@ pub const MARKS_LENGTH: usize = 2048 - 64;
 const BORN: u64 = 0;
 const GONE: u64 = 8;
 const WRITTEN: u64 = 16;
+const RECORD: u64 = 48;
 
 /// When the log was made; 0 when that was never written.
 pub fn born(file: &File) -> u64 {
@@ -50,6 +52,19 @@ pub fn gone(file: &File) -> u64 {
 /// Whatever the system says.
 pub fn set_gone(file: &File, count: u64) -> io::Result<()> {
     file.write_all_at(&count.to_le_bytes(), GONE)
+}
+
+/// The record of the kernel that was noted last, and the place in the log that it has, if it came to that.
+pub fn record(file: &File) -> (u64, u64) {
+    (number(file, RECORD), number(file, RECORD + 8))
+}
+
+/// Notes a record of the kernel that is about to be at a place in the log.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn set_record(file: &File, record: u64, place: u64) -> io::Result<()> {
+    file.write_all_at(&[record, place].map(u64::to_le_bytes).concat(), RECORD)
 }
 
 /// How far a log has come to a file.

@@ -118,6 +118,23 @@ impl Log {
         written
     }
 
+    /// The number of the record of the kernel that comes next; 0 when that is not known.
+    pub fn expected_record(&self) -> u64 {
+        match head::record(&self.file) {
+            (number, place) if place < self.end => number + 1,
+            // It was noted, and is not there.
+            (number, _) => number,
+        }
+    }
+
+    /// Notes that this record of the kernel is added next.
+    ///
+    /// # Errors
+    /// Whatever the system says; then a successor adds it again.
+    pub fn note_record(&self, number: u64) -> io::Result<()> {
+        head::set_record(&self.file, number, self.end)
+    }
+
     /// Without a mark bytes have the time of those before: never a reason not to take them.
     fn mark(&mut self, now: Millis) {
         if self.born == 0 {
