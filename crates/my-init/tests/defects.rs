@@ -14,7 +14,7 @@ use my_init::client::call;
 use serde_json::json;
 
 use common::namespace::Namespace;
-use common::{Machine, STAYS, is_alive, program};
+use common::{Machine, STAYS, program};
 
 const SIGHUP: i32 = 1;
 

@@ -189,7 +189,30 @@ fn a_supervisor_that_is_killed_between_two_notes_misses_nothing() {
     assert_eq!(machine.lines("spawn db").len(), 2);
 }
 
-/// A reaction's word and rank.
+impl Machine {
+    /// Something is done, and its supervisor is killed when it has noted no more than `kept` of the changes.
+    fn torn(&mut self, services: &[(&str, &str)], kept: usize, act: impl FnOnce(&mut Supervisor)) {
+        self.act();
+        self.supervisor.take_changed();
+        let first = &self.supervisor;
+        let all = first
+            .units()
+            .map(|(id, unit)| (unit.service.name.clone(), first.remember(id)));
+        let mut memories: std::collections::BTreeMap<_, _> =
+            all.filter_map(|(name, memory)| Some((name, memory?))).collect();
+        act(&mut self.supervisor);
+        for id in self.supervisor.take_changed().into_iter().take(kept) {
+            memories.extend(Some(self.name(id)).zip(self.supervisor.remember(id)));
+        }
+        let mut next = Supervisor::new(self.supervisor.settings.clone());
+        next.resume(load(services), memories, &self.supervisor.remember_node(), self.now);
+        for id in next.unspawned() {
+            next.spawn_again(id);
+        }
+        self.supervisor = next;
+    }
+}
+
 fn reaction() -> impl Strategy<Value = &'static str> {
     prop_oneof![Just("keep"), Just("restart"), Just("stop")]
 }
@@ -200,7 +223,7 @@ proptest! {
     fn when_it_is_quiet_everybody_has_followed(
         edges in proptest::collection::vec((0..6_usize, 0..6_usize, [reaction(), reaction(), reaction()]), 0..9),
         crashing in proptest::collection::vec(any::<bool>(), 6),
-        wishes in proptest::collection::vec((1..8000_u64, 0..6_usize, 0..4_u8), 0..6),
+        wishes in proptest::collection::vec((1..8000_u64, 0..6_usize, 0..7_u8, 0..4_usize), 0..6),
     ) {
         let names: Vec<String> = (0..6).map(|index| format!("s{index}")).collect();
         let text = |index: usize| {
@@ -221,10 +244,23 @@ proptest! {
         }
         let mut wishes = wishes;
         wishes.sort();
-        for (at, index, what) in wishes {
+        for (at, index, what, kept) in wishes {
             machine.run_until(at);
-            // Some are refused, which is as good.
+            // Some are refused, or forgotten, which is as good.
+            let name = &names[index];
             let _ = match what {
+                4 => {
+                    machine.torn(&services, kept, |supervisor| drop(supervisor.stop(name, at)));
+                    Ok(())
+                }
+                5 => {
+                    machine.torn(&services, kept, |supervisor| drop(supervisor.restart(name, at)));
+                    Ok(())
+                }
+                6 => {
+                    machine.torn(&services, kept, |supervisor| drop(supervisor.start(name, at)));
+                    Ok(())
+                }
                 0 => machine.supervisor.stop(&names[index], at),
                 1 => machine.supervisor.start(&names[index], at),
                 2 => machine.supervisor.restart(&names[index], at),
