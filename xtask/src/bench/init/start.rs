@@ -63,7 +63,9 @@ impl Shape {
         for _ in 0..self.rounds {
             floors.push(Run::floor(stage, count)?.time(count)?);
             for (kind, times) in [Kind::Ours].iter().chain(&peers).zip(&mut times) {
-                times.push(Run::supervise(stage, *kind, &self.services)?.time(count)?);
+                let time = Run::supervise(stage, *kind, &self.services)?.time(count)?;
+                println!("{}: {}: {time:.0} ms, floor {:.0} ms", self.name, kind.name(), floors.last().unwrap_or(&0.0));
+                times.push(time);
             }
         }
         let floor = median(&mut floors);
