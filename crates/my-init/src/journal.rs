@@ -23,6 +23,8 @@ pub struct Journal {
     file: OwnedFd,
     length: u64,
     rewrite_at: u64,
+    /// Lines that are not written yet.
+    waiting: Vec<u8>,
 }
 
 impl Journal {
@@ -40,6 +42,7 @@ impl Journal {
             file,
             length: 0,
             rewrite_at: SMALL,
+            waiting: Vec::new(),
         }
     }
 
@@ -53,15 +56,29 @@ impl Journal {
         rustix::fs::fstat(&self.file).is_ok_and(|file| file.st_size > 0)
     }
 
-    /// Adds a line.
+    /// Adds a line, which counts from the next [`Journal::commit`] on.
+    pub fn add(&mut self, name: &str, value: &Value) {
+        line(&mut self.waiting, name, value);
+    }
+
+    /// Writes the lines that were added, in one step as far as the system allows.
+    ///
+    /// # Errors
+    /// Whatever the system says; the lines are lost then.
+    pub fn commit(&mut self) -> io::Result<()> {
+        let written = write(&self.file, &self.waiting);
+        self.length += self.waiting.len() as u64;
+        self.waiting.clear();
+        written
+    }
+
+    /// Adds a line and writes it.
     ///
     /// # Errors
     /// Whatever the system says.
     pub fn note(&mut self, name: &str, value: &Value) -> io::Result<()> {
-        let line = line(name, value);
-        write(&self.file, line.as_bytes())?;
-        self.length += line.len() as u64;
-        Ok(())
+        self.add(name, value);
+        self.commit()
     }
 
     /// True when it is time to write it anew, see [`Journal::replace`].
@@ -108,7 +125,7 @@ impl Journal {
 pub struct Draft {
     file: OwnedFd,
     length: u64,
-    waiting: String,
+    waiting: Vec<u8>,
 }
 
 impl Draft {
@@ -120,7 +137,7 @@ impl Draft {
         Ok(Self {
             file: memfd_create("journal", MemfdFlags::CLOEXEC)?,
             length: 0,
-            waiting: String::new(),
+            waiting: Vec::new(),
         })
     }
 
@@ -129,7 +146,7 @@ impl Draft {
     /// # Errors
     /// Whatever the system says.
     pub fn add(&mut self, name: &str, value: &Value) -> io::Result<()> {
-        self.waiting.push_str(&line(name, value));
+        line(&mut self.waiting, name, value);
         match self.waiting.len() < PIECE {
             true => Ok(()),
             false => self.write_out(),
@@ -137,7 +154,7 @@ impl Draft {
     }
 
     fn write_out(&mut self) -> io::Result<()> {
-        write(&self.file, self.waiting.as_bytes())?;
+        write(&self.file, &self.waiting)?;
         self.length += self.waiting.len() as u64;
         self.waiting.clear();
         Ok(())
@@ -152,8 +169,13 @@ fn write(file: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn line(name: &str, value: &Value) -> String {
-    format!("[{},{value}]\n", Value::from(name))
+fn line(to: &mut Vec<u8>, name: &str, value: &Value) {
+    to.push(b'[');
+    // Memory takes everything.
+    let _ = serde_json::to_writer(&mut *to, name);
+    to.push(b',');
+    let _ = serde_json::to_writer(&mut *to, value);
+    to.extend_from_slice(b"]\n");
 }
 
 fn understood(line: &[u8]) -> Option<(String, Value)> {

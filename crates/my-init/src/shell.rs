@@ -68,6 +68,7 @@ pub fn start(terminal: &str, sibling: bool) -> io::Result<u32> {
         directory: c"/",
         input: console.as_fd(),
         output: console.as_fd(),
+        pad: None,
         descriptors: &[],
         conditions: Conditions::default(),
         cgroup: None,

@@ -56,6 +56,7 @@ pub fn start(sibling: bool) -> io::Result<u32> {
         directory: c"/",
         input: null.as_fd(),
         output: null.as_fd(),
+        pad: None,
         conditions: Conditions::default(),
         descriptors: &[],
         cgroup: None,

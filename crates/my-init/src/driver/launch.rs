@@ -204,7 +204,7 @@ impl Driver {
         );
         let mut more = self.socket_variables(id, service);
         more.extend(notify.map(|path| c_string(&format!("NOTIFY_SOCKET={}", path.display()))));
-        self.execute(service, command, &output, &handed, &role, &more)
+        self.execute(service, command, output.as_fd(), &handed, &role, &more)
     }
 
     /// Starts a command as the service does: same user, directory, environment and control group.
@@ -212,7 +212,7 @@ impl Driver {
         &self,
         service: &Service,
         command: &Command,
-        output: &OwnedFd,
+        output: BorrowedFd<'_>,
         descriptors: &[(BorrowedFd<'_>, RawFd)],
         role: &Role,
         more: &[CString],
@@ -234,8 +234,9 @@ impl Driver {
                 .iter()
                 .any(|variable| variable.as_bytes().starts_with(b"LISTEN_FDS=")),
             directory: &c_string(&service.directory),
-            input: if terminal { output.as_fd() } else { self.null.as_fd() },
-            output: output.as_fd(),
+            input: if terminal { output } else { self.pad.nothing() },
+            output,
+            pad: (!terminal).then_some(&self.pad),
             descriptors,
             conditions: prepared.conditions(service),
             cgroup: cgroup.as_ref().map(|leaf| leaf.as_fd()),

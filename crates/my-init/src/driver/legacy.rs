@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::path::Path;
 
 use mos_service::{Kind, Service};
@@ -20,7 +20,7 @@ use super::{Driver, Id, Owner};
 use crate::children::children_of;
 use crate::journal::Draft;
 use crate::keeper::{self, PROGRAM};
-use crate::supervisor::Exit;
+use crate::supervisor::{Exit, NodeState};
 use crate::watchdog::Watchdog;
 
 /// The name of what concerns the node in the journal; no service can have it.
@@ -31,13 +31,27 @@ const STARTING: &str = "/starting";
 /// What the last supervisor noted, by name.
 type Memories = BTreeMap<String, Value>;
 
+/// What is compared to know whether the node has to be noted.
+pub(super) type NodeMark = (NodeState, Value, Option<RawFd>);
+
 impl Driver {
+    /// What is known of a service is to be written down.
+    fn add_note(&mut self, id: Id) {
+        if let (Some(unit), Some(record)) = (self.supervisor.unit(id), self.record(id)) {
+            self.journal.add(&unit.service().name, &record);
+            self.noted_place = self.place;
+        }
+    }
+
+    fn commit(&mut self) {
+        let noted = self.journal.commit();
+        self.complain_once(noted);
+    }
+
     /// Writes down what is known of a service.
     pub(super) fn note(&mut self, id: Id) {
-        if let (Some(unit), Some(record)) = (self.supervisor.unit(id), self.record(id)) {
-            let noted = self.journal.note(&unit.service().name, &record);
-            self.complain_once(noted);
-        }
+        self.add_note(id);
+        self.commit();
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.noted();
         }
@@ -60,6 +74,12 @@ impl Driver {
         Some(json!({ "service": service, "open": slot, "sockets": sockets, "place": self.place }))
     }
 
+    /// What [`Driver::node_record`] says, but how far the records of ends were read, and the listener, which stays.
+    fn node_mark(&self) -> NodeMark {
+        let watchdog = self.watchdog.as_ref().map(Watchdog::number);
+        (self.supervisor.node_state(), self.writer.remember(), watchdog)
+    }
+
     fn node_record(&self) -> Value {
         json!({
             "node": self.supervisor.remember_node(),
@@ -73,16 +93,25 @@ impl Driver {
 
     /// Writes down whatever has changed.
     pub(super) fn note_changes(&mut self) {
-        for id in self.supervisor.take_changed() {
-            self.note(id);
+        let changed = self.supervisor.take_changed();
+        for id in &changed {
+            self.add_note(*id);
+        }
+        let node = self.node_mark();
+        let news = self.noted.as_ref() != Some(&node) || self.noted_place != self.place;
+        if news {
+            self.journal.add(NODE, &self.node_record());
+            (self.noted, self.noted_place) = (Some(node), self.place);
+        }
+        if news || !changed.is_empty() {
+            self.commit();
+        }
+        for id in &changed {
+            if let Some(slot) = self.slots.get_mut(id) {
+                slot.noted();
+            }
         }
         self.retired = Vec::new();
-        let node = self.node_record();
-        if node != self.noted {
-            let noted = self.journal.note(NODE, &node);
-            self.complain_once(noted);
-            self.noted = node;
-        }
         if self.journal.is_long() {
             self.rewrite_journal();
         }

@@ -57,12 +57,12 @@ mod wall_clock;
 mod watch;
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use mos_sys::shared_pid::SharedPid;
+use mos_sys::spawn::Pad;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -227,7 +227,9 @@ pub struct Driver {
     /// The process that was started last.
     starting: &'static SharedPid,
     /// What was last noted of the node.
-    noted: serde_json::Value,
+    noted: Option<legacy::NodeMark>,
+    /// How far the records of ends had been read when that was last noted.
+    noted_place: u64,
     /// Another program is to take over.
     upgrading: bool,
     /// It was said that nothing can be noted.
@@ -257,7 +259,7 @@ pub struct Driver {
     power: Option<PowerButtons>,
     watchdog: Option<Watchdog>,
     operators: Operators,
-    null: File,
+    pad: Pad,
     environment: launch::Environment,
     /// What instances are made of when somebody asks for one.
     templates: Vec<mos_service::Template>,
@@ -285,8 +287,7 @@ impl Driver {
         } = kept;
         // Who goes on without knowing what there was would start everything twice: then rather not at all, and anew.
         let memories = journal.read().map_err(named("what the last supervisor knew"))?;
-        let null = File::options().read(true).write(true).open("/dev/null");
-        let null = null.map_err(named("/dev/null"))?;
+        let pad = Pad::new().map_err(named("/dev/null"))?;
         let control = match legacy::listener(&memories, &mut leftovers) {
             Some(listener) => Control::resume(listener),
             None => Control::listen(&setup.socket)
@@ -302,7 +303,8 @@ impl Driver {
             place: 0,
             journal,
             starting,
-            noted: serde_json::Value::Null,
+            noted: None,
+            noted_place: 0,
             upgrading: false,
             complained: false,
             control,
@@ -323,7 +325,7 @@ impl Driver {
             power: None,
             watchdog: None,
             operators: Operators::default(),
-            null,
+            pad,
             environment: launch::Environment::inherited(),
             templates: Vec::new(),
             buffer: vec![0; BUFFER],
@@ -340,6 +342,8 @@ impl Driver {
         }
         driver.expect_operators();
         driver.begin(memories, leftovers);
+        // What the last supervisor had for itself is closed by now: its low numbers are free again.
+        driver.pad = Pad::new().unwrap_or(driver.pad);
         descriptors::leave_for_successor();
         driver.tell_last(last, refused);
         Ok(driver)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use mos_service::{Address, Probe};
 use rustix::event::epoll::{self, EventFlags};
@@ -50,16 +50,13 @@ impl Driver {
                 answer: Vec::new(),
                 status: *status,
             }),
-            Probe::Exec(command) => self
-                .null
-                .as_fd()
-                .try_clone_to_owned()
-                .map_err(|error| error.to_string())
-                .and_then(|null| {
-                    let pid = self.execute(&service, command, &null, &[], &Role::Probe, &[])?;
+            Probe::Exec(command) => {
+                let started = self.execute(&service, command, self.pad.nothing(), &[], &Role::Probe, &[]);
+                started.map(|pid| {
                     self.children.insert(pid, Owner::Probe(id));
-                    Ok(Running::Exec { pid })
-                }),
+                    Running::Exec { pid }
+                })
+            }
         };
         match running {
             Ok(running) => drop(self.probes.0.insert(id, running)),

@@ -1,7 +1,7 @@
 //! The boot: `ready`, the timeline, and the deadline after which what is stuck is named.
 
 use mos_service::Status;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::events::What;
 use super::state::{State, Unit};
@@ -35,8 +35,8 @@ impl Boot {
         self.ready.is_some()
     }
 
-    pub(super) fn remember(&self) -> Value {
-        json!([self.services, self.network, self.fetch, self.ready])
+    pub(super) fn milestones(&self) -> [Option<Millis>; 4] {
+        [self.services, self.network, self.fetch, self.ready]
     }
 
     pub(super) fn recall(&mut self, memory: &Value) {

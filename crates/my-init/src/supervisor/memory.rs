@@ -13,6 +13,16 @@ use super::timers::Timer;
 use super::{Action, Goal, Id, Supervisor};
 use crate::clock::Millis;
 
+/// What [`Supervisor::remember_node`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeState {
+    shutdown: Option<Goal>,
+    down_at: Option<Millis>,
+    started: Millis,
+    boot: [Option<Millis>; 4],
+    clock_ahead: Option<i64>,
+}
+
 impl Supervisor {
     /// Services of which something has changed since the last call, in the order in which they are to be noted.
     pub fn take_changed(&mut self) -> Vec<Id> {
@@ -36,14 +46,26 @@ impl Supervisor {
         Some(unit.remember(self.timers.at(Timer::Restart(id))))
     }
 
+    /// What is known of the node as a whole, to be compared.
+    pub fn node_state(&self) -> NodeState {
+        NodeState {
+            shutdown: self.shutdown,
+            down_at: self.timers.at(Timer::Shutdown),
+            started: self.settings.started,
+            boot: self.boot.milestones(),
+            clock_ahead: self.clock_ahead,
+        }
+    }
+
     /// What is known of the node as a whole.
     pub fn remember_node(&self) -> Value {
+        let node = self.node_state();
         json!({
-            "shutdown": self.shutdown.map(Goal::word),
-            "down_at": self.timers.at(Timer::Shutdown),
-            "started": self.settings.started,
-            "boot": self.boot.remember(),
-            "clock_ahead": self.clock_ahead,
+            "shutdown": node.shutdown.map(Goal::word),
+            "down_at": node.down_at,
+            "started": node.started,
+            "boot": node.boot,
+            "clock_ahead": node.clock_ahead,
         })
     }
 
@@ -164,39 +186,39 @@ impl Unit {
             State::Skipped(condition) => json!(condition),
             _ => Value::Null,
         };
-        json!({
-            "source": self.service.source,
-            "oneshot": self.service.kind == Kind::Oneshot,
-            "state": self.state.word(),
-            "reason": reason,
-            "wanted": self.wanted,
-            "gone": self.gone,
-            "timing": self.timing.as_ref().map(|timing| timing.remember()),
-            "bound": self.bound,
-            "triggered": self.triggered,
-            "drags": self.drags,
-            "requested": self.requested,
-            "pid": self.pid,
-            "since": self.since,
-            "spawned": self.spawned,
-            "ready": self.ready,
-            "turns": self.turns,
-            "seen": self.seen,
-            "attempts": self.attempts,
-            "restarts": self.restarts,
-            "restarts_by_hand": self.restarts_by_hand,
-            "last_failure": self.last_failure.as_ref().map(Reason::remember),
-            "after_stop": self.after_stop.remember(),
-            "notified": self.notified,
-            "status": self.status,
-            "probe_failures": self.probe_failures,
-            "probe_error": self.probe_error,
-            "probe_successes": self.probe_successes,
-            "probed_at": self.probed_at,
-            "unhealthy": self.unhealthy,
-            "stamp": self.stamp,
-            "restart_at": restart_at,
-        })
+        sparse([
+            ("source", json!(self.service.source)),
+            ("oneshot", json!(self.service.kind == Kind::Oneshot)),
+            ("state", json!(self.state.word())),
+            ("reason", json!(reason)),
+            ("wanted", json!(self.wanted)),
+            ("gone", json!(self.gone)),
+            ("timing", json!(self.timing.as_ref().map(|timing| timing.remember()))),
+            ("bound", json!(self.bound)),
+            ("triggered", json!(self.triggered)),
+            ("drags", json!(self.drags)),
+            ("requested", json!(self.requested)),
+            ("pid", json!(self.pid)),
+            ("since", json!(self.since)),
+            ("spawned", json!(self.spawned)),
+            ("ready", json!(self.ready)),
+            ("turns", count(self.turns)),
+            ("seen", json!(self.seen)),
+            ("attempts", count(self.attempts.into())),
+            ("restarts", count(self.restarts)),
+            ("restarts_by_hand", count(self.restarts_by_hand)),
+            ("last_failure", json!(self.last_failure.as_ref().map(Reason::remember))),
+            ("after_stop", json!(self.after_stop.remember())),
+            ("notified", json!(self.notified)),
+            ("status", json!(self.status)),
+            ("probe_failures", count(self.probe_failures.into())),
+            ("probe_error", json!(self.probe_error)),
+            ("probe_successes", count(self.probe_successes.into())),
+            ("probed_at", json!(self.probed_at)),
+            ("unhealthy", json!(self.unhealthy)),
+            ("stamp", json!(self.stamp)),
+            ("restart_at", json!(restart_at)),
+        ])
     }
 
     /// Takes everything over, and returns what the service file was. What cannot be read is as if it was never noted.
@@ -211,26 +233,43 @@ impl Unit {
         (self.bound, self.triggered) = (truth("bound"), truth("triggered"));
         self.timing = super::schedule::Timing::recall(&memory["timing"]).map(Box::new);
         self.pid = small("pid");
-        self.since = number("since")?;
+        self.since = number("since").unwrap_or(0);
         (self.spawned, self.ready) = (number("spawned"), number("ready"));
         self.turns = number("turns").unwrap_or(0);
         let seen = memory["seen"].as_array().into_iter().flatten();
         self.seen = seen
             .filter_map(|pair| Some((pair[0].as_str()?.to_owned(), pair[1].as_u64()?)))
             .collect();
-        self.attempts = small("attempts")?;
-        self.restarts = number("restarts")?;
+        self.attempts = small("attempts").unwrap_or(0);
+        self.restarts = number("restarts").unwrap_or(0);
         self.restarts_by_hand = number("restarts_by_hand").unwrap_or(0);
         self.last_failure = Reason::recall(&memory["last_failure"]);
         self.after_stop = AfterStop::recall(&memory["after_stop"]);
-        self.probe_failures = small("probe_failures")?;
+        self.probe_failures = small("probe_failures").unwrap_or(0);
         self.probe_successes = small("probe_successes").unwrap_or(0);
         (self.probed_at, self.unhealthy) = (number("probed_at"), truth("unhealthy"));
         (self.status, self.probe_error) = (text("status"), text("probe_error"));
-        self.stamp = number("stamp")?;
+        self.stamp = number("stamp").unwrap_or(0);
         self.restart_at = number("restart_at");
-        number("source")
+        Some(number("source").unwrap_or(0))
     }
+}
+
+/// A count, if there is anything to count.
+fn count(number: u64) -> Value {
+    (number > 0).then_some(number).into()
+}
+
+/// An object without what says nothing: most services are unremarkable, and every change of each is noted.
+fn sparse<const N: usize>(pairs: [(&str, Value); N]) -> Value {
+    let says = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(all) => !all.is_empty(),
+        _ => true,
+    };
+    let pairs = pairs.into_iter().filter(|(_, value)| says(value));
+    Value::Object(pairs.map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
 impl State {

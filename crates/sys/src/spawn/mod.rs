@@ -14,8 +14,10 @@ use crate::shared_pid::SharedPid;
 mod child;
 mod clone;
 mod own_id;
+mod pad;
 
 use own_id::OwnId;
+pub use pad::Pad;
 
 /// What to start, and how.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +36,8 @@ pub struct Spawn<'a> {
     pub input: BorrowedFd<'a>,
     /// Its standard output and error.
     pub output: BorrowedFd<'a>,
+    /// Low numbers, for who has many files open.
+    pub pad: Option<&'a Pad>,
     /// What else it has open, and under which numbers (from 3).
     pub descriptors: &'a [(BorrowedFd<'a>, RawFd)],
     /// What it is and may do.
@@ -120,6 +124,10 @@ impl std::error::Error for SpawnError {
 /// The step that failed and why; nothing is left running or to be reaped then.
 pub fn spawn(what: &Spawn<'_>) -> Result<u32, SpawnError> {
     let before = |step| move |source| SpawnError { step, source };
+    let held = what.pad.map(|pad| pad.hold(what.output)).transpose();
+    let held = held.map_err(before("descriptors"))?;
+    let output = held.as_ref().map_or(what.output, |held| held.file());
+    let what = &Spawn { output, ..*what };
     let handed = out_of_the_way(what.descriptors).map_err(before("descriptors"))?;
     let arguments = pointers(what.arguments);
     let own_id = OwnId::new();
@@ -242,6 +250,7 @@ mod tests {
             directory,
             input: null.as_fd(),
             output: write.as_fd(),
+            pad: None,
             descriptors: &[],
             conditions: Conditions {
                 limits: &[(libc::RLIMIT_NOFILE, 64, 64)],
@@ -293,6 +302,7 @@ mod tests {
         });
         let (mut read, write) = io::pipe().unwrap();
         let null = File::open("/dev/null").unwrap();
+        let pad = Pad::new().unwrap();
         // In reverse, so that some take numbers that others have here.
         let descriptors = [(texts[2].as_fd(), 5), (texts[0].as_fd(), 3), (texts[1].as_fd(), 4)];
         let pid = spawn(&Spawn {
@@ -303,6 +313,7 @@ mod tests {
             directory: c"/",
             input: null.as_fd(),
             output: write.as_fd(),
+            pad: Some(&pad),
             descriptors: &descriptors,
             conditions: Conditions::default(),
             cgroup: None,

@@ -64,7 +64,12 @@ impl Shape {
             floors.push(Run::floor(stage, count)?.time(count)?);
             for (kind, times) in [Kind::Ours].iter().chain(&peers).zip(&mut times) {
                 let time = Run::supervise(stage, *kind, &self.services)?.time(count)?;
-                println!("{}: {}: {time:.0} ms, floor {:.0} ms", self.name, kind.name(), floors.last().unwrap_or(&0.0));
+                println!(
+                    "{}: {}: {time:.0} ms, floor {:.0} ms",
+                    self.name,
+                    kind.name(),
+                    floors.last().unwrap_or(&0.0)
+                );
                 times.push(time);
             }
         }
