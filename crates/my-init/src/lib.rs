@@ -38,4 +38,5 @@ pub mod shell;
 pub mod signals;
 pub mod supervisor;
 pub mod upgrade;
+pub mod user;
 pub mod watchdog;

@@ -7,6 +7,7 @@ use crate::kexec::Request;
 use crate::logs::show::Wanted;
 use crate::logs::{Limits, limits, syslog, writer};
 use crate::upgrade::{self, Handover};
+use crate::user;
 
 /// Where the control socket is on a node.
 pub const SOCKET: &str = "/run/my_init.sock";
@@ -26,6 +27,8 @@ my_init: PID 1 and supervisor of a node
 As PID 1 it takes no arguments that concern people. Otherwise:
 
   my_init [--container] [--services DIR]... [--socket PATH]   supervise services here
+  my_init --user [--services DIR]...    supervise one's own services, from $XDG_CONFIG_HOME/my_init/services, with a socket in
+                                        $XDG_RUNTIME_DIR; with any verb: ask that one
   my_init check DIR...                  check service files; exit 1 when something is wrong
 
 Ask a running my_init:
@@ -129,6 +132,8 @@ pub struct Options {
     pub group: Option<String>,
     /// The control socket.
     pub socket: PathBuf,
+    /// Supervise, or ask, for one user of a workstation.
+    pub user: bool,
     /// Print JSON.
     pub json: bool,
     /// Be an ordinary process even as PID 1 (of a container).
@@ -187,6 +192,7 @@ impl Options {
             state: None,
             group: None,
             socket: socket(),
+            user: false,
             json: false,
             container: false,
             machine: false,
@@ -199,6 +205,7 @@ impl Options {
         };
         let (mut words, mut initrd, mut append) = (Vec::new(), None, None);
         let (mut wanted, mut asked) = (Wanted::default(), Question::default());
+        let mut given = None;
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -220,7 +227,8 @@ impl Options {
                 "--follow" | "-f" => wanted.follow = true,
                 "--times" | "-t" => wanted.times = true,
                 "--debug" => options.debug = true,
-                "--socket" => options.socket = PathBuf::from(value()?),
+                "--socket" => given = Some(PathBuf::from(value()?)),
+                "--user" => options.user = true,
                 "--state" => options.state = Some(PathBuf::from(value()?)),
                 "--control-group" => options.group = Some(value()?),
                 "--services" => options.services.push(PathBuf::from(value()?)),
@@ -235,6 +243,12 @@ impl Options {
                 _ => words.push(argument),
             }
         }
+        let variable = |name: &str| std::env::var(name).ok();
+        options.socket = match given {
+            Some(socket) => socket,
+            None if options.user => user::socket(variable)?,
+            None => options.socket,
+        };
         if options.task == Task::Supervise {
             options.task = match words.first().is_some_and(|verb| verb == "logs") {
                 true => Task::Logs(Wanted {
@@ -246,6 +260,9 @@ impl Options {
             };
         }
         place(asked, &mut options.task)?;
+        if options.task == Task::Supervise && options.user && options.services.is_empty() {
+            options.services.push(user::services(variable)?);
+        }
         if let Task::Kexec(request) = &mut options.task {
             (request.initrd, request.append) = (initrd, append);
         } else if initrd.is_some() || append.is_some() {

@@ -109,7 +109,7 @@ impl Soak {
         if !needs.is_empty() {
             writeln!(text, "[dependencies]\nrequires = [\"{needs}\"]").unwrap();
         }
-        if index % 4 == 0 {
+        if index.is_multiple_of(4) {
             let healthy = self.machine.path("healthy");
             writeln!(
                 text,
