@@ -207,6 +207,9 @@ fn nginx_that_does_not_answer_any_more_is_unhealthy_and_restarted() {
         .machine
         .wait("another master", || ![0, master].contains(&daemon.master()));
     daemon.wait_for_end(&workers);
+    // The new one may have been started before the configuration was whole again.
+    let again = json!({"name": "nginx", "signal": "SIGHUP"});
+    let _ = my_init::client::call(&daemon.machine.socket(), "service.kill", &again);
     daemon
         .machine
         .wait("its health", || daemon.get().as_deref() == Some("three"));
