@@ -26,12 +26,14 @@ const PRINTED: usize = 20_000;
 const ROUND: u64 = 60;
 
 /// What a service does: it takes a lock that the kernel holds for as long as it lives, looks whether what it requires was
-/// ever there, and stays.
+/// ever there, says that it is ready, and stays.
 const SCRIPT: &str = r#"
 exec 9>>$HERE/lock-$1
 flock -n 9 || echo "$1 runs twice" >> $HERE/wrong
 if [ -n "$2" ] && [ ! -e $HERE/started-$2 ]; then echo "$1 was started before $2" >> $HERE/wrong; fi
 : > $HERE/started-$1
+echo >&3
+exec 3>&-
 exec sleep 100000
 "#;
 
@@ -101,7 +103,7 @@ impl Soak {
         let needs = self.needs[index].map(name).unwrap_or_default();
         let script = self.machine.path("run.sh");
         let mut text = format!(
-            "# {comment}\n[service]\nexec = \"sh {} {} {needs}\"\n",
+            "# {comment}\n[service]\nexec = \"sh {} {} {needs}\"\nready_fd = 3\n",
             script.display(),
             name(index)
         );

@@ -26,14 +26,23 @@ impl Supervisor {
                 .take(STATUS_MAX)
                 .collect();
         }
-        if ready && unit.state == State::Starting && unit.service.tells_readiness() && !unit.notified {
+        if ready && unit.state == State::Starting && !unit.notified {
+            // Kept also while the file that would say what it means cannot be read: it is not said again.
             unit.notified = true;
-            match unit.service.health {
-                Some(_) => self.schedule_first_probe(id, now),
-                None => self.become_ready(id, now),
-            }
+            self.follow_notification(id, now);
         }
         self.settle(now);
+    }
+
+    /// What a service leads to that has said it is ready, when that is how it tells.
+    pub(super) fn follow_notification(&mut self, id: Id, now: Millis) {
+        let Some(unit) = self.unit(id).filter(|unit| unit.service.tells_readiness()) else {
+            return;
+        };
+        match unit.service.health {
+            Some(_) => self.schedule_first_probe(id, now),
+            None => self.become_ready(id, now),
+        }
     }
 
     pub(super) fn schedule_first_probe(&mut self, id: Id, now: Millis) {

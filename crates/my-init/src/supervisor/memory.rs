@@ -138,15 +138,15 @@ impl Supervisor {
         match unit.state {
             State::Starting if unit.pid.is_some() => {
                 let begun = unit.spawned.unwrap_or(now);
-                let (limit, asks) = (
-                    lifecycle.start_timeout_ms,
-                    !unit.service.tells_readiness() || unit.notified,
-                );
+                let (limit, tells) = (lifecycle.start_timeout_ms, unit.service.tells_readiness());
+                let notified = unit.notified;
                 if limit > 0 {
                     self.timers.arm(Timer::Start(id), begun.saturating_add(limit));
                 }
-                if asks {
-                    self.schedule_first_probe(id, now);
+                match (tells, notified) {
+                    (true, true) => self.follow_notification(id, now),
+                    (true, false) => {}
+                    (false, _) => self.schedule_first_probe(id, now),
                 }
             }
             State::Running | State::Degraded if unit.service.health.is_some() => self.schedule_next_probe(id, now),

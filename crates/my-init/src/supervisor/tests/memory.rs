@@ -131,6 +131,32 @@ fn causes_are_noted_before_their_consequences() {
     assert_eq!(machine.supervisor.take_changed(), [0; 0]);
 }
 
+#[test]
+fn what_a_service_said_is_kept_while_its_file_cannot_be_read() {
+    for health in ["", "[health]\ntype = \"tcp\"\ntarget = \"127.0.0.1:1\"\n"] {
+        let text = format!("notify = true\n{health}");
+        let services = [("web", text.as_str())];
+        let mut machine = Machine::new(&services);
+        machine.run_until(10);
+        let (first, whole) = (&machine.supervisor, load(&services));
+        let id = first.find("web").expect("it is there");
+        let memories = [("web".to_owned(), first.remember(id).expect("it is known"))].into();
+        let unread = mos_service::Service {
+            source: whole[0].0.source,
+            ..mos_service::Service::forgotten("web")
+        };
+        let mut next = Supervisor::new(first.settings.clone());
+        next.resume(vec![(unread, whole[0].1)], memories, &first.remember_node(), 10);
+        next.notified(id, true, None, 11);
+        assert_eq!(next.unit(id).expect("it is there").state(), &State::Starting);
+        next.reload(whole, 12);
+        match health {
+            "" => assert_eq!(next.unit(id).expect("it is there").state(), &State::Running),
+            _ => assert!(next.next_deadline().is_some_and(|at| at <= 12), "it is probed"),
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn a_successor_goes_on_as_its_predecessor_would_have(
