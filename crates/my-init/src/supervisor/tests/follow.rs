@@ -189,6 +189,28 @@ fn a_supervisor_that_is_killed_between_two_notes_misses_nothing() {
     assert_eq!(machine.lines("spawn db").len(), 2);
 }
 
+#[test]
+fn a_dependent_that_was_noted_before_the_other_came_back_follows() {
+    let web = edge("on_restart = \"restart\"");
+    let services = [("db", ""), ("web", web.as_str())];
+    let mut machine = pair("on_restart = \"restart\"");
+    let before = machine.supervisor.remember(1).expect("web");
+    machine.ends("db", CRASH);
+    machine.run_until(200);
+    // All that is known of `web` is from the time of the first `db`; the second one runs as if nothing had been.
+    let db = machine.supervisor.remember(0).expect("db");
+    let memories = [("db".to_owned(), db), ("web".to_owned(), before)];
+    let mut next = Supervisor::new(machine.supervisor.settings.clone());
+    next.resume(
+        load(&services),
+        memories.into(),
+        &machine.supervisor.remember_node(),
+        200,
+    );
+    assert!(matches!(next.unit(0).map(Unit::state), Some(State::Running)));
+    assert!(matches!(next.unit(1).map(Unit::state), Some(State::Stopping)));
+}
+
 impl Machine {
     /// Something is done, and its supervisor is killed when it has noted no more than `kept` of the changes.
     fn torn(&mut self, services: &[(&str, &str)], kept: usize, act: impl FnOnce(&mut Supervisor)) {
