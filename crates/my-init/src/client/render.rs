@@ -151,7 +151,7 @@ fn timer_line(timer: &Value) -> String {
         Some(span) => format!("in {}", crate::clock::seconds(span / 1000 * 1000)),
         None => "never".to_owned(),
     };
-    format!("{:24} {:10} {next}", text(&timer["name"]), text(&timer["state"]))
+    format!("{:24} {:10} {next}\n", text(&timer["name"]), text(&timer["state"]))
 }
 
 #[cfg(test)]
