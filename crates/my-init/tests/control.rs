@@ -5,7 +5,7 @@
 mod common;
 
 use std::fs;
-use std::io::{BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -393,4 +393,42 @@ fn a_client_of_zinit_finds_its_methods() {
     );
     let methods = machine.call("rpc.discover", json!({}));
     assert!(methods["methods"].as_array().unwrap().len() > 25);
+}
+
+/// What a client of zinit 0.2 reads until the connection ends.
+fn old(machine: &Machine, line: &str) -> Value {
+    let mut answer = String::new();
+    ask(machine, line).read_to_string(&mut answer).unwrap();
+    serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{line}: {error}: {answer}"))
+}
+
+#[test]
+fn the_lines_of_old_clients_are_answered() {
+    let machine = Machine::start(&[]);
+    fs::write(
+        machine.path("services/redis.yaml"),
+        "exec: sleep 1000\ntest: test -e $HERE/up\n",
+    )
+    .unwrap();
+    assert_eq!(old(&machine, "list"), json!({ "state": "ok", "body": {} }));
+    assert_eq!(old(&machine, "monitor redis"), json!({ "state": "ok", "body": null }));
+    machine.wait("its process", || old(&machine, "list")["body"]["redis"] == "Spawned");
+    fs::write(machine.path("up"), "").unwrap();
+    machine.wait("its test", || {
+        old(&machine, "status redis")["body"]["state"] == "Running"
+    });
+    let status = old(&machine, "status redis")["body"].clone();
+    assert_eq!((&status["target"], &status["after"]), (&json!("Up"), &json!({})));
+    assert!(is_alive(&status["pid"]));
+    assert_eq!(old(&machine, "forget redis")["state"], "error");
+    assert_eq!(old(&machine, "stop redis")["state"], "ok");
+    machine.wait("its end", || old(&machine, "status redis")["body"]["pid"] == 0);
+    assert_eq!(old(&machine, "forget redis")["state"], "ok");
+    assert_eq!(old(&machine, "status redis")["state"], "error");
+    // Other lines are no requests in either protocol.
+    let mut answer = String::new();
+    let mut stream = UnixStream::connect(machine.socket()).unwrap();
+    stream.write_all(b"lits\n").unwrap();
+    BufReader::new(stream).read_line(&mut answer).unwrap();
+    assert!(answer.contains("-32700"), "{answer}");
 }

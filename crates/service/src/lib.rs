@@ -116,6 +116,7 @@ mod signal;
 mod socket;
 mod template;
 mod timer;
+mod yaml;
 
 pub use account::Account;
 pub use check::{Loaded, check, load};
@@ -137,3 +138,4 @@ pub use signal::{Signal, SignalError};
 pub use socket::{Listen, Sockets};
 pub use template::{Template, split_instance};
 pub use timer::{Calendar, Schedule};
+pub use yaml::{is_yaml, to_toml};

@@ -34,7 +34,7 @@ impl Template {
     /// The template that a file of this name holds, if it holds one.
     pub(crate) fn of(file: &str, text: &str) -> Option<Self> {
         let name = crate::parse::stem(file);
-        let template = name.ends_with('@').then(|| Self {
+        let template = (name.ends_with('@') && !crate::is_yaml(file)).then(|| Self {
             name: name.to_owned(),
             file: file.to_owned(),
             text: text.to_owned(),

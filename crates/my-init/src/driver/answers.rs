@@ -115,7 +115,7 @@ impl Driver {
         Ok(json!(matches!(state, Some(State::Running | State::Degraded))))
     }
 
-    fn send_signal(&mut self, name: &str, signal: &str) -> Result<Value, Refusal> {
+    pub(super) fn send_signal(&mut self, name: &str, signal: &str) -> Result<Value, Refusal> {
         let signal: mos_service::Signal = signal
             .parse()
             .map_err(|error: mos_service::SignalError| Refusal::new(VALIDATION, error.to_string()))?;

@@ -237,6 +237,9 @@ impl Driver {
                 connection.refuse_and_close("the request is longer than 65536 bytes");
                 return;
             }
+            if let Some(answer) = self.answer_words(&line, may_write) {
+                return self.answer_last(index, &answer);
+            }
             if let Some(answer) = self.answer(index, &line, may_write)
                 && let Some(connection) = self.control.connections.get_mut(&index)
             {
@@ -248,6 +251,16 @@ impl Driver {
             && connection.input.len() > REQUEST_MAX
         {
             connection.refuse_and_close("the request is longer than 65536 bytes");
+            connection.flush();
+        }
+    }
+
+    /// Answers and hangs up, as zinit did: its clients read until then.
+    fn answer_last(&mut self, index: usize, answer: &str) {
+        if let Some(connection) = self.control.connections.get_mut(&index) {
+            connection.input.clear();
+            connection.output.extend(answer.bytes());
+            connection.closed = true;
             connection.flush();
         }
     }

@@ -64,6 +64,10 @@ impl Driver {
         let file = unit.map_or("", |unit| unit.service().file.as_str());
         let failed = |error: String| Refusal::new(VALIDATION, error);
         let text = fs::read_to_string(file).map_err(|error| failed(format!("{file}: {error}")))?;
+        let text = match mos_service::is_yaml(file) {
+            true => mos_service::to_toml(file, &text).map_err(|problem| failed(problem.to_string()))?,
+            false => text,
+        };
         let mut config = from_toml(file, &text).map_err(|problem| failed(problem.to_string()))?;
         for section in ["service", "target"] {
             if let Some(section) = config.get_mut(section).and_then(Value::as_object_mut) {
@@ -113,7 +117,7 @@ impl Driver {
     }
 
     /// Applies the file of one service, and of instances of templates that it needs; all others stay as they are.
-    fn take_in(&mut self, name: &str) {
+    pub(super) fn take_in(&mut self, name: &str) {
         let requested = self.supervisor.requested();
         let loaded = self.load_files(&requested).services;
         let known = |service: &Service| self.supervisor.find(&service.name).is_some();

@@ -11,6 +11,7 @@
 //! | `reload` | reading the service files again |
 //! | `events` | what happens, to those who asked |
 //! | `inspect` | what a service uses and consists of |
+//! | `lines` | the line protocol of zinit up to 0.2.14 |
 //! | `define` | services that come and go while we run |
 //! | `limit_hits` | whether a service ended because of a limit |
 //! | `operator` | shells on the consoles, and what follows a critical failure |
@@ -45,6 +46,7 @@ mod intake;
 mod launch;
 mod legacy;
 mod limit_hits;
+mod lines;
 mod operator;
 mod probes;
 mod ready;

@@ -34,9 +34,10 @@ pub struct Parsed {
     pub problems: Vec<Problem>,
 }
 
-/// True for the names of service files: `*.toml`, so also `*.service.toml`; not hidden ones.
+/// True for the names of service files: `*.toml`, so also `*.service.toml`, and the `*.yaml` of zinit 0.2; not hidden
+/// ones.
 pub fn is_service_file(name: &str) -> bool {
-    name.ends_with(".toml") && !name.starts_with('.')
+    (name.ends_with(".toml") || crate::is_yaml(name)) && !name.starts_with('.')
 }
 
 /// Reads one service file. `file` is named in messages, and its stem is the name of a service that has none. Of a
@@ -45,7 +46,11 @@ pub fn parse(file: &str, text: &str) -> Parsed {
     if let Some(template) = crate::Template::of(file, text) {
         return template.sample();
     }
-    let mut parsed = parse_as(file, Document::parse(file, text), None);
+    let document = match crate::is_yaml(file) {
+        true => crate::to_toml(file, text).and_then(|text| Document::parse(file, text)),
+        false => Document::parse(file, text),
+    };
+    let mut parsed = parse_as(file, document, None);
     if let Some(service) = &mut parsed.service {
         service.source = fnv1a(text.as_bytes());
     }
@@ -98,7 +103,10 @@ struct Origin<'o> {
 /// The name of the service that a file of this name holds, unless it says otherwise.
 pub fn stem(file: &str) -> &str {
     let name = file.rsplit('/').next().unwrap_or(file);
-    let name = name.strip_suffix(".toml").unwrap_or(name);
+    let name = [".toml", ".yaml", ".yml"]
+        .into_iter()
+        .find_map(|end| name.strip_suffix(end))
+        .unwrap_or(name);
     name.strip_suffix(".service").unwrap_or(name)
 }
 
