@@ -122,12 +122,13 @@ fn old_state(unit: &Unit) -> String {
     let oneshot = unit.service().kind == mos_service::Kind::Oneshot;
     match unit.state() {
         State::Inactive => "Unknown".to_owned(),
-        State::Blocked => "Blocked".to_owned(),
         State::Starting if !oneshot => "Spawned".to_owned(),
         State::Starting | State::Running | State::Stopping => "Running".to_owned(),
         State::Degraded => "TestFailure".to_owned(),
         State::Exited | State::Skipped(_) => "Success".to_owned(),
         State::Failed(reason) => format!("Error({reason})"),
-        _ => "Error(restarting)".to_owned(),
+        State::Restarting => "Error(restarting)".to_owned(),
+        // It waits for something that its file names.
+        _ => "Blocked".to_owned(),
     }
 }
