@@ -14,8 +14,10 @@ use common::{Machine, is_alive, send};
 const TEMPLATE: &str = "[service]\nexec = \"sleep 10%i\"\n[dependencies]\nwants = [\"log@%i\"]\n";
 
 fn command(machine: &Machine, name: &str) -> String {
-    let bytes = fs::read(format!("/proc/{}/cmdline", machine.status(name)["pid"])).unwrap();
-    String::from_utf8(bytes).unwrap().replace('\0', " ").trim().to_owned()
+    let read = || fs::read(format!("/proc/{}/cmdline", machine.status(name)["pid"])).unwrap_or_default();
+    // A process has its program a little before that can be seen.
+    machine.wait("its command", || !read().is_empty());
+    String::from_utf8(read()).unwrap().replace('\0', " ").trim().to_owned()
 }
 
 #[test]
