@@ -37,6 +37,7 @@ pub mod services;
 pub mod shell;
 pub mod signals;
 pub mod supervisor;
+pub mod uevent;
 pub mod upgrade;
 pub mod user;
 pub mod watchdog;

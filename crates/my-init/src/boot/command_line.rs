@@ -1,5 +1,6 @@
 //! The kernel command line, parsed in one place.
 
+use super::switch_root::Root;
 use super::target::Target;
 use crate::clock::Millis;
 use crate::logs::Limits;
@@ -24,6 +25,8 @@ pub struct CommandLine {
     emergency: Option<Emergency>,
     /// `my_init.watchdog=SECONDS`: the hardware watchdog's time; 0 and nothing leave it alone.
     pub watchdog: Option<u32>,
+    /// `my_init.root=DEVICE`, with `my_init.rootfstype=`, `my_init.rootflags=`, `my_init.init=`, and `rw`.
+    pub root: Option<Root>,
     /// `systemd.machine_id=ID`, see [`machine_id`](super::machine_id).
     pub machine_id: Option<String>,
     /// `my_init.group=NAME`: its members may use the control socket as root may.
@@ -44,6 +47,7 @@ impl CommandLine {
             target: Target::Everything,
             emergency: None,
             watchdog: None,
+            root: None,
             machine_id: None,
             group: None,
             log_level: syslog::INFO,
@@ -70,6 +74,7 @@ impl CommandLine {
                 _ => {}
             }
         }
+        line.root = root(text);
         if line.rescue {
             line.target = Target::Nothing;
         }
@@ -81,6 +86,28 @@ impl CommandLine {
         let usual = if self.debug { Emergency::Shell } else { Emergency::Stay };
         self.emergency.unwrap_or(usual)
     }
+}
+
+/// What is to be the root, if anything else is.
+fn root(text: &str) -> Option<Root> {
+    let words = words(text);
+    let value = |key: &str| {
+        words
+            .iter()
+            .rev()
+            .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+    };
+    Some(Root {
+        device: value("my_init.root")?.to_owned(),
+        kind: value("my_init.rootfstype").map(str::to_owned),
+        options: value("my_init.rootflags").unwrap_or_default().to_owned(),
+        writable: words
+            .iter()
+            .rev()
+            .find(|word| ["ro", "rw"].contains(&word.as_str()))
+            .is_some_and(|word| word == "rw"),
+        init: value("my_init.init").unwrap_or("/sbin/my_init").to_owned(),
+    })
 }
 
 /// What the failure of a critical service leads to.
@@ -142,6 +169,7 @@ mod tests {
                 target: Target::Everything,
                 emergency: None,
                 watchdog: None,
+                root: None,
                 machine_id: None,
                 group: Some("wheel".to_owned()),
                 log_level: 4,
@@ -161,6 +189,18 @@ mod tests {
         );
         let rescue = CommandLine::parse("my_init.rescue my_init.target=web");
         assert_eq!((rescue.rescue, rescue.target), (true, Target::Nothing));
+    }
+
+    #[test]
+    fn a_root_has_its_words() {
+        assert_eq!(CommandLine::parse("root=/dev/vda rw").root, None);
+        let line = "rw my_init.root=LABEL=mos my_init.rootflags=noatime,discard my_init.init=/bin/init ro";
+        let root = CommandLine::parse(line).root.unwrap();
+        assert_eq!(
+            (&*root.device, &*root.options, &*root.init, root.writable),
+            ("LABEL=mos", "noatime,discard", "/bin/init", false)
+        );
+        assert!(CommandLine::parse("my_init.root=/dev/vda rw").root.unwrap().writable);
     }
 
     #[test]

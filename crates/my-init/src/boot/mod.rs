@@ -10,6 +10,7 @@
 //! | `sysctl`, `tmpfiles` | what these directories ask for |
 //! | `machine_id`, `seed` | who this machine is, and what its random numbers begin with |
 //! | `target` | a boot of less than everything |
+//! | `switch_root` | from the initial file system to one on a disk |
 //! | `plug` | the process that brings devices up to what the kernel says |
 //! | `modules`, `modprobe`, `nodes` | modules, what is set for them, and device nodes |
 
@@ -25,6 +26,7 @@ pub mod nodes;
 pub mod open_files;
 pub mod plug;
 pub mod seed;
+pub mod switch_root;
 pub mod sysctl;
 pub mod target;
 pub mod tmpfiles;
@@ -75,12 +77,14 @@ pub fn settle(command_line: &CommandLine) -> Vec<String> {
             &accounts::Accounts::read(root),
         ),
     }
+    if let Some(root) = command_line.root.as_ref().filter(|_| switch_root::is_initial()) {
+        problems.push(switch_root::switch(root));
+    }
     problems.extend(sysctl::apply(root, Path::new("/proc/sys")));
     let id = machine_id::ensure(root, command_line.machine_id.as_deref());
     problems.extend(id.err().map(|error| format!("machine id: {error}")));
     problems.extend(tmpfiles::apply(root));
-    let seed = seed::use_and_renew(Path::new(seed::PLACE));
-    problems.extend(seed.err().map(|error| format!("{}: {error}", seed::PLACE)));
+    problems.extend(seed::use_once());
     problems
 }
 

@@ -19,6 +19,7 @@ use super::accounts::Accounts;
 use super::fragments;
 use super::modules::Library;
 use super::nodes;
+use super::seed;
 use crate::clock;
 use crate::console::Console;
 use crate::services::c_string;
@@ -106,10 +107,12 @@ pub fn work() {
     let root = Path::new("/");
     nodes::settle(Path::new("/dev"), Path::new("/sys/class/block"), &Accounts::read(root));
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let problems = match Library::read(&library_directory(), root, &command_line) {
+    let mut problems = match Library::read(&library_directory(), root, &command_line) {
         Ok(library) => load(&library, root, Path::new("/sys/bus")),
-        Err(error) => vec![error],
+        Err(error) if is_needed() => vec![error],
+        Err(_) => Vec::new(),
     };
+    problems.extend(seed::use_once());
     if let Ok(mut console) = Console::machine() {
         problems.iter().for_each(|problem| console.say(clock::now(), problem));
     }

@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// Where it is, on a node's state file system.
 pub const PLACE: &str = "/var/cache/mos/seed";
+/// Says that it was used since the machine started.
+const DONE: &str = "/run/my_init.seeded";
 /// Its length in bytes: the kernel's pool holds 256 bits.
 const LENGTH: usize = 32;
 /// `TMPFS_MAGIC` and `RAMFS_MAGIC` (linux/magic.h): what forgets a seed anyway.
@@ -58,8 +60,31 @@ pub fn renew(place: &Path) -> io::Result<()> {
 
 /// True when the directory is there, and on something that outlives the machine's memory.
 fn is_kept(place: &Path) -> bool {
-    let system = place.parent().and_then(|above| rustix::fs::statfs(above).ok());
-    system.is_some_and(|system| !FORGETFUL.contains(&system.f_type))
+    place
+        .parent()
+        .is_some_and(|above| above.is_dir() && !is_forgetful(above))
+}
+
+/// True for what lives in the machine's memory.
+pub fn is_forgetful(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|system| FORGETFUL.contains(&system.f_type))
+}
+
+/// Uses the seed, once since the machine started. Returns what went wrong.
+pub fn use_once() -> Option<String> {
+    if is_done() {
+        return None;
+    }
+    match use_and_renew(Path::new(PLACE)) {
+        Ok(Seed::NoPlace) => None,
+        Ok(Seed::Used | Seed::Made) => File::create(DONE).err().map(|error| format!("{DONE}: {error}")),
+        Err(error) => Some(format!("{PLACE}: {error}")),
+    }
+}
+
+/// True when there is nothing more to be done with the seed until the machine goes down.
+pub fn is_done() -> bool {
+    Path::new(DONE).exists()
 }
 
 /// `None` when there is none, or when it could be known to others.

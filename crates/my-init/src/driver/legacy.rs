@@ -154,7 +154,7 @@ impl Driver {
         let node = memories.remove(NODE);
         let starting = memories.remove(STARTING);
         memories.retain(|name, memory| !memory.is_null() && name != PROGRAM);
-        self.arm_watchdog(node.as_ref(), &mut leftovers);
+        self.arm_watchdog(node.as_ref(), Some(&mut leftovers));
         let intake = node.as_ref().map_or(Value::Null, |node| node["intake"].clone());
         self.begin_intake(&intake, &mut leftovers);
         match node {

@@ -19,6 +19,7 @@
 //! | `ready` | the newline with which a service says that it is ready |
 //! | `farewell` | what asks for an end |
 //! | `sockets` | sockets that are open before their service runs |
+//! | `hotplug` | devices that come and go |
 //! | `watch` | the hardware watchdog |
 //! | `wall_clock` | whoever sets the clock |
 //! | `probes` | health probes on the wire |
@@ -40,6 +41,7 @@ mod farewell;
 mod files;
 mod follow;
 mod guards;
+mod hotplug;
 mod inspect;
 mod instances;
 mod intake;
@@ -79,6 +81,7 @@ use crate::power::PowerButtons;
 use crate::supervisor::{Action, Exit, Goal, Id, Settings, Supervisor};
 use crate::watchdog::Watchdog;
 use control::Control;
+use hotplug::Hotplug;
 use operator::Operators;
 use probes::Probes;
 use slot::Slot;
@@ -155,6 +158,7 @@ enum Token {
     LogWriter,
     Kmsg,
     Syslog,
+    Uevents,
 }
 
 impl Token {
@@ -178,6 +182,7 @@ impl Token {
             Self::Clock => (14, 0),
             Self::Kmsg => (15, 0),
             Self::Syslog => (16, 0),
+            Self::Uevents => (17, 0),
         };
         (index as u64) << Self::KIND_BITS | kind
     }
@@ -200,6 +205,7 @@ impl Token {
             14 => Self::Clock,
             15 => Self::Kmsg,
             16 => Self::Syslog,
+            17 => Self::Uevents,
             _ => Self::PowerButton(index),
         }
     }
@@ -212,6 +218,7 @@ enum Owner {
     Probe(Id),
     Operator,
     LogWriter,
+    Plug,
 }
 
 /// The loop and everything it looks after.
@@ -260,6 +267,7 @@ pub struct Driver {
     strays: Strays,
     power: Option<PowerButtons>,
     watchdog: Option<Watchdog>,
+    hotplug: Option<Hotplug>,
     operators: Operators,
     pad: Pad,
     environment: launch::Environment,
@@ -326,6 +334,7 @@ impl Driver {
             strays: Strays::default(),
             power: None,
             watchdog: None,
+            hotplug: None,
             operators: Operators::default(),
             pad,
             environment: launch::Environment::inherited(),
@@ -343,6 +352,7 @@ impl Driver {
             return Err(error);
         }
         driver.expect_operators();
+        driver.expect_devices();
         driver.begin(memories, leftovers);
         // What the last supervisor had for itself is closed by now: its low numbers are free again.
         driver.pad = Pad::new().unwrap_or(driver.pad);
@@ -386,6 +396,7 @@ impl Driver {
             }
             self.feed_watchdog();
             self.meet_emergency();
+            self.attend_devices();
             self.attend_operators();
             self.attend_writer();
             self.watch_console();
@@ -415,6 +426,7 @@ impl Driver {
             self.operators.deadline(),
             self.writer.deadline(),
             self.watchdog.as_ref().map(Watchdog::due),
+            self.hotplug.as_ref().and_then(Hotplug::deadline),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         let wait = if busy {
@@ -458,6 +470,7 @@ impl Driver {
             Token::Clock => self.clock_was_set(),
             Token::Kmsg => self.read_kmsg(),
             Token::Syslog => self.read_syslog(),
+            Token::Uevents => self.hear_devices(),
             Token::PowerWatch => self.find_power_buttons(),
             Token::PowerButton(index) => self.read_power_button(index),
         }
@@ -495,6 +508,7 @@ impl Driver {
             (Some(Owner::Service(id)), _) => self.service_ended(id, pid, exit),
             (Some(Owner::Probe(id)), _) => self.probe_command_ended(id, exit),
             (Some(Owner::Operator), _) => self.operator_left(pid),
+            (Some(Owner::Plug), _) => self.plug_ended(),
             (Some(Owner::LogWriter), _) => self.writer_ended(),
             (None, Exit::Signal(number)) if pid == exits::SIGNAL => self.take_signal(number),
             (None, _) => self.strays.ended(pid),

@@ -11,12 +11,12 @@ use crate::watchdog::{DEVICE, Watchdog};
 
 impl Driver {
     /// Arms the watchdog if the command line wants one, or goes on with the last supervisor's.
-    pub(super) fn arm_watchdog(&mut self, node: Option<&Value>, leftovers: &mut Leftovers) {
+    pub(super) fn arm_watchdog(&mut self, node: Option<&Value>, leftovers: Option<&mut Leftovers>) {
         let Some(seconds) = self.setup.line.watchdog.filter(|_| self.setup.machine) else {
             return;
         };
         let number = node.and_then(|node| i32::try_from(node["watchdog"].as_i64()?).ok());
-        let left: Option<OwnedFd> = number.and_then(|number| leftovers.take(number));
+        let left: Option<OwnedFd> = leftovers.and_then(|leftovers| leftovers.take(number?));
         let now = self.now();
         let armed = match left {
             Some(device) => Watchdog::take(device, seconds, now),

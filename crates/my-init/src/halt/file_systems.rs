@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::boot::seed;
 use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
 
 /// File systems of the kernel, with nothing to write back.
@@ -42,6 +43,7 @@ struct Mount {
 pub(super) fn release() -> Vec<String> {
     // What hangs below must not keep from the disks that do answer what is theirs.
     let _ = std::thread::Builder::new().spawn(rustix::fs::sync);
+    let _ = seed::renew(Path::new(seed::PLACE));
     let machine = crate::container::is_first_namespace();
     let mut problems = if machine { swap_off() } else { Vec::new() };
     for _ in 0..ROUNDS {
