@@ -118,27 +118,36 @@ impl Library {
     /// # Errors
     /// A sentence that names the module's file.
     pub fn load(&self, name: &str) -> Result<(), String> {
-        let wanted = self.soft.get(&canonical(name)).into_iter().flatten();
-        for beside in wanted {
-            if let Ok(files) = self.resolve(beside) {
-                let _ = files.iter().try_for_each(|file| self.load_file(file));
-            }
+        for beside in self.soft.get(&canonical(name)).into_iter().flatten() {
+            let _ = self.load_plainly(beside);
         }
-        self.resolve(name)?.iter().try_for_each(|file| self.load_file(file))
+        self.load_plainly(name)
     }
 
-    fn resolve(&self, name: &str) -> Result<Vec<&str>, String> {
+    /// Of several modules with one alias (a processor's own and a general one) any is enough.
+    fn load_plainly(&self, name: &str) -> Result<(), String> {
+        let mut result = Ok(());
+        let mut any = false;
+        for files in self.resolve(name)? {
+            match files.iter().try_for_each(|file| self.load_file(file)) {
+                Ok(()) => any = true,
+                Err(error) => result = Err(error),
+            }
+        }
+        if any { Ok(()) } else { result }
+    }
+
+    fn resolve(&self, name: &str) -> Result<Vec<Vec<&str>>, String> {
         let files = self.index.files(name);
-        if files.is_ok() {
-            return files;
+        if let Ok(files) = files {
+            return Ok(vec![files]);
         }
         let meant = self.for_devices(&BTreeSet::from([name.to_owned()]));
         match meant.is_empty() {
-            true => files,
+            true => files.map(|files| vec![files]),
             false => Ok(meant
                 .iter()
                 .filter_map(|module| self.index.files(module).ok())
-                .flatten()
                 .collect()),
         }
     }
@@ -167,7 +176,7 @@ impl Library {
 fn soft_dependencies(line: &str) -> Option<(String, Vec<String>)> {
     let mut words = line.strip_prefix("softdep ")?.split_ascii_whitespace();
     let name = canonical(words.next()?);
-    let beside = words.filter(|word| !word.ends_with(':')).map(canonical);
+    let beside = words.filter(|word| !word.ends_with(':')).map(str::to_owned);
     Some((name, beside.collect()))
 }
 
@@ -218,7 +227,7 @@ mod tests {
         let devices = BTreeSet::from(["pci:v00001AF4d00001000sv1bc02".to_owned()]);
         assert_eq!(library.for_devices(&devices), BTreeSet::from(["virtio_net".to_owned()]));
         assert_eq!(library.for_devices(&BTreeSet::new()), BTreeSet::new());
-        assert_eq!(library.resolve("fs-ext4").map(|files| files.len()), Ok(4));
+        assert_eq!(library.resolve("fs-ext4").map(|found| found[0].len()), Ok(4));
         assert!(library.resolve("fs-xfs").is_err());
     }
 
@@ -242,7 +251,7 @@ mod tests {
     #[test]
     fn soft_dependencies_come_along() {
         let line = "softdep ext4 pre: crc32c-intel post: b c";
-        let beside = ["crc32c_intel", "b", "c"].map(str::to_owned).to_vec();
+        let beside = ["crc32c-intel", "b", "c"].map(str::to_owned).to_vec();
         assert_eq!(soft_dependencies(line), Some(("ext4".to_owned(), beside)));
         assert_eq!(soft_dependencies("# softdep"), None);
     }
