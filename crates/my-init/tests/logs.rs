@@ -104,6 +104,22 @@ fn several_logs_are_shown_by_time_with_names_and_the_last_lines_of_all_of_them()
     // What came later is found by the time of what came before.
     let time = line["time"].as_str().unwrap();
     assert_eq!(all(&["--since", time]).1, "web: three");
+    let filter = |params: Value| -> Vec<String> {
+        let lines = machine.call("logs.filter", params);
+        let texts = lines
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|line| line.as_str().unwrap().to_owned());
+        texts.map(|text| text.split_once(' ').unwrap().1.to_owned()).collect()
+    };
+    assert_eq!(filter(json!({ "service": "web" })), ["[stdout] one", "[stdout] three"]);
+    assert_eq!(filter(json!({ "name": "web", "contains": "hre" })), ["[stdout] three"]);
+    assert_eq!(filter(json!({ "name": "web", "lines": 1 })), ["[stdout] three"]);
+    assert_eq!(
+        filter(json!({ "name": "web", "since": 4_000_000_000_000_u64 })),
+        [""; 0]
+    );
     assert!(logs(&machine, &["web", "-t"]).ends_with(&format!("{time} three\n")));
     assert_eq!(all(&["--since", "1h", "-n", "100"]).1, others);
     assert_eq!(logs(&machine, &["--since", "2200-01-01"]), "");

@@ -70,6 +70,7 @@ impl Driver {
             Call::Definition => self.definition(name),
             Call::LogLines => self.tail(name, params).map(|mut tail| tail["lines"].take()),
             Call::Tail => self.tail(name, params),
+            Call::Filter => self.filter_log(params),
             Call::Follow => self.follow(connection, params),
             Call::Start => self.change(name, |driver, name| {
                 driver.introduce(name);

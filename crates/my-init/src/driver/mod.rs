@@ -28,6 +28,7 @@
 //! | `control` | the control socket |
 //! | `answers` | requests to answers |
 //! | `follow` | logs that somebody reads along |
+//! | `filter` | lines of a log, chosen by time and text |
 //! | `intake` | logs of the kernel, of `/dev/log`, and our own |
 //! | `files` | the process that writes logs to files |
 
@@ -39,6 +40,7 @@ mod descriptors;
 mod events;
 mod farewell;
 mod files;
+mod filter;
 mod follow;
 mod guards;
 mod hotplug;

@@ -1,11 +1,24 @@
 //! Times as people write them, in UTC: a node has no other zone.
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::clock::Millis;
 
 const DAY: u64 = 86_400_000;
 const HOUR: u64 = 3_600_000;
 const MINUTE: u64 = 60_000;
 const SECOND: u64 = 1000;
+
+/// The time since 1970 of a time since the kernel started, as the clock is set now.
+pub fn since_1970(time: Millis) -> Millis {
+    const MILLISECOND: u64 = 1_000_000;
+    let nanoseconds = |clock| {
+        let now = clock_gettime(clock);
+        u64::try_from(now.tv_sec).unwrap_or(0) * 1000 * MILLISECOND + u64::try_from(now.tv_nsec).unwrap_or(0)
+    };
+    let started = nanoseconds(ClockId::Realtime).saturating_sub(nanoseconds(ClockId::Monotonic));
+    time + (started + MILLISECOND / 2) / MILLISECOND
+}
 
 /// `2026-11-22T02:15:29.123Z` (RFC 3339), of milliseconds since 1970.
 pub fn text(time: Millis) -> String {

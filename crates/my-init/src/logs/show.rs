@@ -9,7 +9,6 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use super::date;
@@ -108,11 +107,14 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(wanted: &'a Wanted) -> Result<Self, AskError> {
-        let since = wanted.since.as_ref().map(|text| date::read(text, wall(clock::now())));
+        let since = wanted
+            .since
+            .as_ref()
+            .map(|text| date::read(text, date::since_1970(clock::now())));
         let since = since.transpose().map_err(|error| AskError::Refused(-32602, error))?;
         Ok(Self {
             wanted,
-            since: since.map(|time| time.saturating_sub(wall(0) + ROUNDING)),
+            since: since.map(|time| time.saturating_sub(date::since_1970(0) + ROUNDING)),
             places: HashMap::new(),
             complete: None,
             shown: 0,
@@ -257,7 +259,7 @@ impl<'a> Reader<'a> {
         if self.wanted.json {
             let mut object = json!({ "name": line.name, "time_ms": line.time, "text": line.text });
             if line.time > 0 {
-                object["time"] = json!(date::text(wall(line.time)));
+                object["time"] = json!(date::text(date::since_1970(line.time)));
             }
             if line.goes_on {
                 object["goes_on"] = json!(true);
@@ -266,7 +268,7 @@ impl<'a> Reader<'a> {
         }
         if self.wanted.times {
             let time = if line.time > 0 {
-                date::text(wall(line.time))
+                date::text(date::since_1970(line.time))
             } else {
                 "-".to_owned()
             };
@@ -298,17 +300,6 @@ fn printable(text: &str) -> String {
             }
         })
         .collect()
-}
-
-/// The time since 1970 of a time since the kernel started, as the clock is set now.
-fn wall(time: Millis) -> Millis {
-    const MILLISECOND: u64 = 1_000_000;
-    let nanoseconds = |clock| {
-        let now = clock_gettime(clock);
-        u64::try_from(now.tv_sec).unwrap_or(0) * 1000 * MILLISECOND + u64::try_from(now.tv_nsec).unwrap_or(0)
-    };
-    let started = nanoseconds(ClockId::Realtime).saturating_sub(nanoseconds(ClockId::Monotonic));
-    time + (started + MILLISECOND / 2) / MILLISECOND
 }
 
 #[cfg(test)]

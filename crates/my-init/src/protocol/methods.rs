@@ -90,6 +90,7 @@ pub enum Call {
     Definition,
     Tail,
     LogLines,
+    Filter,
     Follow,
     /// The text says why it is not here.
     Refused,
@@ -428,6 +429,28 @@ pub const METHODS: &[Method] = &[
         (Kind::Object, "`{lines, dropped}`: `dropped` counts bytes that are gone"),
         UNKNOWN,
         "The last lines that a service printed, and how much is no longer there.",
+    ),
+    reads(
+        "logs.filter",
+        Call::Filter,
+        &[
+            optional("name", Kind::Text, "the service"),
+            optional("service", Kind::Text, "the same, as the ancestor calls it too"),
+            optional("stream", Kind::Text, "not looked at: both outputs are one"),
+            optional(
+                "since",
+                Kind::Number,
+                "what came then or later, in milliseconds since 1970",
+            ),
+            optional("contains", Kind::Text, "what a line has to have in it"),
+            optional("lines", Kind::Number, "at most this many, the last ones; all"),
+        ],
+        (
+            Kind::Texts,
+            "`TIME [stdout] TEXT`, oldest first, times in milliseconds since 1970",
+        ),
+        UNKNOWN,
+        "The lines that a service printed, chosen by time and text.",
     ),
     reads(
         "logs.follow",
