@@ -9,11 +9,14 @@
 //! | `prefetch_list` | paths, one a line | puts the list into an flist, twice |
 //! | `apk_index` | the text of an index of Alpine | parses it, solves it twice |
 //! | `apk_package` | a package's two archives, plain | installs it, reads the database of what is installed again |
+//! | `control_request` | lines on my_init's control socket | parses and answers them; configurations to TOML and back |
+//! | `service_file` | service files, NUL between them | checks and loads them, and runs a supervisor with them, and its successor |
 //! | `rfs` | a database | parses it, writes it, uses all, against a store of wrong bytes |
 //!
 //! A crash becomes a named test of the crate that crashed.
 
 mod alpine;
+mod init;
 
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
@@ -23,6 +26,7 @@ use mos_store::{Memory, Read, StoreError};
 use mos_tree::{Inode, Kind, Metadata, Tree};
 
 pub use alpine::{apk_index, apk_package};
+pub use init::{control_request, service_file};
 
 /// Files are read from here to there at most: a hostile size takes time, not memory, and libFuzzer counts time as hanging.
 const SLICE: Range<u64> = 3..70_000;
@@ -201,6 +205,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let rfs = mos_rfs::pack(&tree(), &targets, &mos_rfs::PackOptions::default()).expect("a tree that can be packed");
     seeds.push(("rfs", rfs.rfs.to_bytes()));
     seeds.extend(alpine::seeds());
+    seeds.extend(init::seeds());
     seeds
 }
 
@@ -217,6 +222,8 @@ mod tests {
                 "blob_index" => blob_index(&seed),
                 "prefetch_list" => prefetch_list(&seed),
                 "rfs" => rfs(&seed),
+                "control_request" => control_request(&seed),
+                "service_file" => service_file(&seed),
                 "apk_index" => apk_index(&seed),
                 "apk_package" => apk_package(&seed),
                 other => panic!("{other} is no target"),
