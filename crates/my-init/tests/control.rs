@@ -13,22 +13,13 @@ use std::process::Command;
 use my_init::client::{AskError, call};
 use serde_json::{Value, json};
 
-use common::{Machine, STAYS, is_alive};
+use common::{Machine, STAYS, command_line, is_alive};
 
 fn refusal(machine: &Machine, method: &str, parameters: Value) -> (i64, String) {
     match call(&machine.socket(), method, &parameters) {
         Err(AskError::Refused(code, message)) => (code, message),
         other => panic!("{method} was not refused: {other:?}"),
     }
-}
-
-fn words(pid: &Value) -> String {
-    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
-    String::from_utf8(words)
-        .unwrap()
-        .replace('\0', " ")
-        .trim_end()
-        .to_owned()
 }
 
 #[test]
@@ -48,7 +39,7 @@ fn d2_a_service_that_is_set_again_is_restarted_and_nobody_else_is_touched() {
         let status = machine.status("db");
         status["state"] == "running" && status["pid"] != db
     });
-    assert_eq!(words(&machine.status("db")["pid"]), "sleep 2000");
+    assert_eq!(command_line(&machine, "db"), "sleep 2000");
     assert!(machine.path("services/web.service.toml").exists());
     assert_eq!(machine.call("service.list", json!({})), json!(["db", "web"]));
     machine.wait("web", || machine.status("web")["state"] == "running");
@@ -235,7 +226,7 @@ fn what_a_half_written_file_described_goes_on_until_the_file_is_whole_or_gone() 
         let status = machine.status("web");
         status["state"] == "running" && status["pid"] != pid
     });
-    assert_eq!(words(&machine.status("web")["pid"]), "sleep 2000");
+    assert_eq!(command_line(&machine, "web"), "sleep 2000");
     machine.write_service("web", "[service]\nexec = \"sleep 10");
     fs::remove_file(machine.path("services/web.service.toml")).unwrap();
     assert_eq!(machine.call("system.reload", json!({}))["removed"], json!(["web"]));

@@ -4,21 +4,12 @@
 
 mod common;
 
-use std::fs;
-
 use my_init::client::{AskError, call};
 use serde_json::json;
 
-use common::{Machine, is_alive, send};
+use common::{Machine, command_line, is_alive, send};
 
 const TEMPLATE: &str = "[service]\nexec = \"sleep 10%i\"\n[dependencies]\nwants = [\"log@%i\"]\n";
-
-fn command(machine: &Machine, name: &str) -> String {
-    let read = || fs::read(format!("/proc/{}/cmdline", machine.status(name)["pid"])).unwrap_or_default();
-    // A process has its program a little before that can be seen.
-    machine.wait("its command", || !read().is_empty());
-    String::from_utf8(read()).unwrap().replace('\0', " ").trim().to_owned()
-}
 
 #[test]
 fn instances_are_made_when_named_and_when_asked_for_and_survive_a_crash() {
@@ -36,7 +27,7 @@ fn instances_are_made_when_named_and_when_asked_for_and_survive_a_crash() {
         machine.wait_for_state(name, "running");
     }
     assert_eq!(
-        (command(&machine, "web@2"), command(&machine, "log@2")),
+        (command_line(&machine, "web@2"), command_line(&machine, "log@2")),
         ("sleep 102".into(), "sleep 202".into())
     );
     let refused = call(&machine.socket(), "service.start", &json!({ "name": "no@2" })).unwrap_err();
@@ -57,7 +48,7 @@ fn instances_are_made_when_named_and_when_asked_for_and_survive_a_crash() {
     assert_eq!((&difference["added"], &difference["removed"]), (&json!([]), &json!([])));
     machine.wait_for_state("log@2", "running");
     assert_eq!(
-        (command(&machine, "log@2"), machine.status("web@2")["pid"].clone()),
+        (command_line(&machine, "log@2"), machine.status("web@2")["pid"].clone()),
         ("sleep 302".into(), pids[1].clone())
     );
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use my_init::client::{AskError, call};
 use serde_json::{Value, json};
 
-use common::{Machine, STAYS, is_alive, program, send};
+use common::{Machine, STAYS, command_line, is_alive, program, send};
 
 #[test]
 fn a_crashed_service_is_restarted() {
@@ -125,8 +125,7 @@ fn reload_applies_the_difference() {
     machine.wait_for_state("new", "running");
     machine.wait("the end of the removed", || !is_alive(&gone));
     machine.wait_for_state("changed", "running");
-    let command = fs::read(format!("/proc/{}/cmdline", machine.status("changed")["pid"])).unwrap();
-    assert_eq!(command, b"sleep\x002000\0");
+    assert_eq!(command_line(&machine, "changed"), "sleep 2000");
     assert_eq!(machine.status("kept")["pid"], kept);
     assert!(
         machine.console().contains("broken.service.toml:1:"),

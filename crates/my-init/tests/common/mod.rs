@@ -193,6 +193,17 @@ impl Machine {
     }
 }
 
+/// The command line of a service's process; it has one a little later than it has a process id.
+pub fn command_line(machine: &Machine, name: &str) -> String {
+    let read = || fs::read(format!("/proc/{}/cmdline", machine.status(name)["pid"])).unwrap_or_default();
+    machine.wait("its command line", || !read().is_empty());
+    String::from_utf8(read())
+        .unwrap()
+        .replace('\0', " ")
+        .trim_end()
+        .to_owned()
+}
+
 fn is_log_writer(pid: u32) -> bool {
     let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     words.contains("--log-writer")
