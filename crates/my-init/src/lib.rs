@@ -32,6 +32,7 @@ pub mod machine;
 pub mod options;
 pub mod power;
 pub mod protocol;
+pub mod proxy;
 pub mod rescue;
 pub mod services;
 pub mod shell;

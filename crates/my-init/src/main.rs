@@ -24,6 +24,10 @@ const REFUSED: u8 = 5;
 const BUG: u8 = 70;
 
 fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() == Some(my_init::proxy::OPTION) {
+        return ExitCode::from(my_init::proxy::run(&words.collect::<Vec<_>>()));
+    }
     let started = clock::now();
     let options = Options::parse(std::env::args().skip(1));
     if std::process::id() == 1 && !is_container(&options) && !asks_for_text(&options) {

@@ -198,3 +198,85 @@ fn udp_and_tcp_are_handed_over_too() {
     stream.read_to_string(&mut answer).unwrap();
     assert_eq!(answer, "datagram");
 }
+
+/// Listens by itself, and sends everything back.
+const ECHO: &str = r#"
+import socket, sys, threading
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+def serve(connection):
+    while data := connection.recv(65536):
+        connection.sendall(data)
+    connection.close()
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"#;
+
+fn echo(path: &Path, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = UnixStream::connect(path).unwrap();
+    let mut writer = stream.try_clone().unwrap();
+    let bytes = bytes.to_vec();
+    let writes = std::thread::spawn(move || {
+        writer.write_all(&bytes).unwrap();
+        writer.shutdown(std::net::Shutdown::Write).unwrap();
+    });
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    writes.join().unwrap();
+    answer
+}
+
+#[test]
+fn d4_a_proxy_starts_what_is_only_started_by_hand_and_stops_it_when_it_is_idle() {
+    if !has_python() {
+        return;
+    }
+    let machine = Machine::start(&[]);
+    let (front, back, script) = (
+        machine.path("front.sock"),
+        machine.path("back.sock"),
+        machine.path("echo.py"),
+    );
+    fs::write(&script, ECHO).unwrap();
+    machine.write_service(
+        "echo",
+        &format!(
+            "[service]\nexec = \"rm -f {0}; exec /usr/bin/python3 {1} {0}\"\nstatus = \"stop\"\n",
+            back.display(),
+            script.display()
+        ),
+    );
+    machine.write_service(
+        "front",
+        &format!(
+            "[proxy]\nservice = \"echo\"\nbackend = \"{}\"\nidle_timeout_ms = 1500\n[socket]\nlisten = [\"{}\"]\n",
+            back.display(),
+            front.display()
+        ),
+    );
+    machine.call("system.reload", json!({}));
+    machine.wait_for_state("front", "listening");
+    assert_eq!(machine.status("echo")["state"], "inactive");
+    // More than all buffers on the way hold, both ways at once.
+    let bytes: Vec<u8> = (0..4_000_000_u32).map(|number| (number % 251) as u8).collect();
+    assert!(echo(&front, &bytes) == bytes);
+    assert_eq!(machine.status("echo")["state"], "running");
+    machine.wait("both at rest", || {
+        machine.status("front")["state"] == "listening" && machine.status("echo")["state"] == "inactive"
+    });
+    // Once more, with the supervisor killed in between.
+    let mut open = UnixStream::connect(&front).unwrap();
+    open.write_all(b"one").unwrap();
+    let mut three = [0; 3];
+    open.read_exact(&mut three).unwrap();
+    machine.crash();
+    open.write_all(b"two").unwrap();
+    open.read_exact(&mut three).unwrap();
+    assert_eq!(&three, b"two");
+    // The service ends: nobody is left hanging, and the next one has it started again.
+    machine.call("service.stop", json!({ "name": "echo" }));
+    assert!(matches!(open.read(&mut three), Ok(0) | Err(_)));
+    machine.wait_for_state("front", "listening");
+    assert!(echo(&front, b"again") == b"again");
+}

@@ -135,7 +135,7 @@ pub use parse::{Parsed, fnv1a, is_service_file, parse, stem};
 pub use route::{MAX_ROUTES, PLACES, ROUTES, Routes, is_executable};
 pub use security::{Capability, Security};
 pub use signal::{Signal, SignalError};
-pub use socket::{Listen, Sockets};
+pub use socket::{Listen, Proxy, Sockets};
 pub use template::{Template, split_instance};
 pub use timer::{Calendar, Schedule};
 pub use yaml::{is_yaml, to_toml};

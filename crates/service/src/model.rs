@@ -1,7 +1,8 @@
 //! What a service file says.
 
 use crate::{
-    Account, Command, Condition, Guards, Health, Limits, OnFailure, Resources, Schedule, Security, Signal, Sockets,
+    Account, Command, Condition, Guards, Health, Limits, OnFailure, Proxy, Resources, Schedule, Security, Signal,
+    Sockets,
 };
 
 /// One service or target.
@@ -47,6 +48,8 @@ pub struct Service {
     pub resources: Resources,
     /// Its sockets, if it has any.
     pub sockets: Option<Box<Sockets>>,
+    /// The service before which it is a proxy, if it is one.
+    pub proxy: Option<Box<Proxy>>,
     /// When it is started by itself, if that is not at once.
     pub schedule: Option<Box<Schedule>>,
     /// Whether it is started without being asked.
@@ -86,7 +89,8 @@ impl Service {
     /// Names that exist because this service names them, if a template describes them.
     pub fn pulls_in(&self) -> impl Iterator<Item = &str> {
         let dependencies = self.dependencies.requires.iter().chain(&self.dependencies.wants);
-        dependencies.map(|dependency| dependency.name.as_str())
+        let behind = self.proxy.as_ref().map(|proxy| proxy.service.as_str());
+        dependencies.map(|dependency| dependency.name.as_str()).chain(behind)
     }
 
     /// True when it says itself when it is ready.

@@ -24,6 +24,13 @@ pub struct Sockets {
     pub on_demand: bool,
 }
 
+/// What stands before a service that cannot be handed its sockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// The service behind it.
+    pub service: String,
+}
+
 /// Where a socket listens. Addresses are literal: PID 1 does not wait for a name server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {

@@ -10,7 +10,7 @@ use mos_service::parse;
 
 const DOCUMENT: &str = include_str!("../../../docs/services.md");
 /// One of these is good for every key, and is nobody's default.
-const VALUES: [&str; 32] = [
+const VALUES: [&str; 33] = [
     "true",
     "false",
     "7",
@@ -40,6 +40,7 @@ const VALUES: [&str; 32] = [
     "[\"/dev/kvm\"]",
     "[\"/run/x.sock\"]",
     "\"boot\"",
+    "\"/run/back.sock\"",
     "\"90 s\"",
     "\"daily 03:00\"",
     "{ A = \"b\" }",
@@ -79,6 +80,15 @@ fn files(section: &str, line: &str) -> (String, String) {
         }
         "timer" if line.starts_with("after_boot") => "[service]\nexec = \"true\"\noneshot = true\n[timer]\n",
         "timer" => "[service]\nexec = \"true\"\noneshot = true\n[timer]\nafter_boot = \"1 s\"\n",
+        "proxy" => {
+            let file = |line: &str| {
+                let given = [("service", "\"a\""), ("backend", "\"/x\"")];
+                let given = given.into_iter().filter(|(key, _)| !line.starts_with(key));
+                let given: String = given.map(|(key, value)| format!("{key} = {value}\n")).collect();
+                format!("[proxy]\n{given}{line}\n[socket]\nlisten = [\"/y\"]\n")
+            };
+            return (file(line), file(""));
+        }
         "socket" if !line.starts_with("listen") => "[service]\nexec = \"true\"\n[socket]\nlisten = [\"/x\"]\n",
         "logging" if line.starts_with("file_") => "[service]\nexec = \"true\"\n[logging]\nfile = \"/a\"\n",
         "target" => "[target]\n",

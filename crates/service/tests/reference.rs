@@ -26,6 +26,9 @@ fn keys(section: &str) -> Vec<String> {
         "timer" => valid(&format!(
             "[service]\nexec = \"x\"\noneshot = true\n[timer]\nevery = \"1 s\"\n{unknown}"
         )),
+        "proxy" => valid(&format!(
+            "[proxy]\nservice = \"a\"\nbackend = \"/x\"\n{unknown}[socket]\nlisten = [\"/y\"]\n"
+        )),
         "socket" => valid(&format!(
             "[service]\nexec = \"x\"\n[socket]\nlisten = [\"/x\"]\n{unknown}"
         )),

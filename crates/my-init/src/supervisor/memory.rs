@@ -193,6 +193,7 @@ impl Unit {
             ("reason", json!(reason)),
             ("wanted", json!(self.wanted)),
             ("gone", json!(self.gone)),
+            ("pulled", json!(self.pulled)),
             ("timing", json!(self.timing.as_ref().map(|timing| timing.remember()))),
             ("bound", json!(self.bound)),
             ("triggered", json!(self.triggered)),
@@ -232,6 +233,7 @@ impl Unit {
         (self.requested, self.drags) = (truth("requested"), truth("drags"));
         (self.bound, self.triggered) = (truth("bound"), truth("triggered"));
         self.timing = super::schedule::Timing::recall(&memory["timing"]).map(Box::new);
+        self.pulled = truth("pulled");
         self.pid = small("pid");
         self.since = number("since").unwrap_or(0);
         (self.spawned, self.ready) = (number("spawned"), number("ready"));

@@ -20,6 +20,7 @@
 //! | `boot` | `ready`, the timeline, the boot deadline |
 //! | `shutdown` | everything down, in reverse order |
 //! | `schedule` | oneshots that are started at certain times |
+//! | `proxy` | services behind a proxy |
 //! | `sockets` | sockets that are open before their service runs |
 //! | `memory` | what a successor needs to know, and knowing it |
 //! | `verified` | when and by what a state was last verified |
@@ -33,6 +34,7 @@ mod groups;
 mod health;
 mod instances;
 mod memory;
+mod proxy;
 mod reload;
 mod report;
 mod requests;
@@ -234,6 +236,7 @@ impl Supervisor {
             self.note_milestone(id, now);
             self.look_again(id, now);
             self.look_at_group(id, now);
+            self.look_at_proxies(id, now);
         }
         self.check_ready(now);
         self.check_down();

@@ -215,6 +215,7 @@ impl Supervisor {
             self.link_rivals(id);
         }
         self.link_groups(&ids);
+        self.link_proxies(&ids);
         for cycle in graph.cycles() {
             self.set_aside(&cycle.iter().map(|index| ids[*index]).collect::<Vec<Id>>(), now);
         }

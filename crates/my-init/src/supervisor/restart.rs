@@ -47,8 +47,9 @@ impl Unit {
     /// True when it may be started again by itself.
     pub(super) fn is_cared_for(&self) -> bool {
         let service = &self.service;
-        // A group that was started by hand keeps its members as one that was started by itself does.
-        let started = service.status == Status::Start || self.group.is_some();
+        // A group that was started by hand keeps its members as one that was started by itself does, and a proxy the
+        // service behind it.
+        let started = service.status == Status::Start || self.group.is_some() || self.pulled;
         let kept_up = started && service.lifecycle.restart != Restart::Never;
         self.wanted && !self.gone && kept_up
     }

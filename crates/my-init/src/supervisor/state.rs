@@ -229,6 +229,10 @@ pub struct Unit {
     pub(super) drags: bool,
     /// When it is started, for one that is started at times.
     pub(super) timing: Option<Box<super::schedule::Timing>>,
+    /// Those before which it is a service.
+    pub(super) proxies: Vec<Id>,
+    /// A proxy has started it, and stops it again.
+    pub(super) pulled: bool,
     /// Its sockets are open.
     pub(super) bound: bool,
     /// Somebody has connected or asked for it: it is to have a process, not only sockets.
@@ -274,6 +278,8 @@ impl Unit {
             group: None,
             drags: false,
             timing: None,
+            proxies: Vec::new(),
+            pulled: false,
             bound: false,
             triggered: false,
             requested: false,

@@ -7,6 +7,7 @@ mod guards;
 mod health;
 mod lifecycle;
 mod logging;
+mod proxy;
 mod readiness;
 mod socket;
 #[cfg(test)]
@@ -114,24 +115,27 @@ pub fn stem(file: &str) -> &str {
 /// older than the file.
 fn read(file: &Origin<'_>, root: Table<'_>, problems: &Problems) -> Option<Service> {
     let mut tables = Vec::new();
-    let service = match (root.table("service"), root.table("target"), root.table("group")) {
-        (Some(table), None, None) => read_service(file, &root, table, &mut tables),
-        (None, None, Some(table)) => group::read_group(file, table, &mut tables),
-        (None, Some(table), None) => read_target(file, &root, table, &mut tables),
-        (None, None, None) => {
-            if !root.has("service") && !root.has("target") && !root.has("group") {
+    let kinds = ["service", "target", "group", "proxy"].map(|kind| root.table(kind));
+    let service = match kinds {
+        [Some(table), None, None, None] => read_service(file, &root, table, &mut tables),
+        [None, None, None, Some(table)] => proxy::read_proxy(file, &root, table, &mut tables),
+        [None, None, Some(table), None] => group::read_group(file, table, &mut tables),
+        [None, Some(table), None, None] => read_target(file, &root, table, &mut tables),
+        [None, None, None, None] => {
+            let named = ["service", "target", "group", "proxy"];
+            if !named.into_iter().any(|kind| root.has(kind)) {
                 root.report(Problem::error(
                     Some(root.position()),
-                    "missing section [service], [target] or [group]",
+                    "missing section [service], [target], [group] or [proxy]",
                 ));
             }
             None
         }
-        (_, Some(other), _) | (_, _, Some(other)) => {
-            other.report(Problem::error(
-                Some(other.position()),
-                "a file holds a [service], a [target] or a [group], and nothing else of these",
-            ));
+        [_, target, group, proxy] => {
+            if let Some(other) = target.or(group).or(proxy) {
+                let message = "a file holds a [service], a [target], a [group] or a [proxy], and nothing else of these";
+                other.report(Problem::error(Some(other.position()), message));
+            }
             None
         }
     };
@@ -245,6 +249,7 @@ fn blank(file: &str) -> Service {
         limits: Limits::default(),
         resources: Resources::default(),
         sockets: None,
+        proxy: None,
         schedule: None,
         status: Status::Start,
         on_failure: OnFailure::Restart,

@@ -247,7 +247,7 @@ fn wrong_values_say_where_and_what_to_do() {
     for (text, message) in [
         (
             "",
-            "error: web.service.toml:1:1: missing section [service], [target] or [group]",
+            "error: web.service.toml:1:1: missing section [service], [target], [group] or [proxy]",
         ),
         (
             "[service]\n",

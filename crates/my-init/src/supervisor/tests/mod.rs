@@ -5,6 +5,7 @@ mod follow;
 mod groups;
 mod health;
 mod memory;
+mod proxy;
 mod restart;
 mod schedule;
 mod sockets;
@@ -182,7 +183,7 @@ impl Machine {
 
 fn load(services: &[(&str, &str)]) -> Vec<(Service, u64)> {
     let parse = |(name, text): &(&str, &str)| {
-        let text = if text.contains("[target]") || text.contains("[group]") {
+        let text = if text.contains("[target]") || text.contains("[group]") || text.contains("[proxy]") {
             (*text).to_owned()
         } else {
             format!("[service]\nexec = \"/bin/x\"\n{text}")
