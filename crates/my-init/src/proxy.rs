@@ -85,10 +85,9 @@ fn inherited() -> Vec<OwnedFd> {
     let Ok(mut open) = mos_sys::fork::Leftovers::inherited() else {
         return Vec::new();
     };
-    let files = (FIRST..FIRST.saturating_add(count))
+    (FIRST..FIRST.saturating_add(count))
         .filter_map(|number| open.take(number))
-        .collect();
-    files
+        .collect()
 }
 
 fn serve(plan: &Plan, listeners: &[OwnedFd]) -> io::Result<()> {

@@ -135,16 +135,19 @@ impl Machine {
         self.wait(&format!("{name} {state}"), || self.status(name)["state"] == state);
     }
 
-    /// The process that does the work: the only child of the keeper that executes the same program for longer than a
-    /// service does that is being started.
+    /// The process that does the work: the only child of the keeper that executes the same program, with the same words,
+    /// for longer than a service does that is being started.
     pub fn supervisor(&self) -> u32 {
         let keeper = self.child.id();
-        let program = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+        let program = |pid: u32| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).ok();
+            (fs::read_link(format!("/proc/{pid}/exe")).ok(), words)
+        };
         let same = || {
             let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap();
             let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
             children
-                .filter(|pid| program(*pid) == program(keeper) && !is_log_writer(*pid))
+                .filter(|pid| program(*pid) == program(keeper))
                 .collect::<Vec<u32>>()
         };
         loop {
@@ -202,11 +205,6 @@ pub fn command_line(machine: &Machine, name: &str) -> String {
         .replace('\0', " ")
         .trim_end()
         .to_owned()
-}
-
-fn is_log_writer(pid: u32) -> bool {
-    let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    words.contains("--log-writer")
 }
 
 pub const STAYS: &str = "[service]\nexec = \"sleep 1000\"\n";
