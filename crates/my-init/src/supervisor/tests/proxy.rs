@@ -4,7 +4,7 @@ use super::*;
 
 const PROXY: &str = "[proxy]\nservice = \"web\"\nbackend = \"127.0.0.1:81\"\n[socket]\nlisten = [\"127.0.0.1:80\"]\n";
 
-fn files<'f>(web: &'f str) -> [(&'f str, &'f str); 2] {
+fn files(web: &str) -> [(&str, &str); 2] {
     [("front", PROXY), ("web", web)]
 }
 
