@@ -7,20 +7,8 @@ use crate::services::{Source, Surroundings};
 use crate::toml::quoted;
 
 /// Keys of zinit 0.3 that my_init has not: section, key, why it can go.
-const DROPPED: [(&str, &str, &str); 6] = [
-    ("service", "ports", "a port that is taken is the service's own error"),
-    (
-        "service",
-        "process_filters",
-        "services have their own control groups: nothing of an earlier run is left",
-    ),
-    (
-        "service",
-        "kill_others",
-        "services have their own control groups: nothing of an earlier run is left",
-    ),
+const DROPPED: [(&str, &str, &str); 2] = [
     ("logging", "buffer_lines", "`buffer_bytes` is what counts here"),
-    ("logging", "file", "logs are kept in memory: `mosctl logs`"),
     ("logging", "forward", "logs are kept in memory: `mosctl logs`"),
 ];
 
@@ -180,10 +168,10 @@ mod tests {
             [service]
             name = "web"
             exec = "/var/cache/bin/web --port 80" # fast
-            # ports = [
-            #   80,
-            # ]
-            # kill_others = false
+            ports = [
+              80,
+            ]
+            kill_others = false
             [dependencies]
             requires = ["mosnet", "state", 'db']
             after = ["state"]
@@ -191,9 +179,7 @@ mod tests {
             # buffer_lines = 10
         "##]]
         .assert_eq(&text);
-        expect![[r#"
-            warning: config/my_init/services/web.toml:5:9: `ports` has no counterpart and is left out: a port that is taken is the service's own error
-            warning: config/my_init/services/web.toml:13:16: `buffer_lines` has no counterpart and is left out: `buffer_bytes` is what counts here"#]]
+        expect!["warning: config/my_init/services/web.toml:13:16: `buffer_lines` has no counterpart and is left out: `buffer_bytes` is what counts here"]
         .assert_eq(&problems.to_string());
         assert!(mos_service::parse("web.service.toml", &text).problems.is_empty());
     }

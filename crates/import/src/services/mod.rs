@@ -204,8 +204,13 @@ fn begin(path: &str) -> Position {
 
 /// Says what is wrong with a converted service; lines of an edited file are those of the checkout's.
 fn complete(source: &Source<'_>, text: &str, problems: &Problems) -> bool {
-    let found = mos_service::parse(source.path, text).problems;
     let edited = source.path.ends_with(".toml");
+    // A converted one is TOML, whatever the checkout's was.
+    let path = match edited {
+        true => source.path.to_owned(),
+        false => format!("{}.service.toml", source.name),
+    };
+    let found = mos_service::parse(&path, text).problems;
     let usable = found.iter().all(|problem| problem.severity != Severity::Error);
     for mut problem in found {
         if !edited {
