@@ -31,7 +31,6 @@ fn seed_001_everything_is_taken_over_or_named() {
           hint: my_init is /init, and does what it did
         warning: config/my_init/my_init.conf:1:12: my_init says what it does only when it is asked to
           hint: my_init.debug in `command_line` prints every action, and keeps a root shell on the console
-        warning: config/my_init/services/mycelium.toml:5:9: `ports` has no counterpart and is left out: a port that is taken is the service's own error
         warning: config/my_init/services/networking.toml:1:1: the service `networking` is left out: MOS's `mosnet` brings up the network
         warning: config/my_init/services/runtime-fetch.toml:1:1: the service `runtime-fetch` is left out: MOS's `runtime-fetch` fetches and starts releases
         warning: config/sources.conf:4:5: `my_init` is left out: MOS has its own my_init"#]].assert_eq(&said.join("\n"));
@@ -92,8 +91,8 @@ fn seed_001_components_and_services_belong_together() {
         [service]
         name = "mycelium"
         exec = "/var/cache/bin/mycelium --key-file /var/cache/etc/mycelium.key --tun-name mycelium"
-        # ports = [9651]
-        # kill_others = false
+        ports = [9651]
+        kill_others = false
 
         [dependencies]
         requires = ["mosnet"]
