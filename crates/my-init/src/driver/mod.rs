@@ -505,6 +505,9 @@ impl Driver {
         if let Some(Owner::Service(id)) = owner {
             self.hear_last_words(id);
         }
+        // What happened before is noted before: a note that is written with others is lost with those behind it when its
+        // writer is killed between two pages, and this end would count as read in the note of somebody else.
+        self.note_changes();
         self.place = next;
         match (owner, exit) {
             (Some(Owner::Service(id)), _) => self.service_ended(id, pid, exit),
