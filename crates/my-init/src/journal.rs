@@ -81,6 +81,14 @@ impl Journal {
         self.commit()
     }
 
+    /// Ends a line that its writer did not come to end, so that the next one is not lost with it.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn end_line(&self) -> io::Result<()> {
+        write(&self.file, b"\n")
+    }
+
     /// True when it is time to write it anew, see [`Journal::replace`].
     pub fn is_long(&self) -> bool {
         self.length > self.rewrite_at
@@ -210,7 +218,10 @@ mod tests {
             journal.note(name, &value).expect("room");
         }
         write(&journal.file, b"[\"db\",{\"a").expect("room");
-        let expected = [("db".to_owned(), json!({"a": "b\nc"})), ("web".to_owned(), json!(2))];
+        journal.end_line().expect("room");
+        journal.note("new", &json!(5)).expect("room");
+        let known = [("db", json!({"a": "b\nc"})), ("new", json!(5)), ("web", json!(2))];
+        let expected = known.map(|(name, value)| (name.to_owned(), value));
         assert_eq!(read(&journal), expected);
         replace(&mut journal, "db", &json!(3));
         assert_eq!(read(&journal), [("db".to_owned(), json!(3))]);

@@ -150,6 +150,9 @@ impl Driver {
 
     /// Starts the services, or goes on where the last supervisor ended.
     pub(super) fn begin(&mut self, mut memories: Memories, mut leftovers: Leftovers) {
+        // Whoever was killed may have been writing.
+        let ended = self.journal.end_line();
+        self.complain_once(ended);
         self.tell_clock();
         let node = memories.remove(NODE);
         let starting = memories.remove(STARTING);
