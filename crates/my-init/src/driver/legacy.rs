@@ -168,6 +168,9 @@ impl Driver {
                 self.resume_writer(&node["writer"], &mut leftovers);
                 self.find_others();
                 self.log_memory = self.slots.values().map(|slot| slot.log.memory()).sum();
+                // Whoever was found is known by its own note from here on, before its end can be read.
+                self.note_changes();
+                self.starting.clear();
                 // The last supervisor may have heard the bell and not come to what it rang for.
                 self.take_exits();
             }
