@@ -57,7 +57,7 @@ pub fn service_file(bytes: &[u8]) {
         .filter_map(|(name, id)| Some((name.clone(), supervisor.remember(*id)?)));
     let memories: BTreeMap<String, Value> = known.collect();
     let mut successor = Supervisor::new(settings());
-    successor.resume(services, memories, &supervisor.remember_node(), 1_000_000);
+    successor.resume(services, memories, &supervisor.remember_node(), None, 1_000_000);
     run(&mut successor);
     successor.shut_down(Goal::Poweroff, 2_000_000);
     run(&mut successor);

@@ -66,6 +66,20 @@ fn name(index: usize) -> String {
     format!("s{index}")
 }
 
+/// What is told of a process that should not be there.
+fn who(pid: u32) -> String {
+    let read = |what: &str| fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).replace('\0', " ");
+    let environment = text(read("environ"));
+    let role = environment.split(' ').find(|variable| variable.starts_with("MY_INIT_"));
+    let (line, state) = (text(read("cmdline")), text(read("stat")));
+    format!(
+        "{pid} {line}{} {}",
+        role.unwrap_or_default(),
+        state.chars().take(40).collect::<String>()
+    )
+}
+
 impl Soak {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
@@ -252,7 +266,14 @@ impl Soak {
         // Probes come and go, and are nobody's loss; they end before long.
         children.sort_unstable();
         if children != known {
-            return Err(format!("processes are {children:?}, and known are {known:?}"));
+            let unknown: Vec<String> = children
+                .iter()
+                .filter(|pid| !known.contains(pid))
+                .map(|pid| who(*pid))
+                .collect();
+            return Err(format!(
+                "processes are {children:?}, known are {known:?}, unknown: {unknown:?}"
+            ));
         }
         let open = fs::read_dir(format!("/proc/{}/fd", self.machine.child.id()))
             .map_err(|error| error.to_string())?

@@ -163,8 +163,11 @@ impl Driver {
         match node {
             None => drop(self.reload(false)),
             Some(node) => {
-                self.go_on(memories, &node, &mut leftovers);
-                self.find_started(starting.as_ref().and_then(Value::as_str));
+                let starting = starting.as_ref().and_then(Value::as_str);
+                self.go_on(memories, &node, starting.zip(self.starting.get()), &mut leftovers);
+                for id in self.supervisor.unspawned() {
+                    self.supervisor.spawn_again(id);
+                }
                 self.resume_writer(&node["writer"], &mut leftovers);
                 self.find_others();
                 self.log_memory = self.slots.values().map(|slot| slot.log.memory()).sum();
@@ -217,7 +220,9 @@ impl Driver {
         Ok(())
     }
 
-    fn go_on(&mut self, memories: Memories, node: &Value, leftovers: &mut Leftovers) {
+    /// Services go on as they were noted; `started` is the one of which the last supervisor may have made a process without
+    /// noting it, and that process.
+    fn go_on(&mut self, memories: Memories, node: &Value, started: Option<(&str, u32)>, leftovers: &mut Leftovers) {
         let places = memories.values().chain([node]);
         self.place = places.filter_map(|memory| memory["place"].as_u64()).max().unwrap_or(0);
         let requested = memories
@@ -229,7 +234,8 @@ impl Driver {
             .iter()
             .map(|(name, memory)| (name.clone(), memory["service"].clone()));
         let now = self.now();
-        self.supervisor.resume(services, known.collect(), &node["node"], now);
+        self.supervisor
+            .resume(services, known.collect(), &node["node"], started, now);
         for (name, memory) in &memories {
             self.take_over(name, &memory["open"], leftovers);
             if let Some(id) = self.supervisor.find(name) {
@@ -252,18 +258,6 @@ impl Driver {
             self.slots.insert(id, slot);
             if let Err(error) = watched {
                 self.say(&format!("{name}: its log is not read any more: {error}"));
-            }
-        }
-    }
-
-    /// Finds the process that the last supervisor started and could not write down any more, and starts those that it did
-    /// not come to.
-    fn find_started(&mut self, name: Option<&str>) {
-        for id in self.supervisor.unspawned() {
-            let named = self.supervisor.unit(id).map(|unit| unit.service().name.as_str());
-            match self.starting.get().filter(|_| named == name) {
-                Some(pid) => self.started(id, pid),
-                None => self.supervisor.spawn_again(id),
             }
         }
     }

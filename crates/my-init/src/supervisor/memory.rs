@@ -70,13 +70,15 @@ impl Supervisor {
     }
 
     /// Begins where another supervisor ended: `services` (with the identity of the files each would run) are the ones
-    /// there are, `memories` what was known of each by name, `node` of all. What has changed since is restarted, as by
-    /// [`Supervisor::reload`]. Whoever was being started is in [`Supervisor::unspawned`].
+    /// there are, `memories` what was known of each by name, `node` of all, `started` the service of which a process was made
+    /// last, and that process. What has changed since is restarted, as by [`Supervisor::reload`]. Whoever else was being
+    /// started is in [`Supervisor::unspawned`].
     pub fn resume(
         &mut self,
         services: Vec<(Service, u64)>,
         mut memories: BTreeMap<String, Value>,
         node: &Value,
+        started: Option<(&str, u32)>,
         now: Millis,
     ) {
         let mut changed = Vec::new();
@@ -97,6 +99,9 @@ impl Supervisor {
                 (unit.gone, unit.wanted) = (true, false);
             }
         }
+        if let Some((name, pid)) = started {
+            self.find_process(name, pid, now);
+        }
         self.recall_node(node, now);
         self.link(now);
         let ids: Vec<Id> = self.units().map(|(id, _)| id).collect();
@@ -111,6 +116,15 @@ impl Supervisor {
             ids.iter().for_each(|id| self.stop_if_free(*id, now));
         }
         self.settle(now);
+    }
+
+    /// A service has a process that the last supervisor did not come to note. It is known before anything is decided: the
+    /// service may be one that is to end, because its file is gone or another.
+    fn find_process(&mut self, name: &str, pid: u32, now: Millis) {
+        let found = self.find(name).and_then(|id| self.unit_mut(id));
+        if let Some(unit) = found.filter(|unit| unit.is_unspawned()) {
+            (unit.pid, unit.spawned) = (Some(pid), Some(now));
+        }
     }
 
     fn recall_node(&mut self, node: &Value, now: Millis) {
@@ -136,9 +150,18 @@ impl Supervisor {
         let Some(unit) = self.unit(id) else { return };
         let lifecycle = &unit.service.lifecycle;
         match unit.state {
+            State::Stopping if unit.service.kind == Kind::Group => {}
+            State::Stopping => {
+                let (limit, signal) = (lifecycle.stop_timeout_ms, lifecycle.stop_signal);
+                self.timers.arm(Timer::Stop(id), unit.since.saturating_add(limit));
+                self.actions.push_back(Action::Signal(id, signal));
+            }
+            _ if unit.gone => self.begin_stop(id, AfterStop::Rest, now),
             State::Starting if unit.pid.is_some() => {
                 let begun = unit.spawned.unwrap_or(now);
                 let (limit, tells) = (lifecycle.start_timeout_ms, unit.service.tells_readiness());
+                // What it waits for is not known while its file cannot be read.
+                let waits = unit.is_unread() || unit.service.waits_for_readiness();
                 let notified = unit.notified;
                 if limit > 0 {
                     self.timers.arm(Timer::Start(id), begun.saturating_add(limit));
@@ -146,17 +169,11 @@ impl Supervisor {
                 match (tells, notified) {
                     (true, true) => self.follow_notification(id, now),
                     (true, false) => {}
+                    (false, _) if !waits => self.become_ready(id, now),
                     (false, _) => self.schedule_first_probe(id, now),
                 }
             }
             State::Running | State::Degraded if unit.service.health.is_some() => self.schedule_next_probe(id, now),
-            State::Stopping if unit.service.kind == Kind::Group => {}
-            State::Stopping => {
-                let (limit, signal) = (lifecycle.stop_timeout_ms, lifecycle.stop_signal);
-                self.timers.arm(Timer::Stop(id), unit.since.saturating_add(limit));
-                self.actions.push_back(Action::Signal(id, signal));
-            }
-            _ if unit.gone && unit.pid.is_none() => self.begin_stop(id, AfterStop::Rest, now),
             State::Restarting => {
                 let at = unit.restart_at.unwrap_or(now);
                 self.timers.arm(Timer::Restart(id), at);
@@ -165,11 +182,9 @@ impl Supervisor {
         }
     }
 
-    /// Services that were being started when the last supervisor ended: their processes are there, or not.
+    /// Services that were to be started when the last supervisor ended, and have no process.
     pub fn unspawned(&self) -> Vec<Id> {
-        let waiting = self.units().filter(|(_, unit)| {
-            unit.state == State::Starting && unit.pid.is_none() && unit.service.kind != Kind::Group
-        });
+        let waiting = self.units().filter(|(_, unit)| unit.is_unspawned());
         waiting.map(|(id, _)| id).collect()
     }
 
@@ -180,6 +195,10 @@ impl Supervisor {
 }
 
 impl Unit {
+    fn is_unspawned(&self) -> bool {
+        self.state == State::Starting && self.pid.is_none() && self.service.kind != Kind::Group
+    }
+
     fn remember(&self, restart_at: Option<Millis>) -> Value {
         let reason = match &self.state {
             State::Failed(reason) => reason.remember(),

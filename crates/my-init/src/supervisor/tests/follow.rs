@@ -181,6 +181,7 @@ fn a_supervisor_that_is_killed_between_two_notes_misses_nothing() {
         load(&services),
         memories.into(),
         &machine.supervisor.remember_node(),
+        None,
         100,
     );
     machine.supervisor = next;
@@ -205,6 +206,7 @@ fn a_dependent_that_was_noted_before_the_other_came_back_follows() {
         load(&services),
         memories.into(),
         &machine.supervisor.remember_node(),
+        None,
         200,
     );
     assert!(matches!(next.unit(0).map(Unit::state), Some(State::Running)));
@@ -227,7 +229,13 @@ impl Machine {
             memories.extend(Some(self.name(id)).zip(self.supervisor.remember(id)));
         }
         let mut next = Supervisor::new(self.supervisor.settings.clone());
-        next.resume(load(services), memories, &self.supervisor.remember_node(), self.now);
+        next.resume(
+            load(services),
+            memories,
+            &self.supervisor.remember_node(),
+            None,
+            self.now,
+        );
         for id in next.unspawned() {
             next.spawn_again(id);
         }

@@ -146,7 +146,7 @@ fn what_a_service_said_is_kept_while_its_file_cannot_be_read() {
             ..mos_service::Service::forgotten("web")
         };
         let mut next = Supervisor::new(first.settings.clone());
-        next.resume(vec![(unread, whole[0].1)], memories, &first.remember_node(), 10);
+        next.resume(vec![(unread, whole[0].1)], memories, &first.remember_node(), None, 10);
         next.notified(id, true, None, 11);
         assert_eq!(next.unit(id).expect("it is there").state(), &State::Starting);
         next.reload(whole, 12);
@@ -154,6 +154,66 @@ fn what_a_service_said_is_kept_while_its_file_cannot_be_read() {
             "" => assert_eq!(next.unit(id).expect("it is there").state(), &State::Running),
             _ => assert!(next.next_deadline().is_some_and(|at| at <= 12), "it is probed"),
         }
+    }
+}
+
+/// The supervisor is killed between making the process 7 of the only service and noting it; the next one finds these files.
+fn killed_while_starting(text: &str, files: &[(&str, &str)]) -> Supervisor {
+    let machine = Machine::new(&[("web", text)]);
+    let first = &machine.supervisor;
+    let id = first.find("web").expect("it is there");
+    let memories = [("web".to_owned(), first.remember(id).expect("it is known"))].into();
+    let mut next = Supervisor::new(first.settings.clone());
+    next.resume(load(files), memories, &first.remember_node(), Some(("web", 7)), 10);
+    assert_eq!(next.unspawned(), [0; 0], "it has a process");
+    next
+}
+
+#[test]
+fn a_process_that_was_made_and_not_noted_goes_on() {
+    for (text, state) in [
+        ("", State::Running),
+        ("notify = true\n", State::Starting),
+        ("oneshot = true\n", State::Starting),
+    ] {
+        let next = killed_while_starting(text, &[("web", text)]);
+        let unit = next.unit(0).expect("it is there");
+        assert_eq!((unit.pid(), unit.state()), (Some(7), &state), "{text}");
+    }
+}
+
+#[test]
+fn a_service_whose_file_went_with_the_supervisor_ends() {
+    let mut machine = Machine::new(&[("web", "")]);
+    machine.run_until(10);
+    assert_eq!(machine.state("web"), &State::Running);
+    machine.crash(&[]);
+    assert_eq!(machine.state("web"), &State::Stopping);
+    machine.run_until(20);
+    assert_eq!(machine.supervisor.find("web"), None);
+    assert_eq!(machine.lines("spawn web").len(), 1);
+}
+
+#[test]
+fn a_process_that_was_made_and_not_noted_ends_when_its_file_is_gone_or_another() {
+    for files in [&[][..], &[("web", "notify = true\ndir = \"/tmp\"\n")]] {
+        let mut next = killed_while_starting("notify = true\n", files);
+        let unit = next.unit(0).expect("it is there until its process is not");
+        assert_eq!((unit.pid(), unit.state()), (Some(7), &State::Stopping), "{files:?}");
+        let actions: Vec<Action> = std::iter::from_fn(|| next.take()).collect();
+        assert!(
+            actions.iter().any(|action| matches!(action, Action::Signal(0, _))),
+            "{actions:?}"
+        );
+        assert!(
+            !actions
+                .iter()
+                .any(|action| matches!(action, Action::Spawn(_) | Action::Forget(..))),
+            "{actions:?}"
+        );
+        next.exited(0, Exit::Signal(15), 20);
+        let spawned = std::iter::from_fn(|| next.take()).any(|action| matches!(action, Action::Spawn(0)));
+        assert_eq!(spawned, !files.is_empty(), "{files:?}");
     }
 }
 

@@ -78,7 +78,7 @@ impl Machine {
         let memories = units.filter_map(|(id, unit)| Some((unit.service.name.clone(), first.remember(id)?)));
         let (memories, node) = (memories.collect(), first.remember_node());
         let mut next = Supervisor::new(first.settings.clone());
-        next.resume(load(services), memories, &node, self.now);
+        next.resume(load(services), memories, &node, None, self.now);
         for id in next.unspawned() {
             next.spawn_again(id);
         }
