@@ -52,7 +52,7 @@ pub struct Kept {
     pub exits: &'static Exits,
     /// What the last supervisor knew.
     pub journal: &'static mut Journal,
-    /// The process that it started last.
+    /// The process of a service that it made last.
     pub starting: &'static SharedPid,
     /// What it had open.
     pub leftovers: Leftovers,
@@ -112,6 +112,8 @@ pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl F
             Ok(Fork::Child(leftovers)) => {
                 // Nobody would tell it of any end any more.
                 let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+                // Before anything is opened or closed here.
+                starting.settle();
                 let kept = Kept {
                     exits,
                     journal,

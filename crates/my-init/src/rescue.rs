@@ -49,7 +49,7 @@ pub fn stay(what: &str) -> ! {
     };
     loop {
         for (terminal, running) in &mut shells {
-            *running = running.or_else(|| shell::start(terminal, false).ok());
+            *running = running.or_else(|| shell::start(terminal, None).ok());
         }
         wait_for_any(&mut shells);
         std::thread::sleep(PAUSE);

@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use mos_sys::shared_pid::SharedPid;
 use mos_sys::spawn::{Conditions, Spawn, spawn};
 
 use rustix::fs::OFlags;
@@ -41,7 +42,7 @@ fn terminal(name: &str) -> String {
 ///
 /// # Errors
 /// When the terminal cannot be opened, the image has no shell, or the shell does not start.
-pub fn start(terminal: &str, sibling: bool) -> io::Result<u32> {
+pub fn start(terminal: &str, sibling: Option<&SharedPid>) -> io::Result<u32> {
     if !Path::new(SHELL).exists() {
         return Err(io::Error::new(
             io::ErrorKind::NotFound,
@@ -74,7 +75,7 @@ pub fn start(terminal: &str, sibling: bool) -> io::Result<u32> {
         cgroup: None,
         terminal: true,
         sibling,
-        announced: None,
+        announced: false,
         dies_with_parent: false,
     };
     spawn(&what).map_err(|error| io::Error::other(error.to_string()))

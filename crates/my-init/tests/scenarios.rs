@@ -132,8 +132,10 @@ fn reload_applies_the_difference() {
         "{}",
         machine.console()
     );
-    let error = call(&machine.socket(), "service.status", &json!({ "name": "gone" })).unwrap_err();
-    assert!(matches!(error, AskError::Refused(-32000, _)), "{error:?}");
+    let status = || call(&machine.socket(), "service.status", &json!({ "name": "gone" }));
+    machine.wait("nobody to know it any more", || {
+        matches!(status(), Err(AskError::Refused(-32000, _)))
+    });
 }
 
 #[test]

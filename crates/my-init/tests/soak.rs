@@ -116,15 +116,19 @@ impl Soak {
     fn text(&self, index: usize, comment: &str) -> String {
         let needs = self.needs[index].map(name).unwrap_or_default();
         let script = self.machine.path("run.sh");
-        let mut text = format!(
-            "# {comment}\n[service]\nexec = \"sh {} {} {needs}\"\nready_fd = 3\n",
-            script.display(),
-            name(index)
-        );
-        text.push_str("[lifecycle]\nrestart_delay_ms = 10\nrestart_delay_max_ms = 40\nmax_restarts = 0\nstop_timeout_ms = 20000\n");
+        let mut text = format!("# {comment}\n");
+        // First: half a file that starts anything says also what comes before.
         if !needs.is_empty() {
             writeln!(text, "[dependencies]\nrequires = [\"{needs}\"]").unwrap();
         }
+        writeln!(
+            text,
+            "[service]\nexec = \"sh {} {} {needs}\"\nready_fd = 3",
+            script.display(),
+            name(index)
+        )
+        .unwrap();
+        text.push_str("[lifecycle]\nrestart_delay_ms = 10\nrestart_delay_max_ms = 40\nmax_restarts = 0\nstop_timeout_ms = 20000\n");
         if index.is_multiple_of(4) {
             let healthy = self.machine.path("healthy");
             writeln!(
@@ -334,9 +338,46 @@ impl Soak {
         let last = lines.len().saturating_sub(120);
         let list = self.try_call("service.list_full", &json!({})).unwrap_or_default();
         format!(
-            "what was done:\n{}console:\n{}\n{list}",
+            "what was done:\n{}console:\n{}\n{list}\n{}",
             self.done,
-            lines[last..].join("\n")
+            lines[last..].join("\n"),
+            self.kept()
+        )
+    }
+
+    /// What the keeper keeps: the newest records of ends, and the notes; and who is there.
+    fn kept(&self) -> String {
+        let keeper = self.machine.child.id();
+        let files = fs::read_dir(format!("/proc/{keeper}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let file = |wanted: &str| {
+            let mut files = fs::read_dir(format!("/proc/{keeper}/fd"))
+                .into_iter()
+                .flatten()
+                .flatten();
+            let found =
+                files.find(|file| fs::read_link(file.path()).is_ok_and(|link| link.to_string_lossy().contains(wanted)));
+            found.and_then(|file| fs::read(file.path()).ok()).unwrap_or_default()
+        };
+        let ends: Vec<String> = file("memfd:exits")
+            .chunks_exact(8)
+            .enumerate()
+            .map(|(index, record)| {
+                let number = |from: usize| i32::from_le_bytes(record[from..from + 4].try_into().unwrap());
+                format!("{}: {} {}", index * 8, number(0), number(4))
+            })
+            .collect();
+        let children = my_init::children::children_of(keeper);
+        let who: Vec<String> = children.iter().map(|pid| who(*pid)).collect();
+        let newest = &ends[ends.len().saturating_sub(400)..];
+        format!(
+            "{} files; ends (place: process, code or -signal):\n{}\nnotes:\n{}\nprocesses:\n{}",
+            files.count(),
+            newest.join(", "),
+            String::from_utf8_lossy(&file("memfd:journal")),
+            who.join("\n")
         )
     }
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use mos_sys::shared_pid::SharedPid;
 use mos_sys::spawn::{Conditions, Spawn, spawn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
@@ -47,7 +48,7 @@ fn library_directory() -> PathBuf {
 ///
 /// # Errors
 /// When it cannot be started.
-pub fn start(sibling: bool) -> io::Result<u32> {
+pub fn start(sibling: Option<&SharedPid>) -> io::Result<u32> {
     let null = fs::File::options().read(true).write(true).open("/dev/null")?;
     let what = Spawn {
         tells_pid: false,
@@ -63,7 +64,7 @@ pub fn start(sibling: bool) -> io::Result<u32> {
         cgroup: None,
         terminal: false,
         sibling,
-        announced: None,
+        announced: false,
         dies_with_parent: false,
     };
     spawn(&what).map_err(|error| io::Error::other(error.to_string()))
@@ -71,7 +72,7 @@ pub fn start(sibling: bool) -> io::Result<u32> {
 
 /// Starts it as a child and waits, but not for ever. Returns what people should know.
 pub fn run(limit: Duration) -> Option<String> {
-    let started = start(false).and_then(|pid| {
+    let started = start(None).and_then(|pid| {
         let pid = i32::try_from(pid)
             .ok()
             .and_then(Pid::from_raw)

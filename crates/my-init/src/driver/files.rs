@@ -161,8 +161,8 @@ impl Driver {
             conditions: Conditions::default(),
             cgroup: None,
             terminal: false,
-            sibling: true,
-            announced: None,
+            sibling: Some(self.starting),
+            announced: false,
             dies_with_parent: false,
         })
         .map_err(|error| io::Error::other(error.to_string()))?;

@@ -105,7 +105,7 @@ impl Driver {
             return;
         }
         hotplug.due = None;
-        match plug::start(true) {
+        match plug::start(Some(self.starting)) {
             Ok(pid) => {
                 hotplug.runs = true;
                 self.children.insert(pid, Owner::Plug);

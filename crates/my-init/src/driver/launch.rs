@@ -241,9 +241,9 @@ impl Driver {
             conditions: prepared.conditions(service),
             cgroup: cgroup.as_ref().map(|leaf| leaf.as_fd()),
             terminal,
-            sibling: true,
+            sibling: Some(self.starting),
             // A successor looks for services there; a probe's id would be taken for that of the service started last.
-            announced: matches!(role, Role::Service(_)).then_some(self.starting),
+            announced: matches!(role, Role::Service(_)),
             // A node without PID 1 is no more; elsewhere nobody else would end them.
             dies_with_parent: !self.setup.machine,
         };

@@ -128,7 +128,7 @@ impl Driver {
         let now = self.now();
         while let Some(index) = self.operators.due(now) {
             let terminal = self.operators.0[index].terminal.clone();
-            self.operators.0[index].state = match shell::start(&terminal, true) {
+            self.operators.0[index].state = match shell::start(&terminal, Some(self.starting)) {
                 Ok(pid) => {
                     self.children.insert(pid, Owner::Operator);
                     State::Present(pid, now)

@@ -85,8 +85,13 @@ const CLOSE_RANGE_UNSHARE: u32 = 2;
 unsafe fn prepare(what: &Spawn<'_>, handed: &[(OwnedFd, RawFd)]) -> Step {
     // SAFETY: plain system calls on descriptors, numbers and strings that the caller keeps alive.
     unsafe {
-        // First of all: until then, what happens to descriptors would happen to our parent.
+        // First of all: until then, what happens to descriptors would happen to our parent, and what happens to them there
+        // would happen to us.
+        if let Some(place) = what.sibling.filter(|_| what.announced) {
+            place.announce(libc::getpid().unsigned_abs());
+        }
         check(14, own_files(what, handed))?;
+        what.sibling.inspect(|place| place.settled());
         check(0, libc::setsid())?;
         check(1, clean_signals())?;
         check(2, libc::dup2(what.input.as_raw_fd(), libc::STDIN_FILENO))?;

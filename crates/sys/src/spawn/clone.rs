@@ -59,14 +59,14 @@ fn arguments(what: &Spawn<'_>) -> libc::clone_args {
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());
     }
-    if let Some(announced) = what.announced {
-        arguments.flags |= u64::from(libc::CLONE_PARENT_SETTID.unsigned_abs());
-        arguments.parent_tid = announced.address();
-    }
     match what.sibling {
         // The parent is signalled as for us.
-        true => arguments.flags |= u64::from(libc::CLONE_PARENT.unsigned_abs()),
-        false => arguments.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs()),
+        Some(place) => {
+            let flags = libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
+            arguments.flags |= u64::from(flags.unsigned_abs());
+            arguments.parent_tid = place.address();
+        }
+        None => arguments.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs()),
     }
     arguments
 }

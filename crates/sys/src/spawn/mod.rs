@@ -46,10 +46,11 @@ pub struct Spawn<'a> {
     pub cgroup: Option<BorrowedFd<'a>>,
     /// Makes the standard input the controlling terminal.
     pub terminal: bool,
-    /// Makes it a child of our parent, which then is told of its end (`CLONE_PARENT`, clone(2)).
-    pub sibling: bool,
-    /// Where the kernel writes its process id before it runs.
-    pub announced: Option<&'a SharedPid>,
+    /// Makes it a child of our parent, which then is told of its end (`CLONE_PARENT`, clone(2)), and has our files open if we
+    /// are no more: whoever comes after us is to wait there until the child has its own, see [`SharedPid::settle`].
+    pub sibling: Option<&'a SharedPid>,
+    /// Has it say its process id there.
+    pub announced: bool,
     /// Has the kernel kill it when its parent ends (`PR_SET_PDEATHSIG`, prctl(2)).
     pub dies_with_parent: bool,
 }
@@ -146,7 +147,10 @@ pub fn spawn(what: &Spawn<'_>) -> Result<u32, SpawnError> {
     let conditions = &what.conditions;
     let _dumpable = (conditions.identity.is_some() || conditions.capabilities.is_some()).then(Dumpable::now);
     // SAFETY: the child only makes system calls on what the task has, and then executes or ends.
-    let pid = unsafe { clone::clone(what, child::run, (&raw mut task).cast()) }.map_err(before("fork"))?;
+    let pid = unsafe { clone::clone(what, child::run, (&raw mut task).cast()) };
+    // It may have been killed before it could say so.
+    what.sibling.inspect(|place| place.settled());
+    let pid = pid.map_err(before("fork"))?;
     match task.failure {
         None => Ok(pid.unsigned_abs()),
         Some((step, errno)) => {
@@ -258,21 +262,11 @@ mod tests {
             },
             cgroup: None,
             terminal: false,
-            sibling: false,
-            announced: None,
+            sibling: None,
+            announced: false,
             dies_with_parent: false,
         };
-        let place = SharedPid::new().unwrap();
-        let what = Spawn {
-            announced: Some(&place),
-            ..what
-        };
         let result = spawn(&what);
-        if let Ok(pid) = result {
-            assert_eq!(place.get(), Some(pid));
-            place.clear();
-            assert_eq!(place.get(), None);
-        }
         drop(write);
         let mut text = String::new();
         read.read_to_string(&mut text).unwrap();
@@ -318,8 +312,8 @@ mod tests {
             conditions: Conditions::default(),
             cgroup: None,
             terminal: false,
-            sibling: false,
-            announced: None,
+            sibling: None,
+            announced: false,
             dies_with_parent: false,
         })
         .unwrap();
