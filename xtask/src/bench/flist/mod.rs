@@ -22,7 +22,7 @@ mod work;
 
 pub(crate) use pack::pack_once;
 
-use super::Row;
+use super::{Group, Row, of_groups};
 
 pub(super) fn rows() -> Result<Vec<Row>, String> {
     if cfg!(debug_assertions) {
@@ -30,30 +30,16 @@ pub(super) fn rows() -> Result<Vec<Row>, String> {
     }
     let corpus = corpus::Corpus::make()?;
     println!("corpus: {}", corpus.describe()?);
-    let wanted = std::env::var("MOS_BENCH_ROWS").ok();
-    let wanted = |group: &str| wanted.as_deref().is_none_or(|wanted| wanted == group);
-    let groups: [(&str, Group); 4] = [
+    let groups: [Group<mounted::Stage<'_>>; 4] = [
         ("pack", pack::rows),
         ("unpack", unpack::rows),
         ("read", read::rows),
         ("http", http::rows),
     ];
-    let mut groups = groups.iter().filter(|(name, _)| wanted(name)).peekable();
-    if groups.peek().is_none() {
-        return Ok(Vec::new());
-    }
-    let stage = mounted::Stage::make(&corpus)?;
-    let mut rows = Vec::new();
-    for (_, group) in groups {
-        rows.extend(group(&stage)?);
-    }
-    Ok(rows)
+    of_groups(&groups, || mounted::Stage::make(&corpus))
 }
 
 const MEGABYTE: f64 = 1e6;
-
-/// Rows about a tree.
-type Group = fn(&mounted::Stage<'_>) -> Result<Vec<Row>, String>;
 
 fn row(name: &'static str, (peer, ours): (f64, f64), unit: &'static str, goal: f64) -> Row {
     Row {

@@ -25,12 +25,10 @@ mod twice;
 pub(crate) use closure::closure_once;
 pub(crate) use make::make_once;
 
-use super::Row;
+use super::{Group, Row, of_groups};
 use stage::Stage;
 
-type Group = fn(&Stage) -> Result<Vec<Row>, String>;
-
-const GROUPS: [(&str, Group); 8] = [
+const GROUPS: [Group<Stage>; 8] = [
     ("make", make::rows),
     ("closure", closure::rows),
     ("edit", edit::rows),
@@ -45,16 +43,7 @@ pub(super) fn rows() -> Result<Vec<Row>, String> {
     if cfg!(debug_assertions) {
         return Err("a debug build says nothing; use `cargo run --release -p xtask -- bench image`".to_owned());
     }
-    let wanted = std::env::var("MOS_BENCH_ROWS").ok();
-    let groups = GROUPS
-        .iter()
-        .filter(|(name, _)| wanted.as_deref().is_none_or(|wanted| wanted == *name));
-    let stage = Stage::make()?;
-    let mut rows = Vec::new();
-    for (_, group) in groups {
-        rows.extend(group(&stage)?);
-    }
-    Ok(rows)
+    of_groups(&GROUPS, Stage::make)
 }
 
 /// A row whose peer is the goal itself.

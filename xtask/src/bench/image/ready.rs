@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use super::stage::{CLOUD_KERNEL, RELEASE, Stage, System};
+use super::stage::{RELEASE, Stage, System};
 use super::{goal, row};
+use crate::bench::CLOUD_KERNEL;
 use crate::bench::{INFORMATION, Row};
 
 /// Runs; the median counts.

@@ -7,8 +7,9 @@ use mos_boot::{Compression, initramfs, uki};
 
 use super::boot::read_initramfs;
 use super::make::by_hand;
-use super::stage::{CLOUD_KERNEL, KERNEL, RELEASE, SERVER, Stage, System};
+use super::stage::{KERNEL, RELEASE, SERVER, Stage, System};
 use super::{goal, row};
+use crate::bench::CLOUD_KERNEL;
 use crate::bench::{INFORMATION, Row};
 
 const MEGABYTE: f64 = 1e6;

@@ -14,8 +14,6 @@ use crate::build;
 
 /// 4,230 modules.
 pub(super) const KERNEL: &str = "linux-image-6.12-amd64";
-/// Small, and with all that a virtual machine needs.
-pub(super) const CLOUD_KERNEL: &str = "linux-image-6.12-cloud-amd64";
 const BUSYBOX: &str = "busybox-static";
 
 /// The level of releases.

@@ -6,8 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::row;
-use super::stage::{CLOUD_KERNEL, Stage, System};
-use crate::bench::Row;
+use super::stage::{Stage, System};
+use crate::bench::{CLOUD_KERNEL, Row};
 use crate::build;
 
 pub(super) fn rows(_: &Stage) -> Result<Vec<Row>, String> {

@@ -9,9 +9,10 @@
 //! `scripts/peers.sh init` compiles zinit and horust from crates.io; s6, runit, finit and BusyBox come from packages, unpacked
 //! aside; `DINIT=/path` is a dinit, `MY_INIT=/path` takes the place of `dist/node/my_init`. All of it takes root.
 //!
-//! `MOS_BENCH_ROWS=start|memory|restart|idle|stop|crash|writers|size` takes only this group.
+//! `MOS_BENCH_ROWS=start|memory|machine|restart|idle|stop|crash|writers|size` takes only this group.
 
 mod life;
+mod machine;
 mod memory;
 mod rig;
 mod size;
@@ -24,18 +25,17 @@ mod writers;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::{INFORMATION, Row};
+use super::{Group, INFORMATION, Row, of_groups};
 use stage::Stage;
 use supervisors::Kind;
 
 /// How long anything may take, by the clock of this machine.
 const LIMIT: Duration = Duration::from_secs(180);
 
-type Group = fn(&Stage) -> Result<Vec<Row>, String>;
-
-const GROUPS: [(&str, Group); 8] = [
+const GROUPS: [Group<Stage>; 9] = [
     ("start", start::rows),
     ("memory", memory::rows),
+    ("machine", machine::rows),
     ("restart", life::restart),
     ("idle", life::idle),
     ("stop", life::stop),
@@ -45,20 +45,14 @@ const GROUPS: [(&str, Group); 8] = [
 ];
 
 pub(super) fn rows() -> Result<Vec<Row>, String> {
-    let wanted = std::env::var("MOS_BENCH_ROWS").ok();
-    let groups = GROUPS
-        .iter()
-        .filter(|(name, _)| wanted.as_deref().is_none_or(|wanted| wanted == *name));
-    let stage = Stage::make()?;
-    if stage.program(Kind::Ours).is_none() {
-        return Err("dist/node/my_init is not there; run `make programs` first".to_owned());
-    }
-    stage.announce();
-    let mut rows = Vec::new();
-    for (_, group) in groups {
-        rows.extend(group(&stage)?);
-    }
-    Ok(rows)
+    of_groups(&GROUPS, || {
+        let stage = Stage::make()?;
+        if stage.program(Kind::Ours).is_none() {
+            return Err("dist/node/my_init is not there; run `make programs` first".to_owned());
+        }
+        stage.announce();
+        Ok(stage)
+    })
 }
 
 fn row(name: impl Into<Cow<'static, str>>, peer: f64, ours: f64, unit: &'static str, goal: f64) -> Row {

@@ -3,7 +3,9 @@
  *   once|stay STAMPS NUMBER [TOTAL]   stamps, then ends or stays; with TOTAL the one that stamps last looks around
  *   chat STAMPS NUMBER BYTES          prints that much in lines of 128 bytes, then stamps and stays
  *   floor STAMPS COUNT                starts `once` COUNT times, one after the other: nobody can start them sooner
- *   begin FILE                        writes down what time it is
+ *
+ * As the first process of a machine (/init) it mounts what every supervisor wants to be there, writes down what time it is, and
+ * becomes the one that COMMAND tells, a word on each line.
  *
  * A stamp is 16 bytes at the end of STAMPS: NUMBER, process id, CLOCK_MONOTONIC in nanoseconds. */
 #include <dirent.h>
@@ -15,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/reboot.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -23,6 +25,10 @@
 
 #define LINE 128
 #define BEGIN "/run/begin"
+#define COMMAND "/bench/command"
+#define WORDS 16
+/* Seconds after which those of a machine's services that have not started never will. */
+#define LATE 120
 
 struct stamp {
     uint32_t number, pid;
@@ -42,23 +48,31 @@ static void append(const char *path, uint32_t number) {
     close(file);
 }
 
-/* Resident memory of every program that is not this one, in pages, on the console. */
+/* A number of a file with lines such as `Pss:   12 kB`. */
+static long field(const char *path, const char *name) {
+    char line[256];
+    long value = 0;
+    FILE *file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file))
+        if (!strncmp(line, name, strlen(name))) value = strtol(line + strlen(name), NULL, 10);
+    if (file) fclose(file);
+    return value;
+}
+
+/* Resident memory of every program that is not this one, and its part of what is shared, in kB, on the console. */
 static void tell_memory(FILE *console) {
     char own[PATH_MAX] = "", path[64], program[PATH_MAX];
     if (readlink("/proc/self/exe", own, sizeof own - 1) < 0) return;
     DIR *processes = opendir("/proc");
     for (struct dirent *entry; processes && (entry = readdir(processes));) {
-        long pid = strtol(entry->d_name, NULL, 10), size, resident;
+        long pid = strtol(entry->d_name, NULL, 10);
         snprintf(path, sizeof path, "/proc/%ld/exe", pid);
         ssize_t length = pid > 0 ? readlink(path, program, sizeof program - 1) : -1;
         if (length <= 0) continue;
         program[length] = 0;
         if (!strcmp(program, own)) continue;
-        snprintf(path, sizeof path, "/proc/%ld/statm", pid);
-        FILE *file = fopen(path, "r");
-        if (file && fscanf(file, "%ld %ld", &size, &resident) == 2)
-            fprintf(console, "bench: memory %ld %s\n", resident * sysconf(_SC_PAGESIZE), program);
-        if (file) fclose(file);
+        snprintf(path, sizeof path, "/proc/%ld/smaps_rollup", pid);
+        fprintf(console, "bench: memory %ld %ld %s\n", field(path, "Rss:"), field(path, "Pss:"), program);
     }
 }
 
@@ -82,8 +96,10 @@ static void look_around(const char *stamps, uint32_t total) {
     uint64_t begin = 0, end = now();
     int file = open(BEGIN, O_RDONLY | O_CLOEXEC);
     FILE *console = fopen("/dev/console", "w");
-    if (!console || file < 0 || read(file, &begin, sizeof begin) != sizeof begin) return;
-    fprintf(console, "\nbench: boot %llu\n", (unsigned long long)(end - begin));
+    if (!console) return;
+    /* One that was the first process itself had nobody to write it down. */
+    if (file >= 0 && read(file, &begin, sizeof begin) != sizeof begin) return;
+    fprintf(console, "\nbench: boot %llu %llu\n", (unsigned long long)begin, (unsigned long long)end);
     sleep(3);
     tell_memory(console);
     tell_restart(console, stamps, total);
@@ -110,12 +126,38 @@ static int floor_of(char *program, char *stamps, int count) {
     return 0;
 }
 
-int main(int count, char **words) {
-    if (count == 3 && !strcmp(words[1], "begin")) {
-        uint64_t begin = now();
-        int file = open(words[2], O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-        return write(file, &begin, sizeof begin) != sizeof begin;
+/* Says so when it has become too late; whoever has started in time has ended the machine by then. */
+static void watch(void) {
+    if (fork()) return;
+    sleep(LATE);
+    FILE *console = fopen("/dev/console", "w");
+    if (console) fprintf(console, "\nbench: late\n");
+    _exit(0);
+}
+
+static int first_process(void) {
+    static const char *const mounts[][2] = {
+        {"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/run"}, {"cgroup2", "/sys/fs/cgroup"}};
+    for (size_t each = 0; each < sizeof mounts / sizeof *mounts; each++) {
+        mkdir(mounts[each][1], 0755);
+        mount(mounts[each][0], mounts[each][1], mounts[each][0], 0, NULL);
     }
+    watch();
+    static char text[4096];
+    char *words[WORDS + 1] = {NULL};
+    int file = open(COMMAND, O_RDONLY | O_CLOEXEC), count = 0;
+    if (file < 0 || read(file, text, sizeof text - 1) <= 0) return 1;
+    for (char *word = strtok(text, "\n"); word && count < WORDS; word = strtok(NULL, "\n")) words[count++] = word;
+    setenv("PATH", "/usr/bin:/bin:/usr/sbin:/sbin", 1);
+    uint64_t begin = now();
+    file = open(BEGIN, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (file < 0 || write(file, &begin, sizeof begin) != sizeof begin) return 1;
+    execv(words[0], words);
+    return 1;
+}
+
+int main(int count, char **words) {
+    if (!strcmp(words[0], "/init")) return first_process();
     if (count < 4) return 2;
     int number = atoi(words[3]);
     if (!strcmp(words[1], "floor")) return floor_of(words[0], words[2], number);

@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mos_architecture::Architecture;
-use mos_packages::{Apt, Progress, deb};
-use mos_tree::directory;
+use mos_packages::{Apt, LockedPackage, deb};
+use mos_tree::{Tree, directory};
 
 use super::supervisors::Kind;
+use crate::bench::CLOUD_KERNEL;
 use crate::build;
 
 /// Packages with peers, and the libraries that these need and a C library's package does not have.
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 6] = [
     "s6",
     "libexecline2.9",
     "libs6-2.11",
     "libskarnet2.13",
     "runit",
-    "finit",
     "busybox-static",
 ];
 /// Where packages have programs, and libraries.
-const PROGRAMS: [&str; 4] = ["usr/bin", "bin", "usr/sbin", "sbin"];
+pub(super) const PROGRAMS: [&str; 4] = ["usr/bin", "bin", "usr/sbin", "sbin"];
 pub(super) const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 pub(super) struct Stage {
@@ -37,7 +37,7 @@ impl Stage {
         let apt = Apt::new(build::cache()?.join("apt"), Architecture::X86_64);
         let stage = Self { directory, apt };
         compile(&stage.service())?;
-        stage.unpack(&PACKAGES, &stage.root());
+        stage.unpack(&PACKAGES, false, &stage.root());
         Ok(stage)
     }
 
@@ -55,24 +55,47 @@ impl Stage {
         self.folder().join("root")
     }
 
-    /// Unpacks packages into a directory. One that cannot be had is named.
-    pub(super) fn unpack(&self, packages: &[&str], root: &Path) {
+    /// Unpacks packages into a directory, with all that they depend on or alone. One that cannot be had is named.
+    pub(super) fn unpack(&self, packages: &[&str], with_dependencies: bool, root: &Path) {
         for package in packages {
-            if let Err(why) = self.unpack_one(package, root) {
+            if let Err(why) = self.unpack_one(package, with_dependencies, root) {
                 println!("{package}: left out: {}", why.lines().next().unwrap_or_default());
             }
         }
     }
 
-    fn unpack_one(&self, package: &str, root: &Path) -> Result<(), String> {
-        let quiet = &mut |_: Progress<'_>| {};
+    fn unpack_one(&self, package: &str, with_dependencies: bool, root: &Path) -> Result<(), String> {
         let failed = |error: mos_packages::PackageError| error.to_string();
-        for package in self.apt.resolve(&[package], false, quiet).map_err(failed)? {
-            let path = self.apt.fetch(&package, quiet).map_err(failed)?.path;
-            let tree = deb::read(&path).map_err(|error| error.to_string())?.tree;
+        let packages = self.apt.resolve(&[package], with_dependencies, &mut |_| {});
+        for package in packages.map_err(failed)? {
+            let tree = self.read(&package)?;
             directory::write(&tree, root, directory::Options::default()).map_err(|error| error.to_string())?;
         }
         Ok(())
+    }
+
+    fn read(&self, package: &LockedPackage) -> Result<Tree, String> {
+        let path = self
+            .apt
+            .fetch(package, &mut |_| {})
+            .map_err(|error| error.to_string())?
+            .path;
+        Ok(deb::read(&path).map_err(|error| error.to_string())?.tree)
+    }
+
+    /// The newest kernel for virtual machines of the packages, as a file.
+    pub(super) fn kernel(&self) -> Result<PathBuf, String> {
+        let package = self.apt.resolve_kernel(CLOUD_KERNEL, &mut |_| {});
+        let tree = self.read(&package.map_err(|error| error.to_string())?)?;
+        let content = tree.walk().find_map(|entry| match &entry.inode.kind {
+            mos_tree::Kind::File(content) if entry.path.starts_with(b"boot/vmlinuz-") => Some(content.clone()),
+            _ => None,
+        });
+        let content = content.ok_or_else(|| format!("{CLOUD_KERNEL} has no boot/vmlinuz"))?;
+        let path = self.folder().join("vmlinuz");
+        let written = content.read().and_then(|bytes| fs::write(&path, bytes));
+        written.map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(path)
     }
 
     /// A supervisor's program, if it is here.

@@ -8,7 +8,7 @@ use std::process::Command;
 use super::work::{Manner, Service};
 
 /// A supervisor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Ours,
     Dinit,
@@ -75,18 +75,21 @@ impl Place<'_> {
 
     /// Writes the service files of a supervisor.
     pub(super) fn write(&self, kind: Kind, services: &[Service]) -> Result<(), String> {
-        for service in services {
-            let (name, text) = self.file(kind, service);
-            put(&self.services.join(name), &text)?;
-        }
+        let mut files = self.files(kind, services).into_iter();
+        files.try_for_each(|(name, text)| put(&self.services.join(name), &text))
+    }
+
+    /// The service files of a supervisor: names below its directory, content.
+    pub(super) fn files(&self, kind: Kind, services: &[Service]) -> Vec<(String, String)> {
+        let mut files: Vec<_> = services.iter().map(|service| self.file(kind, service)).collect();
         if kind == Kind::Dinit {
             let each: String = services
                 .iter()
                 .map(|service| format!("waits-for = s{}\n", service.number))
                 .collect();
-            put(&self.services.join("boot"), &format!("type = internal\n{each}"))?;
+            files.push(("boot".to_owned(), format!("type = internal\n{each}")));
         }
-        Ok(())
+        files
     }
 
     /// The name and content of a service's file.
