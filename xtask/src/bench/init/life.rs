@@ -1,8 +1,9 @@
 //! What happens to services that run: one is killed, nothing happens, all are stopped, the supervisor itself is killed.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -95,11 +96,21 @@ pub(super) fn idle(stage: &Stage) -> Result<Vec<Row>, String> {
     Ok(rows.collect())
 }
 
-/// Every time that a process of the supervisor was taken from a processor: it had been given one.
+/// Every time that a thread of the supervisor was taken from a processor: it had been given one.
 fn switches(run: &Run) -> u64 {
-    let of =
-        |pid: u32| field(pid, "status", "voluntary_ctxt_switches") + field(pid, "status", "nonvoluntary_ctxt_switches");
-    run.supervisors().into_iter().map(of).sum()
+    let threads = run.supervisors().into_iter().flat_map(threads);
+    threads
+        .map(|file| field(&file, "voluntary_ctxt_switches") + field(&file, "nonvoluntary_ctxt_switches"))
+        .sum()
+}
+
+/// What the kernel says about each thread of a process.
+fn threads(pid: u32) -> Vec<PathBuf> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    entries.map(|entry| entry.path().join("status")).collect()
 }
 
 /// From SIGTERM until everything has ended, 1,000 services that end at once when asked.

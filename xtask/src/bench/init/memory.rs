@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::rig::{Run, field};
+use super::rig::{Run, megabytes};
 use super::stage::Stage;
 use super::supervisors::Kind;
 use super::work::{Manner, independent};
@@ -42,9 +42,8 @@ fn measure(stage: &Stage, kind: Kind) -> Result<(f64, f64), String> {
     let run = Run::supervise(stage, kind, &independent(SERVICES, Manner::Stay))?;
     run.wait(SERVICES)?;
     sleep(SETTLE);
-    let sum = |file: &str, name: &str| -> f64 {
-        let kilobytes: u64 = run.supervisors().iter().map(|pid| field(*pid, file, name)).sum();
-        kilobytes as f64 * 1024.0 / 1e6
-    };
-    Ok((sum("status", "VmRSS"), sum("smaps_rollup", "Pss")))
+    Ok((
+        megabytes(&run, "status", "VmRSS"),
+        megabytes(&run, "smaps_rollup", "Pss"),
+    ))
 }

@@ -244,9 +244,17 @@ fn parent(stat: &str) -> Option<u32> {
     rest.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// The sum, over all processes of the supervisor, of a number in kilobytes in a file such as `/proc/PID/status`; in
+/// megabytes.
+pub(super) fn megabytes(run: &Run, file: &str, name: &str) -> f64 {
+    let of = |pid: u32| field(Path::new(&format!("/proc/{pid}/{file}")), name);
+    let kilobytes: u64 = run.supervisors().into_iter().map(of).sum();
+    kilobytes as f64 * 1024.0 / 1e6
+}
+
 /// A number in kilobytes or without unit, of a file such as `/proc/PID/status`.
-pub(super) fn field(pid: u32, file: &str, name: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+pub(super) fn field(file: &Path, name: &str) -> u64 {
+    let text = fs::read_to_string(file).unwrap_or_default();
     value(&text, name).unwrap_or(0)
 }
 

@@ -4,7 +4,7 @@
  *   chat STAMPS NUMBER BYTES          prints that much in lines of 128 bytes, then stamps and stays
  *   floor STAMPS COUNT                starts `once` COUNT times, one after the other: nobody can start them sooner
  *
- * As the first process of a machine (/init) it mounts what every supervisor wants to be there, writes down what time it is, and
+ * As the first process of a machine (FIRST) it mounts what every supervisor wants to be there, writes down what time it is, and
  * becomes the one that COMMAND tells, a word on each line.
  *
  * A stamp is 16 bytes at the end of STAMPS: NUMBER, process id, CLOCK_MONOTONIC in nanoseconds. */
@@ -26,6 +26,8 @@
 #define LINE 128
 #define BEGIN "/run/begin"
 #define COMMAND "/bench/command"
+/* As which the kernel starts this program; it waits as a process of its own to tell that it has become late. */
+#define FIRST "/init"
 #define WORDS 16
 /* Seconds after which those of a machine's services that have not started never will. */
 #define LATE 120
@@ -59,7 +61,7 @@ static long field(const char *path, const char *name) {
     return value;
 }
 
-/* Resident memory of every program that is not this one, and its part of what is shared, in kB, on the console. */
+/* Resident memory of every program that is not ours, and its part of what is shared, in kB, on the console. */
 static void tell_memory(FILE *console) {
     char own[PATH_MAX] = "", path[64], program[PATH_MAX];
     if (readlink("/proc/self/exe", own, sizeof own - 1) < 0) return;
@@ -70,7 +72,7 @@ static void tell_memory(FILE *console) {
         ssize_t length = pid > 0 ? readlink(path, program, sizeof program - 1) : -1;
         if (length <= 0) continue;
         program[length] = 0;
-        if (!strcmp(program, own)) continue;
+        if (!strcmp(program, own) || !strcmp(program, FIRST)) continue;
         snprintf(path, sizeof path, "/proc/%ld/smaps_rollup", pid);
         fprintf(console, "bench: memory %ld %ld %s\n", field(path, "Rss:"), field(path, "Pss:"), program);
     }
@@ -157,7 +159,7 @@ static int first_process(void) {
 }
 
 int main(int count, char **words) {
-    if (!strcmp(words[0], "/init")) return first_process();
+    if (!strcmp(words[0], FIRST)) return first_process();
     if (count < 4) return 2;
     int number = atoi(words[3]);
     if (!strcmp(words[1], "floor")) return floor_of(words[0], words[2], number);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use super::rig::{Run, field};
+use super::rig::{Run, megabytes};
 use super::stage::Stage;
 use super::supervisors::Kind;
 use super::work::{Manner, independent};
@@ -32,11 +32,10 @@ pub(super) fn rows(stage: &Stage) -> Result<Vec<Row>, String> {
         ),
         goal("  logs that are kept / their bound", limit, memory, "MB"),
     ];
-    let resident: u64 = run.supervisors().iter().map(|pid| field(*pid, "status", "VmRSS")).sum();
     rows.push(known(
         "  resident memory beside / 1 kB per service",
         2.0,
-        resident as f64 * 1024.0 / 1e6,
+        megabytes(&run, "status", "VmRSS"),
         "MB",
     ));
     if let Ok(time) = time {
