@@ -1,7 +1,5 @@
 //! What my_init reads: requests on its control socket, and service files.
 
-use std::collections::BTreeMap;
-
 use mos_service::{Service, check, load};
 use my_init::json_toml::{from_toml, to_toml};
 use my_init::protocol::{answer, parse};
@@ -55,7 +53,7 @@ pub fn service_file(bytes: &[u8]) {
     let known = ids
         .iter()
         .filter_map(|(name, id)| Some((name.clone(), supervisor.remember(*id)?)));
-    let memories: BTreeMap<String, Value> = known.collect();
+    let memories = known.collect();
     let mut successor = Supervisor::new(settings());
     successor.resume(services, memories, &supervisor.remember_node(), None, 1_000_000);
     run(&mut successor);

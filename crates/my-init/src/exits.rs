@@ -88,13 +88,16 @@ impl Exits {
         Some((u32::from_le_bytes([a, b, c, d]), exit, place + RECORD as u64))
     }
 
-    /// Nobody will read what is before this place again; its memory is given back now and then.
+    /// True at the places up to which it is time to forget what was read, see [`Exits::forget_before`].
+    pub fn ends_piece(place: u64) -> bool {
+        place.is_multiple_of(PIECE)
+    }
+
+    /// Nobody will read what is before this place again: its memory is given back.
     pub fn forget_before(&self, place: u64) {
-        if place.is_multiple_of(PIECE) {
-            let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            // Only memory is lost when this fails.
-            let _ = fallocate(&self.records, how, 0, place);
-        }
+        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        // Only memory is lost when this fails.
+        let _ = fallocate(&self.records, how, 0, place);
     }
 
     /// Makes the bell silent until the next record.

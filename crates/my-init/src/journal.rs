@@ -1,18 +1,24 @@
-//! What a supervisor knows, kept for its successor: lines in memory that outlive the process.
+//! What a supervisor knows, kept for its successor: notes in memory that outlives the process.
 //!
-//! The last line of a name counts. A line that is not whole was being written when its writer ended; what it would have
-//! said is then found out anew. When most lines are old the journal is written anew and takes the old one's place.
+//! The file begins with what tells its version. Then follow entries: the length of the rest, the length of a name, the
+//! name, a [`Note`]. The last entry of a name counts, and one with an empty note says that there is nothing any more. An
+//! entry that is not whole was being written when its writer ended; it is cut off, and what it would have said is found
+//! out anew. When most entries are old the journal is written anew and takes the old one's place.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use rustix::fs::{MemfdFlags, memfd_create};
-use serde_json::Value;
+use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, memfd_create};
 
+use crate::note::{Note, put, take_bytes};
+
+/// What every journal of this version begins with. Another version of the format is another number here and in the mark
+/// of what can take over (`upgrade`), so that no program ever finds one that it cannot read.
+const VERSION: &[u8] = b"my_init 3\n";
 /// Below this size it is never written anew, in bytes.
 const SMALL: u64 = 256 * 1024;
-/// A draft is written in pieces of this size, in bytes.
+/// What is written is written in pieces of this size, in bytes.
 const PIECE: usize = 16 * 1024;
 /// It is written anew when it is this many times as long as after the last time.
 const GROWTH: u64 = 4;
@@ -23,9 +29,12 @@ pub struct Journal {
     file: OwnedFd,
     length: u64,
     rewrite_at: u64,
-    /// Lines that are not written yet.
+    /// Entries that are not written yet.
     waiting: Vec<u8>,
 }
+
+/// What was noted last under each name.
+pub type Notes = BTreeMap<String, Note>;
 
 impl Journal {
     /// An empty one.
@@ -33,7 +42,7 @@ impl Journal {
     /// # Errors
     /// Whatever the system says.
     pub fn new() -> io::Result<Self> {
-        Ok(Self::of(memfd_create("journal", MemfdFlags::CLOEXEC)?))
+        Ok(Self::of(begin()?))
     }
 
     /// What an earlier program left in this descriptor.
@@ -53,18 +62,25 @@ impl Journal {
 
     /// True when anything was ever noted, by this process or another.
     pub fn has_begun(&self) -> bool {
-        rustix::fs::fstat(&self.file).is_ok_and(|file| file.st_size > 0)
+        let begun = VERSION.len() as u64;
+        rustix::fs::fstat(&self.file).is_ok_and(|file| file.st_size.cast_unsigned() > begun)
     }
 
-    /// Adds a line, which counts from the next [`Journal::commit`] on.
-    pub fn add(&mut self, name: &str, value: &Value) {
-        line(&mut self.waiting, name, value);
+    /// Adds an entry, which counts from the next [`Journal::commit`] on.
+    pub fn add(&mut self, name: &str, note: &Note) {
+        entry(&mut self.waiting, name, note);
     }
 
-    /// Writes the lines that were added, in one step as far as the system allows.
+    /// True when so much was added that it is to be written soon.
+    pub fn is_much_waiting(&self) -> bool {
+        self.waiting.len() >= PIECE
+    }
+
+    /// Writes the entries that were added, in one step as far as the system allows: whoever is killed meanwhile has
+    /// written the first ones of them.
     ///
     /// # Errors
-    /// Whatever the system says; the lines are lost then.
+    /// Whatever the system says; the entries are lost then.
     pub fn commit(&mut self) -> io::Result<()> {
         let written = write(&self.file, &self.waiting);
         self.length += self.waiting.len() as u64;
@@ -72,21 +88,23 @@ impl Journal {
         written
     }
 
-    /// Adds a line and writes it.
+    /// Adds an entry and writes it.
     ///
     /// # Errors
     /// Whatever the system says.
-    pub fn note(&mut self, name: &str, value: &Value) -> io::Result<()> {
-        self.add(name, value);
+    pub fn note(&mut self, name: &str, note: &Note) -> io::Result<()> {
+        self.add(name, note);
         self.commit()
     }
 
-    /// Ends a line that its writer did not come to end, so that the next one is not lost with it.
+    /// Cuts off an entry that its writer did not come to end, so that the next one is not lost with it.
     ///
     /// # Errors
     /// Whatever the system says.
-    pub fn end_line(&self) -> io::Result<()> {
-        write(&self.file, b"\n")
+    pub fn cut_off_torn(&self) -> io::Result<()> {
+        let bytes = self.bytes()?;
+        let whole = bytes.len() - entries(&bytes)?.fold(bytes.len() - VERSION.len(), |_, (_, rest)| rest);
+        Ok(rustix::fs::ftruncate(&self.file, whole as u64)?)
     }
 
     /// True when it is time to write it anew, see [`Journal::replace`].
@@ -97,8 +115,14 @@ impl Journal {
     /// What was noted last under each name.
     ///
     /// # Errors
-    /// Whatever the system says.
-    pub fn read(&self) -> io::Result<BTreeMap<String, Value>> {
+    /// When it is of another version, or whatever the system says.
+    pub fn read(&self) -> io::Result<Notes> {
+        let bytes = self.bytes()?;
+        let all = entries(&bytes)?.filter_map(|(entry, _)| understood(entry));
+        Ok(all.collect())
+    }
+
+    fn bytes(&self) -> io::Result<Vec<u8>> {
         let length = rustix::fs::fstat(&self.file)?.st_size;
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
         let mut done = 0;
@@ -109,10 +133,8 @@ impl Journal {
                 count => done += count,
             }
         }
-        Ok(bytes[..done]
-            .split_inclusive(|byte| *byte == b'\n')
-            .filter_map(understood)
-            .collect())
+        bytes.truncate(done);
+        Ok(bytes)
     }
 
     /// Puts a draft in place of all that was noted, in one step.
@@ -143,18 +165,18 @@ impl Draft {
     /// Whatever the system says.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
-            file: memfd_create("journal", MemfdFlags::CLOEXEC)?,
+            file: begin()?,
             length: 0,
             waiting: Vec::new(),
         })
     }
 
-    /// Adds a line.
+    /// Adds an entry.
     ///
     /// # Errors
     /// Whatever the system says.
-    pub fn add(&mut self, name: &str, value: &Value) -> io::Result<()> {
-        line(&mut self.waiting, name, value);
+    pub fn add(&mut self, name: &str, note: &Note) -> io::Result<()> {
+        entry(&mut self.waiting, name, note);
         match self.waiting.len() < PIECE {
             true => Ok(()),
             false => self.write_out(),
@@ -169,6 +191,14 @@ impl Draft {
     }
 }
 
+/// Memory that says its version. All that is written to it comes at its end, wherever that is by then.
+fn begin() -> io::Result<OwnedFd> {
+    let file = memfd_create("journal", MemfdFlags::CLOEXEC)?;
+    fcntl_setfl(&file, OFlags::APPEND)?;
+    write(&file, VERSION)?;
+    Ok(file)
+}
+
 fn write(file: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let count = rustix::io::retry_on_intr(|| rustix::io::write(file, bytes))?;
@@ -177,69 +207,99 @@ fn write(file: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn line(to: &mut Vec<u8>, name: &str, value: &Value) {
-    to.push(b'[');
-    // Memory takes everything.
-    let _ = serde_json::to_writer(&mut *to, name);
-    to.push(b',');
-    let _ = serde_json::to_writer(&mut *to, value);
-    to.extend_from_slice(b"]\n");
+fn entry(to: &mut Vec<u8>, name: &str, note: &Note) {
+    let mut length = Vec::new();
+    put(&mut length, name.len() as u64);
+    put(to, (length.len() + name.len() + note.bytes().len()) as u64);
+    for part in [&length, name.as_bytes(), note.bytes()] {
+        to.extend_from_slice(part);
+    }
 }
 
-fn understood(line: &[u8]) -> Option<(String, Value)> {
-    match serde_json::from_slice(line.strip_suffix(b"\n")?).ok()? {
-        Value::Array(pair) => {
-            let [name, value] = <[Value; 2]>::try_from(pair).ok()?;
-            Some((name.as_str()?.to_owned(), value))
-        }
-        _ => None,
-    }
+/// The whole entries, and how much there is behind each.
+fn entries(bytes: &[u8]) -> io::Result<impl Iterator<Item = (&[u8], usize)>> {
+    let mut rest = bytes
+        .strip_prefix(VERSION)
+        .ok_or_else(|| io::Error::other("was noted by another version of my_init"))?;
+    Ok(std::iter::from_fn(move || {
+        let mut after = rest;
+        let entry = take_bytes(&mut after)?;
+        rest = after;
+        Some((entry, rest.len()))
+    }))
+}
+
+fn understood(mut entry: &[u8]) -> Option<(String, Note)> {
+    let name = take_bytes(&mut entry)?;
+    Some((String::from_utf8(name.to_vec()).ok()?, Note::of(entry)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
-    fn replace(journal: &mut Journal, name: &str, value: &Value) {
+    fn said(number: u64) -> Note {
+        let mut note = Note::default();
+        note.add(1, number);
+        note
+    }
+
+    fn replace(journal: &mut Journal, name: &str, note: &Note) {
         let mut draft = Draft::new().expect("memory");
-        draft.add(name, value).expect("room");
+        draft.add(name, note).expect("room");
         journal.replace(draft).expect("room");
     }
 
-    fn read(journal: &Journal) -> Vec<(String, Value)> {
-        journal.read().expect("readable").into_iter().collect()
+    fn read(journal: &Journal) -> Vec<(String, u64)> {
+        let notes = journal.read().expect("readable").into_iter();
+        notes.map(|(name, note)| (name, note.count(1))).collect()
     }
 
     #[test]
-    fn the_last_line_of_a_name_counts_and_half_a_line_does_not() {
+    fn the_last_entry_of_a_name_counts_and_half_an_entry_does_not() {
         let mut journal = Journal::new().expect("memory");
-        for (name, value) in [("web", json!(1)), ("db", json!({"a": "b\nc"})), ("web", json!(2))] {
-            journal.note(name, &value).expect("room");
+        assert!(!journal.has_begun());
+        for (name, number) in [("web", 1), ("db", 2), ("web", 3)] {
+            journal.note(name, &said(number)).expect("room");
         }
-        write(&journal.file, b"[\"db\",{\"a").expect("room");
-        journal.end_line().expect("room");
-        journal.note("new", &json!(5)).expect("room");
-        let known = [("db", json!({"a": "b\nc"})), ("new", json!(5)), ("web", json!(2))];
-        let expected = known.map(|(name, value)| (name.to_owned(), value));
-        assert_eq!(read(&journal), expected);
-        replace(&mut journal, "db", &json!(3));
-        assert_eq!(read(&journal), [("db".to_owned(), json!(3))]);
-        journal.note("db", &json!(4)).expect("room");
-        assert_eq!(read(&journal), [("db".to_owned(), json!(4))]);
+        assert!(journal.has_begun());
+        let known = [("db".to_owned(), 2), ("web".to_owned(), 3)];
+        assert_eq!(read(&journal), known);
+        let mut torn = Vec::new();
+        entry(&mut torn, "db", &said(1 << 40));
+        for kept in 0..torn.len() {
+            write(&journal.file, &torn[..kept]).expect("room");
+            assert_eq!(read(&journal), known, "{kept} bytes");
+            journal.cut_off_torn().expect("cut off");
+            journal.note("db", &said(2)).expect("room");
+            assert_eq!(read(&journal), known, "{kept} bytes");
+        }
+        replace(&mut journal, "db", &said(5));
+        assert_eq!(read(&journal), [("db".to_owned(), 5)]);
+        journal.note("db", &said(6)).expect("room");
+        assert_eq!(read(&journal), [("db".to_owned(), 6)]);
     }
 
     #[test]
     fn it_asks_to_be_rewritten_when_most_of_it_is_old() {
         let mut journal = Journal::new().expect("memory");
-        let value = json!("x".repeat(1000));
-        let mut lines = 0;
+        let mut note = Note::default();
+        note.add_text(1, &"x".repeat(1000));
+        let mut entries = 0;
         while !journal.is_long() {
-            journal.note("web", &value).expect("room");
-            lines += 1;
+            journal.note("web", &note).expect("room");
+            entries += 1;
         }
-        assert_eq!(lines, SMALL / 1009 + 1);
-        replace(&mut journal, "web", &value);
+        assert_eq!(entries, SMALL / 1009 + 1);
+        replace(&mut journal, "web", &note);
         assert!(!journal.is_long());
+    }
+
+    #[test]
+    fn what_another_version_noted_is_not_read() {
+        let file = memfd_create("journal", MemfdFlags::CLOEXEC).expect("memory");
+        write(&file, b"[\"web\",{}]\n").expect("room");
+        let error = Journal::of(file).read().expect_err("another version");
+        assert_eq!(error.to_string(), "was noted by another version of my_init");
     }
 }

@@ -16,13 +16,13 @@ use mos_sys::shared_pid::SharedPid;
 use mos_sys::signals::Signals;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
-use serde_json::Value;
 
 use crate::burst::Burst;
 use crate::clock::{self, Millis};
 use crate::exits::{Exits, SIGNAL};
 use crate::journal::Journal;
 use crate::life;
+use crate::note::Note;
 use crate::signals;
 use crate::supervisor::{Exit, Goal};
 use crate::upgrade::{self, Handover};
@@ -67,13 +67,17 @@ pub const UPGRADE: u8 = 42;
 const UPGRADED: Exit = Exit::Code(UPGRADE as i32);
 /// The name under which the program is in the journal. No service can have it.
 pub const PROGRAM: &str = "/program";
+/// The key of its path in that note.
+const PATH: u8 = 1;
 
 /// Notes the program that is to take over.
 ///
 /// # Errors
 /// Whatever the system says.
 pub fn set_program(journal: &mut Journal, program: &Path) -> io::Result<()> {
-    journal.note(PROGRAM, &Value::from(program.to_string_lossy()))
+    let mut note = Note::default();
+    note.add_text(PATH, &program.to_string_lossy());
+    journal.note(PROGRAM, &note)
 }
 
 /// How the keeper begins.
@@ -164,10 +168,10 @@ pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl F
 
 /// Executes the program that is to take over; returns why that failed.
 fn upgrade(exits: &Exits, journal: &Journal, beginning: &Beginning) -> String {
-    let program = journal.read().unwrap_or_default().remove(PROGRAM);
-    match program.as_ref().and_then(Value::as_str) {
-        None => "nobody said to which program".to_owned(),
-        Some(program) => {
+    let note = journal.read().unwrap_or_default().remove(PROGRAM);
+    match note.unwrap_or_default().text(PATH).as_str() {
+        "" => "nobody said to which program".to_owned(),
+        program => {
             let handover = Handover::of(exits, journal, beginning.open_files);
             let error = upgrade::replace(Path::new(program), &handover);
             format!("{program}: {error}")

@@ -29,6 +29,7 @@ pub mod kexec;
 pub mod life;
 pub mod logs;
 pub mod machine;
+pub mod note;
 pub mod options;
 pub mod power;
 pub mod protocol;

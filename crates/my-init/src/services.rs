@@ -172,8 +172,10 @@ pub fn stamp(service: &Service, path: &str) -> u64 {
         let file = fs::metadata(file).ok().filter(fs::Metadata::is_file);
         file.map_or((0, 0), |file| (file.dev(), file.ino()))
     };
-    let files = words.map(Path::new).chain([program.as_path()]);
-    let bytes = files.map(identity).flat_map(|(device, number)| [device, number]);
+    // The program is mostly the first word.
+    let files = words.map(Path::new).filter(|file| *file != program);
+    let bytes = files.chain([program.as_path()]).map(identity);
+    let bytes = bytes.flat_map(|(device, number)| [device, number]);
     mos_service::fnv1a(&bytes.flat_map(u64::to_le_bytes).collect::<Vec<u8>>())
 }
 

@@ -17,8 +17,9 @@ use crate::exits::Exits;
 use crate::journal::Journal;
 use crate::services::c_string;
 
-/// In every program that can take over from this one, and in no other. Changes with what is handed over and how.
-const MARK: &str = "my_init takes over, version 2";
+/// In every program that can take over from this one, and in no other. Changes with what is handed over and how, and with
+/// the version of the journal: a program that has another one is refused before anything happens.
+const MARK: &str = "my_init takes over, version 3";
 /// The option with which the new program is told.
 pub const OPTION: &str = "--take-over";
 /// The largest program, in bytes.

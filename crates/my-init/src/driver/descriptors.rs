@@ -21,9 +21,9 @@ pub(super) fn leave_for_successor() {
 }
 
 /// An error when the descriptor that a service was just given is among the last ones: the kernel gives the lowest
-/// number that is free.
-pub(super) fn leave_for_others(newest: RawFd) -> io::Result<()> {
-    let number = u64::try_from(newest).unwrap_or(0);
+/// number that is free. So many logs have no descriptor yet, and will want one.
+pub(super) fn leave_for_others(newest: RawFd, logs_to_come: usize) -> io::Result<()> {
+    let number = u64::try_from(newest).unwrap_or(0).saturating_add(logs_to_come as u64);
     match getrlimit(Resource::Nofile).current {
         Some(maximum) if number.saturating_add(OTHERS) >= maximum => Err(io::Error::other(format!(
             "too many open files: the limit of my_init is {maximum}"

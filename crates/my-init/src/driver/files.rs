@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
 use mos_sys::fork::Leftovers;
@@ -20,9 +20,11 @@ use rustix::net::{
 use serde_json::{Value, json};
 
 use super::launch::Role;
+use super::legacy::key;
 use super::{Driver, Id, Owner, Token, data, unwatch};
 use crate::clock::Millis;
 use crate::logs::writer::{BELL, OPTION};
+use crate::note::Note;
 
 /// From one's end to the start of the next one.
 const PAUSE: Millis = 1000;
@@ -47,9 +49,9 @@ impl LogWriter {
     }
 
     /// What a successor needs to have the same.
-    pub(super) fn remember(&self) -> Value {
+    pub(super) fn number(&self) -> Option<(u32, RawFd)> {
         let process = self.process.as_ref();
-        process.map_or(Value::Null, |(pid, socket)| json!([pid, socket.as_raw_fd()]))
+        process.map(|(pid, socket)| (*pid, socket.as_raw_fd()))
     }
 
     fn is_told(&mut self, id: Id) {
@@ -61,12 +63,9 @@ impl LogWriter {
 
 impl Driver {
     /// The last supervisor's, with which we go on.
-    pub(super) fn resume_writer(&mut self, memory: &Value, leftovers: &mut Leftovers) {
-        let pid = memory[0].as_u64().and_then(|pid| u32::try_from(pid).ok());
-        let socket = memory[1]
-            .as_i64()
-            .and_then(|number| leftovers.take(i32::try_from(number).ok()?));
-        if let Some((pid, socket)) = pid.zip(socket) {
+    pub(super) fn resume_writer(&mut self, node: &Note, leftovers: &mut Leftovers) {
+        let socket = node.small(key::WRITER_SOCKET).and_then(|number| leftovers.take(number));
+        if let Some((pid, socket)) = node.small(key::WRITER).zip(socket) {
             self.children.insert(pid, Owner::LogWriter);
             self.watch_writer(&socket, EventFlags::IN);
             self.writer.process = Some((pid, socket));
@@ -213,7 +212,11 @@ impl Driver {
         };
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let files = [slot.log.file()];
+        let Some(log) = slot.log.file() else {
+            // It is told when there is something in it.
+            return Ok(());
+        };
+        let files = [log];
         if service.logging.file.is_some() {
             control.push(SendAncillaryMessage::ScmRights(&files));
         }

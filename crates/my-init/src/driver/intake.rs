@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,14 @@ use std::path::{Path, PathBuf};
 use mos_sys::fork::Leftovers;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fs::OFlags;
-use serde_json::{Map, Value};
 
+use super::legacy::key;
 use super::slot::Slot;
 use super::{Driver, Id, Owner, Token, data};
 use crate::clock::Millis;
 use crate::logs::rate::Rate;
 use crate::logs::{kmsg, syslog};
+use crate::note::Note;
 
 /// Our own messages.
 pub(super) const OWN: Id = FIRST;
@@ -85,13 +86,13 @@ impl Driver {
     }
 
     /// Opens everything that messages come from, or takes over what the last supervisor had open.
-    pub(super) fn begin_intake(&mut self, memory: &Value, leftovers: &mut Leftovers) {
+    pub(super) fn begin_intake(&mut self, memory: &Note, leftovers: &mut Leftovers) {
         self.resume_log("my_init", OWN, memory, leftovers);
         if let Some(path) = self.setup.syslog.clone() {
             self.resume_log("syslog", SYSLOG, memory, leftovers);
-            let left = memory["socket"]
-                .as_i64()
-                .and_then(|number| leftovers.take(i32::try_from(number).ok()?));
+            let left = memory
+                .small(key::SYSLOG_SOCKET)
+                .and_then(|number| leftovers.take(number));
             if let Err(error) = self.listen(&path, left) {
                 self.say(&format!("{}: nobody listens: {error}", path.display()));
             }
@@ -102,26 +103,28 @@ impl Driver {
                 self.say(&format!("/dev/kmsg: {error}"));
             }
         }
+        self.count_logs();
     }
 
-    fn resume_log(&mut self, name: &str, id: Id, memory: &Value, leftovers: &mut Leftovers) {
-        let left = Slot::resume(&memory[name], leftovers, CAPACITY, PathBuf::new());
-        match left.map_or_else(|| Slot::new(CAPACITY), Ok) {
-            Ok(slot) => drop(self.slots.insert(id, slot)),
+    fn resume_log(&mut self, name: &str, id: Id, memory: &Note, leftovers: &mut Leftovers) {
+        let mut slot = match memory.part(log_key(id)) {
+            Some(memory) => Slot::resume(&memory, leftovers, CAPACITY, PathBuf::new()),
+            None => Slot::new(CAPACITY),
+        };
+        match slot.log.open() {
+            Ok(_) => drop(self.slots.insert(id, slot)),
             Err(error) => self.console.say(self.now(), &format!("no log {name}: {error}")),
         }
     }
 
     /// What a successor needs to have the same.
-    pub(super) fn remember_intake(&self) -> Value {
-        let slots = NAMES
-            .iter()
-            .filter_map(|(name, id)| Some((*name, self.slots.get(id)?.remember())));
-        let mut memory: Map<String, Value> = slots.map(|(name, slot)| (name.to_owned(), slot)).collect();
-        if let Some(socket) = &self.intake.socket {
-            memory.insert("socket".to_owned(), Value::from(socket.as_raw_fd()));
+    pub(super) fn remember_intake(&self, node: &mut Note) {
+        for (_, id) in NAMES {
+            if let Some(slot) = self.slots.get(&id) {
+                node.add_part(log_key(id), &slot.remember());
+            }
         }
-        Value::Object(memory)
+        node.add_file(key::SYSLOG_SOCKET, self.intake.socket.as_ref().map(AsRawFd::as_raw_fd));
     }
 
     fn listen(&mut self, path: &Path, left: Option<OwnedFd>) -> io::Result<()> {
@@ -242,6 +245,15 @@ impl Driver {
         let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
         let name = Path::new(path).strip_prefix(root).ok()?.iter().next()?;
         self.supervisor.find(name.to_str()?)
+    }
+}
+
+/// The key of a log in the note of the node.
+fn log_key(id: Id) -> u8 {
+    match id {
+        OWN => key::OWN_LOG,
+        KERNEL => key::KERNEL_LOG,
+        _ => key::SYSLOG_LOG,
     }
 }
 

@@ -1,6 +1,5 @@
 //! Starting processes.
 
-use std::collections::hash_map::Entry;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
@@ -163,18 +162,16 @@ impl Driver {
         let notify = service.notify.then(|| self.notify_directory().join(&service.name));
         let leaf = self.cgroup_leaf(&service.name);
         self.limit_group(service, leaf.as_deref());
-        let slot = match self.slots.entry(id) {
-            Entry::Occupied(slot) => slot.into_mut(),
-            Entry::Vacant(place) => {
-                let slot = Slot::new(service.logging.buffer_bytes).map_err(|error| format!("log: {error}"))?;
-                place.insert(slot)
-            }
-        };
+        let logs_to_come = self.logs_to_come() + usize::from(!self.slots.contains_key(&id));
+        let slot = self
+            .slots
+            .entry(id)
+            .or_insert_with(|| Slot::new(service.logging.buffer_bytes));
         slot.log.set_capacity(service.logging.buffer_bytes);
         let output = match &service.tty {
             Some(tty) => open_tty(tty).map_err(|error| format!("{tty}: {error}"))?,
             None => slot
-                .open_pipe(&self.epoll, id)
+                .open_pipe(&self.epoll, id, logs_to_come)
                 .map_err(|error| format!("log pipe: {error}"))?,
         };
         if let Some(path) = &notify {

@@ -4,7 +4,7 @@
 //! successor finds it; the end of a process is noted together with how far the records of ends were read. So wherever the
 //! supervisor is killed, its successor knows of every process that there is or was.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::path::Path;
@@ -12,15 +12,15 @@ use std::path::Path;
 use mos_service::{Kind, Service};
 use mos_sys::fork::Leftovers;
 use rustix::process::{Pid, Signal, kill_process_group};
-use serde_json::{Value, json};
 
 use super::launch::Role;
 use super::slot::Slot;
 use super::{Driver, Id, Owner};
 use crate::children::children_of;
-use crate::journal::Draft;
+use crate::journal::{Draft, Notes};
 use crate::keeper::{self, PROGRAM};
-use crate::supervisor::{Exit, NodeState};
+use crate::note::Note;
+use crate::supervisor::{Exit, Known, NodeState};
 use crate::watchdog::Watchdog;
 
 /// The name of what concerns the node in the journal; no service can have it.
@@ -28,11 +28,30 @@ const NODE: &str = "";
 /// The name under which the service is noted that is being started; no service can have it either.
 const STARTING: &str = "/starting";
 
-/// What the last supervisor noted, by name.
-type Memories = BTreeMap<String, Value>;
+/// Keys in the notes of services and of the node. None ever means anything else: programs of other versions read them.
+pub(super) mod key {
+    /// In both: how far the records of ends were read.
+    pub(super) const PLACE: u8 = 1;
+    /// In both: what [`crate::supervisor`] knows.
+    pub(super) const KNOWN: u8 = 2;
+    /// Of a service: its [`super::Slot`], and its sockets, one by one.
+    pub(super) const OPEN: u8 = 3;
+    pub(in crate::driver) const SOCKET: u8 = 4;
+    /// Of the node.
+    pub(super) const LISTENER: u8 = 3;
+    pub(in crate::driver) const WRITER: u8 = 4;
+    pub(in crate::driver) const WRITER_SOCKET: u8 = 5;
+    pub(in crate::driver) const WATCHDOG: u8 = 6;
+    pub(in crate::driver) const SYSLOG_SOCKET: u8 = 7;
+    pub(in crate::driver) const OWN_LOG: u8 = 8;
+    pub(in crate::driver) const KERNEL_LOG: u8 = 9;
+    pub(in crate::driver) const SYSLOG_LOG: u8 = 10;
+    /// In the note of who is being started: its name.
+    pub(super) const NAME: u8 = 1;
+}
 
 /// What is compared to know whether the node has to be noted.
-pub(super) type NodeMark = (NodeState, Value, Option<RawFd>);
+pub(super) type NodeMark = (NodeState, Option<(u32, RawFd)>, Option<RawFd>);
 
 impl Driver {
     /// What is known of a service is to be written down.
@@ -43,74 +62,92 @@ impl Driver {
         }
     }
 
+    /// Writes down whatever has changed when that is much by now.
+    pub(super) fn note_much(&mut self) {
+        match self.journal.is_much_waiting() {
+            true => self.note_changes(),
+            false => self.add_changes(),
+        }
+    }
+
     fn commit(&mut self) {
         let noted = self.journal.commit();
         self.complain_once(noted);
+        for id in std::mem::take(&mut self.unwritten) {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.noted();
+            }
+        }
     }
 
     /// Writes down what is known of a service.
     pub(super) fn note(&mut self, id: Id) {
         self.add_note(id);
+        self.unwritten.push(id);
         self.commit();
-        if let Some(slot) = self.slots.get_mut(&id) {
-            slot.noted();
-        }
     }
 
-    /// Writes down that a service is about to be started.
+    /// Writes down that a service is about to be started. Whoever was started before is known by its own note.
     pub(super) fn note_start(&mut self, id: Id) {
-        self.note(id);
         self.starting.clear();
+        self.add_note(id);
         if let Some(unit) = self.supervisor.unit(id) {
-            let noted = self.journal.note(STARTING, &Value::from(unit.service().name.as_str()));
-            self.complain_once(noted);
+            let mut note = Note::default();
+            note.add_text(key::NAME, &unit.service().name);
+            self.journal.add(STARTING, &note);
         }
+        self.unwritten.push(id);
+        self.commit();
     }
 
-    fn record(&self, id: Id) -> Option<Value> {
-        let slot = self.slots.get(&id).map(Slot::remember);
-        let service = self.supervisor.remember(id)?;
-        let sockets = self.remember_sockets(id);
-        Some(json!({ "service": service, "open": slot, "sockets": sockets, "place": self.place }))
+    fn record(&self, id: Id) -> Option<Note> {
+        let mut note = Note::default();
+        note.add(key::PLACE, self.place);
+        note.add_part(key::KNOWN, &self.supervisor.remember(id)?);
+        if let Some(slot) = self.slots.get(&id) {
+            note.add_part(key::OPEN, &slot.remember());
+        }
+        self.remember_sockets(id, &mut note);
+        Some(note)
     }
 
     /// What [`Driver::node_record`] says, but how far the records of ends were read, and the listener, which stays.
     fn node_mark(&self) -> NodeMark {
         let watchdog = self.watchdog.as_ref().map(Watchdog::number);
-        (self.supervisor.node_state(), self.writer.remember(), watchdog)
+        (self.supervisor.node_state(), self.writer.number(), watchdog)
     }
 
-    fn node_record(&self) -> Value {
-        json!({
-            "node": self.supervisor.remember_node(),
-            "listener": self.control.listener().as_raw_fd(),
-            "place": self.place,
-            "writer": self.writer.remember(),
-            "watchdog": self.watchdog.as_ref().map(Watchdog::number),
-            "intake": self.remember_intake(),
-        })
+    fn node_record(&self) -> Note {
+        let mut note = Note::default();
+        note.add(key::PLACE, self.place);
+        note.add_part(key::KNOWN, &self.supervisor.remember_node());
+        note.add_file(key::LISTENER, Some(self.control.listener().as_raw_fd()));
+        let writer = self.writer.number();
+        note.add(key::WRITER, writer.map(|(pid, _)| pid.into()));
+        note.add_file(key::WRITER_SOCKET, writer.map(|(_, socket)| socket));
+        note.add_file(key::WATCHDOG, self.watchdog.as_ref().map(Watchdog::number));
+        self.remember_intake(&mut note);
+        note
     }
 
-    /// Writes down whatever has changed.
-    pub(super) fn note_changes(&mut self) {
+    /// Whatever has changed is to be written down, before whatever is added later.
+    pub(super) fn add_changes(&mut self) {
         let changed = self.supervisor.take_changed();
         for id in &changed {
             self.add_note(*id);
         }
         let node = self.node_mark();
-        let news = self.noted.as_ref() != Some(&node) || self.noted_place != self.place;
-        if news {
+        if self.noted.as_ref() != Some(&node) || self.noted_place != self.place {
             self.journal.add(NODE, &self.node_record());
             (self.noted, self.noted_place) = (Some(node), self.place);
         }
-        if news || !changed.is_empty() {
-            self.commit();
-        }
-        for id in &changed {
-            if let Some(slot) = self.slots.get_mut(id) {
-                slot.noted();
-            }
-        }
+        self.unwritten.extend(changed);
+    }
+
+    /// Writes down whatever has changed.
+    pub(super) fn note_changes(&mut self) {
+        self.add_changes();
+        self.commit();
         self.retired = Vec::new();
         if self.journal.is_long() {
             self.rewrite_journal();
@@ -119,16 +156,18 @@ impl Driver {
 
     /// A service is no more.
     pub(super) fn note_end(&mut self, name: &str) {
-        let noted = self.journal.note(name, &Value::Null);
+        let noted = self.journal.note(name, &Note::default());
         self.complain_once(noted);
     }
 
     fn rewrite_journal(&mut self) {
+        // What is older than the draft is not to come behind it.
+        self.commit();
         let rewritten = self.draft().and_then(|draft| self.journal.replace(draft));
         self.complain_once(rewritten);
     }
 
-    /// Everything that is known, line by line: all of it at once would be most of our memory.
+    /// Everything that is known, piece by piece: all of it at once would be most of our memory.
     fn draft(&self) -> std::io::Result<Draft> {
         let mut draft = Draft::new()?;
         draft.add(NODE, &self.node_record())?;
@@ -149,28 +188,28 @@ impl Driver {
     }
 
     /// Starts the services, or goes on where the last supervisor ended.
-    pub(super) fn begin(&mut self, mut memories: Memories, mut leftovers: Leftovers) {
+    pub(super) fn begin(&mut self, mut memories: Notes, mut leftovers: Leftovers) {
         // Whoever was killed may have been writing.
-        let ended = self.journal.end_line();
+        let ended = self.journal.cut_off_torn();
         self.complain_once(ended);
         self.tell_clock();
         let node = memories.remove(NODE);
         let starting = memories.remove(STARTING);
-        memories.retain(|name, memory| !memory.is_null() && name != PROGRAM);
+        memories.retain(|name, memory| !memory.is_empty() && name != PROGRAM);
         self.arm_watchdog(node.as_ref(), Some(&mut leftovers));
-        let intake = node.as_ref().map_or(Value::Null, |node| node["intake"].clone());
-        self.begin_intake(&intake, &mut leftovers);
+        self.begin_intake(node.as_ref().unwrap_or(&Note::default()), &mut leftovers);
         match node {
             None => drop(self.reload(false)),
             Some(node) => {
-                let starting = starting.as_ref().and_then(Value::as_str);
-                self.go_on(memories, &node, starting.zip(self.starting.get()), &mut leftovers);
+                let starting = starting.map(|note| note.text(key::NAME));
+                let started = starting.as_deref().zip(self.starting.get());
+                self.go_on(memories, &node, started, &mut leftovers);
                 for id in self.supervisor.unspawned() {
                     self.supervisor.spawn_again(id);
                 }
-                self.resume_writer(&node["writer"], &mut leftovers);
+                self.resume_writer(&node, &mut leftovers);
                 self.find_others();
-                self.log_memory = self.slots.values().map(|slot| slot.log.memory()).sum();
+                self.count_logs();
                 // Whoever was found is known by its own note from here on, before its end can be read.
                 self.note_changes();
                 self.starting.clear();
@@ -222,29 +261,33 @@ impl Driver {
 
     /// Services go on as they were noted; `started` is the one of which the last supervisor may have made a process without
     /// noting it, and that process.
-    fn go_on(&mut self, memories: Memories, node: &Value, started: Option<(&str, u32)>, leftovers: &mut Leftovers) {
+    fn go_on(&mut self, memories: Notes, node: &Note, started: Option<(&str, u32)>, leftovers: &mut Leftovers) {
         let places = memories.values().chain([node]);
-        self.place = places.filter_map(|memory| memory["place"].as_u64()).max().unwrap_or(0);
+        self.place = places.filter_map(|memory| memory.number(key::PLACE)).max().unwrap_or(0);
+        let known = |memory: &Note| memory.part(key::KNOWN).unwrap_or_default();
         let requested = memories
             .iter()
-            .filter(|(_, memory)| memory["service"]["requested"] == true);
+            .filter(|(_, memory)| Known::of(&known(memory)).requested);
         let (loaded, mut services) = self.load_services(&requested.map(|(name, _)| name.clone()).collect::<Vec<_>>());
         services.extend(unreadable(&memories, &loaded, &services));
-        let known = memories
-            .iter()
-            .map(|(name, memory)| (name.clone(), memory["service"].clone()));
+        let known = memories.iter().map(|(name, memory)| (name.clone(), known(memory)));
         let now = self.now();
-        self.supervisor
-            .resume(services, known.collect(), &node["node"], started, now);
+        self.supervisor.resume(
+            services,
+            known.collect(),
+            &node.part(key::KNOWN).unwrap_or_default(),
+            started,
+            now,
+        );
         for (name, memory) in &memories {
-            self.take_over(name, &memory["open"], leftovers);
+            self.take_over(name, memory.part(key::OPEN), leftovers);
             if let Some(id) = self.supervisor.find(name) {
-                self.take_over_sockets(id, &memory["sockets"], leftovers);
+                self.take_over_sockets(id, memory, leftovers);
             }
         }
     }
 
-    fn take_over(&mut self, name: &str, open: &Value, leftovers: &mut Leftovers) {
+    fn take_over(&mut self, name: &str, open: Option<Note>, leftovers: &mut Leftovers) {
         let Some(id) = self.supervisor.find(name) else { return };
         let Some(unit) = self.supervisor.unit(id) else { return };
         if let Some(pid) = unit.pid() {
@@ -252,7 +295,8 @@ impl Driver {
         }
         let capacity = unit.service().logging.buffer_bytes;
         let notify = self.notify_directory().join(name);
-        if let Some(mut slot) = Slot::resume(open, leftovers, capacity, notify) {
+        if let Some(open) = open {
+            let mut slot = Slot::resume(&open, leftovers, capacity, notify);
             slot.cgroup = self.cgroup_leaf(name);
             let watched = slot.watch(&self.epoll, id);
             self.slots.insert(id, slot);
@@ -294,29 +338,28 @@ impl Driver {
 }
 
 /// Services that are known and whose files cannot be used now: they go on, until they end by themselves.
-fn unreadable(memories: &Memories, loaded: &mos_service::Loaded, services: &[(Service, u64)]) -> Vec<(Service, u64)> {
+fn unreadable(memories: &Notes, loaded: &mos_service::Loaded, services: &[(Service, u64)]) -> Vec<(Service, u64)> {
     let names: HashSet<&str> = services.iter().map(|(service, _)| service.name.as_str()).collect();
-    let recall = |(name, memory): (&String, &Value)| {
+    let recall = |(name, memory): (&String, &Note)| {
         let file = loaded.may_be_in(name).filter(|_| !names.contains(name.as_str()))?;
-        let known = &memory["service"];
+        let known = Known::of(&memory.part(key::KNOWN).unwrap_or_default());
         let service = Service {
-            kind: match known["oneshot"] == true {
+            kind: match known.oneshot {
                 true => Kind::Oneshot,
                 false => Kind::Process,
             },
             file: file.to_owned(),
-            source: known["source"].as_u64().unwrap_or_default(),
+            source: known.source,
             ..Service::forgotten(name)
         };
-        Some((service, known["stamp"].as_u64().unwrap_or_default()))
+        Some((service, known.stamp))
     };
     memories.iter().filter_map(recall).collect()
 }
 
 /// The control socket of the last supervisor.
-pub(super) fn listener(memories: &Memories, leftovers: &mut Leftovers) -> Option<OwnedFd> {
-    let number = memories.get(NODE)?["listener"].as_i64()?;
-    leftovers.take(i32::try_from(number).ok()?)
+pub(super) fn listener(memories: &Notes, leftovers: &mut Leftovers) -> Option<OwnedFd> {
+    leftovers.take(memories.get(NODE)?.small(key::LISTENER)?)
 }
 
 fn kill_group(pid: u32) {

@@ -4,10 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::{Value, json};
-
 use super::{Driver, Id};
 use crate::clock::Millis;
+use crate::note::Note;
 use crate::supervisor::{Exit, LimitHit};
 
 /// So much of the end of the kernel's messages is looked at, in bytes: an out-of-memory report can be this long.
@@ -31,14 +30,17 @@ impl Counts {
         }
     }
 
-    pub(super) fn remember(self) -> Value {
-        json!([self.killed, self.refused])
+    pub(super) fn remember(self) -> Note {
+        let mut note = Note::default();
+        note.add(1, self.killed);
+        note.add(2, self.refused);
+        note
     }
 
-    pub(super) fn recall(memory: &Value) -> Self {
+    pub(super) fn recall(memory: &Note) -> Self {
         Self {
-            killed: memory[0].as_u64(),
-            refused: memory[1].as_u64(),
+            killed: memory.number(1),
+            refused: memory.number(2),
         }
     }
 
@@ -75,13 +77,21 @@ fn counted(text: &str, key: &str) -> Option<u64> {
 fn said_by_kernel(pid: u32, since: Millis, buffer: &mut [u8]) -> bool {
     // Elsewhere the process has another number in what the kernel says.
     let first = fs::read_link("/proc/self/ns/pid").is_ok_and(|name| name.as_os_str() == FIRST_NAMESPACE);
-    let length = buffer.len().min(MESSAGES);
-    match mos_sys::kernel_log::tail(&mut buffer[..length]) {
-        Ok(count) if first => String::from_utf8_lossy(&buffer[..count])
-            .lines()
-            .any(|line| says(line, pid, since)),
-        _ => false,
+    // Reading its messages takes longer than all else that is done when a service ends.
+    if !first || !kills_for_memory() {
+        return false;
     }
+    let length = buffer.len().min(MESSAGES);
+    mos_sys::kernel_log::tail(&mut buffer[..length]).is_ok_and(|count| {
+        let said = String::from_utf8_lossy(&buffer[..count]);
+        said.lines().any(|line| says(line, pid, since))
+    })
+}
+
+/// False when the kernel has not killed anybody for memory since it was started (Linux 4.13).
+fn kills_for_memory() -> bool {
+    let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    counted(&text, "oom_kill").is_none_or(|count| count > 0)
 }
 
 /// True for the line about the end of this process: the summary before it, or the word after it (mm/oom_kill.c).

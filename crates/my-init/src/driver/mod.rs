@@ -239,6 +239,8 @@ pub struct Driver {
     starting: &'static SharedPid,
     /// What was last noted of the node.
     noted: Option<legacy::NodeMark>,
+    /// Services of which something is to be written, see [`Journal::commit`].
+    unwritten: Vec<Id>,
     /// How far the records of ends had been read when that was last noted.
     noted_place: u64,
     /// Another program is to take over.
@@ -260,6 +262,8 @@ pub struct Driver {
     places: reload::Places,
     /// What the logs take of memory, in bytes.
     log_memory: u64,
+    /// How many logs have a file.
+    open_logs: usize,
     /// Sockets of services that may still be noted.
     retired: Vec<OwnedFd>,
     children: HashMap<u32, Owner>,
@@ -317,6 +321,7 @@ impl Driver {
             starting,
             noted: None,
             noted_place: 0,
+            unwritten: Vec::new(),
             upgrading: false,
             complained: false,
             control,
@@ -329,6 +334,7 @@ impl Driver {
             listeners: Vec::new(),
             places: reload::places(&setup.services),
             log_memory: 0,
+            open_logs: 0,
             retired: Vec::new(),
             children: HashMap::new(),
             clearings: Vec::new(),
@@ -478,15 +484,17 @@ impl Driver {
         }
     }
 
-    /// Learns who has ended, one after the other: what follows from an end is noted together with how far we have read.
-    /// So many at a time that a flood of them leaves time for others.
+    /// Learns who has ended, one after the other: what follows from an end is noted together with how far we have read, and
+    /// in the same order. So many at a time that a flood of them leaves time for others.
     fn take_exits(&mut self) {
         for _ in 0..RECORDS {
             let Some((pid, exit, next)) = self.next_exit() else {
+                self.note_changes();
                 return self.end_strays();
             };
             self.take_exit(pid, exit, next);
         }
+        self.note_changes();
         // There may be more, for which it has rung before we fell silent.
         let _ = self.exits.ring();
         self.end_strays();
@@ -505,9 +513,9 @@ impl Driver {
         if let Some(Owner::Service(id)) = owner {
             self.hear_last_words(id);
         }
-        // What happened before is noted before: a note that is written with others is lost with those behind it when its
-        // writer is killed between two pages, and this end would count as read in the note of somebody else.
-        self.note_changes();
+        // What happened before is noted before: of notes that are written together the last ones are lost when their writer
+        // is killed between two pages, and this end would count as read in the note of somebody else.
+        self.add_changes();
         self.place = next;
         match (owner, exit) {
             (Some(Owner::Service(id)), _) => self.service_ended(id, pid, exit),
@@ -518,8 +526,11 @@ impl Driver {
             (None, Exit::Signal(number)) if pid == exits::SIGNAL => self.take_signal(number),
             (None, _) => self.strays.ended(pid),
         }
-        self.note_changes();
-        self.exits.forget_before(next);
+        self.note_much();
+        if Exits::ends_piece(next) {
+            self.note_changes();
+            self.exits.forget_before(next);
+        }
     }
 
     /// What a service said right before it ended may still wait to be read. It is noted while its end still counts as unread.
@@ -613,6 +624,7 @@ impl Driver {
         self.give_up_clearing(id);
         if let Some(slot) = self.slots.remove(&id) {
             self.log_memory = self.log_memory.saturating_sub(slot.log.memory());
+            self.open_logs -= usize::from(slot.log.number().is_some());
             slot.close(&self.epoll);
             self.forget_log(id);
             self.untell_writer(name);

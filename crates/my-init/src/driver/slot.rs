@@ -1,7 +1,7 @@
 //! What a service has in the real world.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
@@ -15,7 +15,17 @@ use serde_json::{Value, json};
 use super::descriptors::leave_for_others;
 use super::limit_hits::Counts;
 use super::{Driver, Id, Token, data, unwatch};
-use crate::logs::{Log, budget};
+use crate::logs::{Log, PipeState, budget, state_of};
+use crate::note::Note;
+
+/// Keys in the note of a slot. None ever means anything else: programs of other versions read them.
+mod key {
+    pub(super) const LOG: u8 = 1;
+    pub(super) const PIPE: u8 = 2;
+    pub(super) const NOTIFY: u8 = 3;
+    pub(super) const READY: u8 = 4;
+    pub(super) const COUNTS: u8 = 5;
+}
 
 /// So often what a pipe holds is taken at a time: a chatty service is not to keep the others waiting.
 const READS: usize = 16;
@@ -42,15 +52,9 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(capacity: usize) -> io::Result<Self> {
-        let slot = Self::with(Log::new(capacity)?);
-        leave_for_others(slot.log.number())?;
-        Ok(slot)
-    }
-
-    fn with(log: Log) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self {
-            log,
+            log: Log::new(capacity),
             partial: Vec::new(),
             pipe: None,
             notify: None,
@@ -62,25 +66,26 @@ impl Slot {
     }
 
     /// What a successor needs to have the same.
-    pub(super) fn remember(&self) -> Value {
-        json!({
-            "log": self.log.number(),
-            "pipe": self.pipe.as_ref().map(|pipe| pipe.as_raw_fd()),
-            "notify": self.notify.as_ref().map(|(socket, _)| socket.as_raw_fd()),
-            "counts": self.counts.remember(),
-            "ready": self.ready.as_ref().map(|pipe| pipe.as_raw_fd()),
-        })
+    pub(super) fn remember(&self) -> Note {
+        let mut note = Note::default();
+        note.add_file(key::LOG, self.log.number());
+        note.add_file(key::PIPE, self.pipe.as_ref().map(AsRawFd::as_raw_fd));
+        note.add_file(key::NOTIFY, self.notify.as_ref().map(|(socket, _)| socket.as_raw_fd()));
+        note.add_file(key::READY, self.ready.as_ref().map(AsRawFd::as_raw_fd));
+        note.add_part(key::COUNTS, &self.counts.remember());
+        note
     }
 
-    /// What the last supervisor had, out of what it left open; `None` when there was nothing yet. `notify` is where the
-    /// service's notify socket is.
-    pub(super) fn resume(memory: &Value, leftovers: &mut Leftovers, capacity: usize, notify: PathBuf) -> Option<Self> {
-        let mut take = |key: &str| leftovers.take(i32::try_from(memory[key].as_i64()?).ok()?);
-        let mut slot = Self::with(Log::resume(take("log")?, capacity).ok()?);
-        slot.counts = Counts::recall(&memory["counts"]);
-        (slot.pipe, slot.ready) = (take("pipe"), take("ready"));
-        slot.notify = take("notify").map(|socket| (UnixDatagram::from(socket), notify));
-        Some(slot)
+    /// What the last supervisor had, out of what it left open. `notify` is where the service's notify socket is.
+    pub(super) fn resume(memory: &Note, leftovers: &mut Leftovers, capacity: usize, notify: PathBuf) -> Self {
+        let mut take = |key| leftovers.take(memory.small(key)?);
+        let log = take(key::LOG).and_then(|file| Log::resume(file, capacity).ok());
+        let mut slot = Self::new(capacity);
+        slot.log = log.unwrap_or(slot.log);
+        slot.counts = Counts::recall(&memory.part(key::COUNTS).unwrap_or_default());
+        (slot.pipe, slot.ready) = (take(key::PIPE), take(key::READY));
+        slot.notify = take(key::NOTIFY).map(|socket| (UnixDatagram::from(socket), notify));
+        slot
     }
 
     /// Begins to wait for what comes through the pipe and the socket.
@@ -96,7 +101,7 @@ impl Slot {
 
     /// The end of the pipe for a new process. The pipe of the last one goes on while somebody is left who writes to it:
     /// what a service leaves behind is not to fail because of its successor.
-    pub(super) fn open_pipe(&mut self, epoll: &OwnedFd, id: Id) -> io::Result<OwnedFd> {
+    pub(super) fn open_pipe(&mut self, epoll: &OwnedFd, id: Id, logs_to_come: usize) -> io::Result<OwnedFd> {
         if let Some(pipe) = &self.pipe
             && let Ok(writer) = writer_of(pipe)
         {
@@ -104,9 +109,8 @@ impl Slot {
         }
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         if self.pipe.is_none() {
-            leave_for_others(writer.as_raw_fd())?;
+            leave_for_others(writer.as_raw_fd(), logs_to_come)?;
         }
-        rustix::io::ioctl_fionbio(&reader, true)?;
         self.close_pipe(epoll);
         epoll::add(epoll, &reader, data(Token::Log(id)), epoll::EventFlags::IN)?;
         self.pipe = Some(reader);
@@ -198,8 +202,10 @@ impl Driver {
     pub(super) fn add_to_log(&mut self, id: Id, line: &[u8]) {
         self.change_log(id, |driver| {
             let now = driver.now();
-            if let Some(slot) = driver.slots.get_mut(&id) {
-                // There is nobody to tell that there is no memory.
+            // There is nobody to tell that there is no memory.
+            if driver.open_log(id).is_ok()
+                && let Some(slot) = driver.slots.get_mut(&id)
+            {
                 let _ = slot.log.append(line, now);
             }
         });
@@ -235,12 +241,51 @@ impl Driver {
         self.log_memory = self.slots.values().map(|slot| slot.log.memory()).sum();
     }
 
+    fn drop_output(&mut self, id: Id) {
+        if let Some(pipe) = self.slots.get(&id).and_then(|slot| slot.pipe.as_ref()) {
+            let _ = rustix::io::read(pipe, &mut *self.buffer);
+        }
+    }
+
+    /// Makes the file of a log if there is none. A successor knows it before there is anything in it.
+    fn open_log(&mut self, id: Id) -> io::Result<()> {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return Ok(());
+        };
+        if slot.log.open()? {
+            self.open_logs += 1;
+            self.note(id);
+            self.tell_writer(id);
+        }
+        Ok(())
+    }
+
+    /// Room for the files of logs to which nothing was printed yet, which come with the first line.
+    pub(super) fn logs_to_come(&self) -> usize {
+        self.slots.len().saturating_sub(self.open_logs)
+    }
+
+    /// Counts anew what there is of logs.
+    pub(super) fn count_logs(&mut self) {
+        let logs = || self.slots.values().map(|slot| &slot.log);
+        self.log_memory = logs().map(Log::memory).sum();
+        self.open_logs = logs().filter(|log| log.number().is_some()).count();
+    }
+
     fn take_log(&mut self, id: Id) {
         for _ in 0..READS {
             let now = self.now();
             let Some(slot) = self.slots.get_mut(&id) else { return };
             let Some(pipe) = &slot.pipe else { return };
-            match slot.log.take_from(pipe, now) {
+            if slot.log.number().is_none() && state_of(pipe.as_fd()).is_ok_and(|state| state == PipeState::Filled) {
+                // There was room for it when the service was started. If there is none, nobody is to wait for it.
+                if self.open_log(id).is_err() {
+                    return self.drop_output(id);
+                }
+            }
+            let Some(slot) = self.slots.get_mut(&id) else { return };
+            let Some(pipe) = &slot.pipe else { return };
+            match slot.log.take_from(pipe.as_fd(), now) {
                 Ok(0) => {
                     slot.close_pipe(&self.epoll);
                     self.supervisor.touch(id);

@@ -11,10 +11,11 @@ use mos_service::{Listen, Service, Sockets};
 use mos_sys::fork::Leftovers;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
-use serde_json::{Value, json};
 
 use super::conditions::look_up_owner;
+use super::legacy::key;
 use super::{Driver, Id, Token, data, unwatch};
+use crate::note::Note;
 use crate::services::c_string;
 
 /// A socket, and where it listens as its service file says.
@@ -110,18 +111,20 @@ impl Driver {
     }
 
     /// What a successor needs to have the same.
-    pub(super) fn remember_sockets(&self, id: Id) -> Value {
-        let sockets = self.sockets.get(&id).into_iter().flatten();
-        sockets
-            .map(|socket| json!([socket.listen, socket.file.as_raw_fd()]))
-            .collect()
+    pub(super) fn remember_sockets(&self, id: Id, note: &mut Note) {
+        for socket in self.sockets.get(&id).into_iter().flatten() {
+            let mut part = Note::default();
+            part.add_text(1, &socket.listen);
+            part.add_file(2, Some(socket.file.as_raw_fd()));
+            note.add_part(key::SOCKET, &part);
+        }
     }
 
     /// Takes over what the last supervisor had open for a service.
-    pub(super) fn take_over_sockets(&mut self, id: Id, memory: &Value, leftovers: &mut Leftovers) {
-        let sockets = memory.as_array().into_iter().flatten().filter_map(|socket| {
-            let file = leftovers.take(i32::try_from(socket[1].as_i64()?).ok()?)?;
-            let listen = socket[0].as_str()?.to_owned();
+    pub(super) fn take_over_sockets(&mut self, id: Id, memory: &Note, leftovers: &mut Leftovers) {
+        let sockets = memory.parts(key::SOCKET).filter_map(|socket| {
+            let file = leftovers.take(socket.small(2)?)?;
+            let listen = socket.text(1);
             Some(Bound { listen, file })
         });
         let sockets: Vec<Bound> = sockets.collect();

@@ -4,18 +4,19 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use mos_sys::fork::Leftovers;
-use serde_json::Value;
 
 use super::Driver;
+use super::legacy::key;
+use crate::note::Note;
 use crate::watchdog::{DEVICE, Watchdog};
 
 impl Driver {
     /// Arms the watchdog if the command line wants one, or goes on with the last supervisor's.
-    pub(super) fn arm_watchdog(&mut self, node: Option<&Value>, leftovers: Option<&mut Leftovers>) {
+    pub(super) fn arm_watchdog(&mut self, node: Option<&Note>, leftovers: Option<&mut Leftovers>) {
         let Some(seconds) = self.setup.line.watchdog.filter(|_| self.setup.machine) else {
             return;
         };
-        let number = node.and_then(|node| i32::try_from(node["watchdog"].as_i64()?).ok());
+        let number = node.and_then(|node| node.small(key::WATCHDOG));
         let left: Option<OwnedFd> = leftovers.and_then(|leftovers| leftovers.take(number?));
         let now = self.now();
         let armed = match left {

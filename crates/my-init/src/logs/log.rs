@@ -6,9 +6,10 @@
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt as _;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
 use rustix::pipe::{SpliceFlags, splice};
 use rustix::time::{ClockId, clock_gettime};
@@ -29,7 +30,8 @@ const PAGE: u64 = 4096;
 /// The newest bytes of a log.
 #[derive(Debug)]
 pub struct Log {
-    file: File,
+    /// Made when there is something to keep: most services never say anything.
+    file: Option<File>,
     capacity: u64,
     /// How many bytes were ever printed.
     end: u64,
@@ -43,22 +45,32 @@ pub struct Log {
 }
 
 impl Log {
-    /// An empty log that keeps at least `capacity` bytes, and little more.
-    ///
-    /// # Errors
-    /// Whatever the system says.
-    pub fn new(capacity: usize) -> io::Result<Self> {
-        let mut file = File::from(memfd_create("log", MemfdFlags::CLOEXEC)?);
-        file.seek(io::SeekFrom::Start(head::BYTES))?;
-        Ok(Self {
-            file,
+    /// An empty log that keeps at least `capacity` bytes, and little more. It has no file yet, see [`Log::open`].
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            file: None,
             capacity: capacity as u64,
             end: 0,
             gone: 0,
             filed: false,
             born: 0,
             marks: Marks::default(),
-        })
+        }
+    }
+
+    /// Makes the file if there is none; true when there was none. Whoever wants a successor to find what comes into it
+    /// has to note its number before anything does.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn open(&mut self) -> io::Result<bool> {
+        if self.file.is_some() {
+            return Ok(false);
+        }
+        let mut file = File::from(memfd_create("log", MemfdFlags::CLOEXEC)?);
+        file.seek(io::SeekFrom::Start(head::BYTES))?;
+        self.file = Some(file);
+        Ok(true)
     }
 
     /// A log as an earlier supervisor left it.
@@ -75,18 +87,18 @@ impl Log {
             filed: false,
             born: head::born(&file),
             marks: Marks::resume(&file),
-            file,
+            file: Some(file),
         })
     }
 
-    /// Its descriptor, for the successor.
-    pub fn number(&self) -> RawFd {
-        self.file.as_raw_fd()
+    /// Its descriptor, for the successor; `None` when nothing ever came.
+    pub fn number(&self) -> Option<RawFd> {
+        self.file.as_ref().map(AsRawFd::as_raw_fd)
     }
 
-    /// What it is kept in.
-    pub fn file(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+    /// What it is kept in; `None` when nothing ever came.
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(AsFd::as_fd)
     }
 
     /// Changes how much is kept.
@@ -98,9 +110,16 @@ impl Log {
     ///
     /// # Errors
     /// `WouldBlock` when there is nothing now, or whatever the system says.
-    pub fn take_from(&mut self, pipe: impl AsFd, now: Millis) -> io::Result<usize> {
+    pub fn take_from(&mut self, pipe: BorrowedFd<'_>, now: Millis) -> io::Result<usize> {
+        match state_of(pipe)? {
+            PipeState::Empty => return Err(io::ErrorKind::WouldBlock.into()),
+            PipeState::Closed => return Ok(0),
+            PipeState::Filled => {}
+        }
+        self.open()?;
         self.mark(now);
-        let count = splice(pipe, None, &self.file, None, TAKE, SpliceFlags::NONBLOCK)?;
+        let Some(file) = &self.file else { return Ok(0) };
+        let count = splice(pipe, None, file, None, TAKE, SpliceFlags::NONBLOCK)?;
         self.end += count as u64;
         self.give_back();
         Ok(count)
@@ -111,16 +130,18 @@ impl Log {
     /// # Errors
     /// Whatever the system says.
     pub fn append(&mut self, bytes: &[u8], now: Millis) -> io::Result<()> {
+        self.open()?;
         self.mark(now);
-        let written = self.file.write_all(bytes);
-        self.end = self.file.stream_position()?.saturating_sub(head::BYTES);
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let written = file.write_all(bytes);
+        self.end = file.stream_position()?.saturating_sub(head::BYTES);
         self.give_back();
         written
     }
 
     /// The number of the record of the kernel that comes next; 0 when that is not known.
     pub fn expected_record(&self) -> u64 {
-        match head::record(&self.file) {
+        match self.file.as_ref().map_or((0, 0), head::record) {
             (number, place) if place < self.end => number + 1,
             // It was noted, and is not there.
             (number, _) => number,
@@ -132,30 +153,33 @@ impl Log {
     /// # Errors
     /// Whatever the system says; then a successor adds it again.
     pub fn note_record(&self, number: u64) -> io::Result<()> {
-        head::set_record(&self.file, number, self.end)
+        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        head::set_record(file, number, self.end)
     }
 
     /// Without a mark bytes have the time of those before: never a reason not to take them.
     fn mark(&mut self, now: Millis) {
+        let Some(file) = &self.file else { return };
         if self.born == 0 {
             self.born = now_since_1970();
-            let _ = head::set_born(&self.file, self.born);
+            let _ = head::set_born(file, self.born);
         }
         let mark = Mark {
             place: self.end,
             time: now,
         };
-        let _ = self.marks.note(&self.file, mark, self.gone);
+        let _ = self.marks.note(file, mark, self.gone);
     }
 
     /// Says whether the log is written to a file too, from what is there now on.
     pub fn set_filed(&mut self, filed: bool) {
         self.filed = filed;
-        let mut written = self.written();
+        let Some(file) = &self.file else { return };
+        let mut written = head::written(file);
         if filed && written.inode == 0 && written.place < self.gone {
             written.place = self.gone;
             // If that fails, more is counted as lost than could have been written.
-            let _ = head::set_written(&self.file, &written);
+            let _ = head::set_written(file, &written);
         }
     }
 
@@ -166,7 +190,7 @@ impl Log {
 
     /// How far it has come to a file.
     pub fn written(&self) -> head::Written {
-        head::written(&self.file)
+        self.file.as_ref().map(head::written).unwrap_or_default()
     }
 
     fn give_back(&mut self) {
@@ -192,13 +216,14 @@ impl Log {
 
     fn drop_before(&mut self, start: u64) {
         // Noted first: nobody is to read what is not there.
-        if head::set_gone(&self.file, start).is_err() {
+        let Some(file) = &self.file else { return };
+        if head::set_gone(file, start).is_err() {
             return;
         }
         self.gone = start;
         let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         // Only memory is lost when this fails; what is gone is not shown in any case.
-        let _ = fallocate(&self.file, how, head::BYTES, start);
+        let _ = fallocate(file, how, head::BYTES, start);
     }
 
     /// The memory that it takes, in bytes.
@@ -231,7 +256,7 @@ impl Log {
 
     /// When its bytes came.
     pub fn marks(&self) -> Vec<Mark> {
-        marks::read(&self.file)
+        self.file.as_ref().map(marks::read).unwrap_or_default()
     }
 
     /// Bytes from a place on, at most as many as there is room for. Returns how many; none behind the end, and what is
@@ -239,10 +264,8 @@ impl Log {
     pub fn read_at(&self, place: u64, buffer: &mut [u8]) -> usize {
         let left = usize::try_from(self.end.saturating_sub(place)).unwrap_or(usize::MAX);
         let length = left.min(buffer.len());
-        match self
-            .file
-            .read_exact_at(&mut buffer[..length], head::BYTES + place.max(self.gone))
-        {
+        let Some(file) = &self.file else { return 0 };
+        match file.read_exact_at(&mut buffer[..length], head::BYTES + place.max(self.gone)) {
             Ok(()) => length,
             Err(_) => 0,
         }
@@ -284,6 +307,34 @@ impl Log {
     }
 }
 
+/// What there is in a pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PipeState {
+    /// Nothing, and somebody may still write.
+    Empty,
+    /// Something.
+    Filled,
+    /// Nothing, and nobody is left who could write.
+    Closed,
+}
+
+/// Looks at a pipe without touching it.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn state_of(pipe: BorrowedFd<'_>) -> io::Result<PipeState> {
+    let mut events = [PollFd::from_borrowed_fd(pipe, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut events, Some(&Timespec::default())))?;
+    let flags = events[0].revents();
+    Ok(if flags.contains(PollFlags::IN) {
+        PipeState::Filled
+    } else if flags.is_empty() {
+        PipeState::Empty
+    } else {
+        PipeState::Closed
+    })
+}
+
 fn now_since_1970() -> u64 {
     let time = clock_gettime(ClockId::Realtime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -297,13 +348,21 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     fn log(capacity: usize) -> Log {
-        Log::new(capacity).expect("memory")
+        Log::new(capacity)
+    }
+
+    fn blocks(log: &Log) -> u64 {
+        let file = log.file.as_ref().expect("a file");
+        file.metadata().expect("its size").blocks()
     }
 
     fn print(log: &mut Log, bytes: &[u8], now: Millis) {
         let (reader, mut writer) = io::pipe().expect("a pipe");
         writer.write_all(bytes).expect("room");
-        assert_eq!(log.take_from(&reader, now).expect("what was written"), bytes.len());
+        assert_eq!(
+            log.take_from(reader.as_fd(), now).expect("what was written"),
+            bytes.len()
+        );
     }
 
     #[test]
@@ -336,24 +395,26 @@ mod tests {
     fn an_empty_log_has_no_lines_and_takes_no_memory() {
         let mut log = log(4);
         assert_eq!((log.tail(5), log.last_line(), log.memory()), (Vec::new(), None, 0));
-        assert_eq!(log.file.metadata().expect("its size").blocks(), 0);
+        assert_eq!(log.number(), None);
+        assert_eq!(
+            (log.open().expect("memory"), log.open().expect("memory")),
+            (true, false)
+        );
+        assert_eq!(blocks(&log), 0);
         print(&mut log, b"\n", 1);
         assert_eq!((log.tail(5), log.last_line()), (Vec::new(), None));
         // The head and the first bytes are one page.
-        assert_eq!(
-            (log.memory(), log.file.metadata().expect("its size").blocks()),
-            (PAGE, 8)
-        );
+        assert_eq!((log.memory(), blocks(&log)), (PAGE, 8));
     }
 
     #[test]
     fn a_pipe_without_anything_is_told_from_one_that_was_closed() {
         let mut log = log(4);
         let (reader, writer) = io::pipe().expect("a pipe");
-        let nothing = log.take_from(&reader, 1).expect_err("nothing there");
+        let nothing = log.take_from(reader.as_fd(), 1).expect_err("nothing there");
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
         drop(writer);
-        assert_eq!(log.take_from(&reader, 1).expect("the end"), 0);
+        assert_eq!(log.take_from(reader.as_fd(), 1).expect("the end"), 0);
     }
 
     #[test]
@@ -361,23 +422,24 @@ mod tests {
         let mut log = log(8 * 1024);
         for number in 0..2000 {
             print(&mut log, format!("{number:0>99}\n").repeat(10).as_bytes(), number);
-            let taken = log.file.metadata().expect("its size").blocks() * 512;
+            let taken = blocks(&log) * 512;
             assert!(
                 taken <= log.memory() && log.memory() <= 10 * 1024 + 3 * PAGE,
                 "{taken} bytes"
             );
         }
-        let successor = Log::resume(log.file.try_clone().expect("a copy").into(), 8 * 1024).expect("a log");
+        let successor = Log::resume(
+            log.file().expect("a file").try_clone_to_owned().expect("a copy"),
+            8 * 1024,
+        )
+        .expect("a log");
         assert_eq!(successor.tail(50), log.tail(50));
         assert_eq!((successor.dropped(), successor.end()), (log.dropped(), 2_000_000));
         assert_eq!((successor.born(), successor.marks()), (log.born(), log.marks()));
         assert!(log.end() - log.dropped() >= 8 * 1024 && log.born() > 0);
         log.shrink_to_memory(0);
         assert_eq!(log.tail(50).last(), Some(&format!("{:0>99}", 1999)));
-        assert_eq!(
-            (log.memory(), log.file.metadata().expect("its size").blocks() * 512),
-            (2 * PAGE, 2 * PAGE)
-        );
+        assert_eq!((log.memory(), blocks(&log) * 512), (2 * PAGE, 2 * PAGE));
     }
 
     #[test]

@@ -31,5 +31,5 @@ pub mod syslog;
 pub mod writer;
 
 pub use limits::Limits;
-pub use log::Log;
+pub use log::{Log, PipeState, state_of};
 pub use marks::Mark;

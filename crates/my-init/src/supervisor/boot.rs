@@ -1,7 +1,6 @@
 //! The boot: `ready`, the timeline, and the deadline after which what is stuck is named.
 
 use mos_service::Status;
-use serde_json::Value;
 
 use super::events::What;
 use super::state::{State, Unit};
@@ -39,11 +38,8 @@ impl Boot {
         [self.services, self.network, self.fetch, self.ready]
     }
 
-    pub(super) fn recall(&mut self, memory: &Value) {
-        let milestones = [&mut self.services, &mut self.network, &mut self.fetch, &mut self.ready];
-        for (index, milestone) in milestones.into_iter().enumerate() {
-            *milestone = memory[index].as_u64();
-        }
+    pub(super) fn recall(&mut self, milestones: [Option<Millis>; 4]) {
+        [self.services, self.network, self.fetch, self.ready] = milestones;
     }
 
     pub(super) fn note_spawn(&mut self, now: Millis) {

@@ -1,17 +1,71 @@
-//! What a supervisor knows of a service as JSON, and knowing it again: for the successor of one that was killed.
+//! What a supervisor knows of a service as a [`Note`], and knowing it again: for the successor of one that was killed.
 //!
 //! Times are on the clock of the kernel, which goes on. What can be found out anew (probes under way, counts of what is
 //! unsettled, who waits for whom) is not kept.
 
-use std::collections::BTreeMap;
-
 use mos_service::{Kind, Service};
-use serde_json::{Value, json};
 
 use super::state::{AfterStop, Exit, LimitHit, Reason, State, Unit};
 use super::timers::Timer;
 use super::{Action, Goal, Id, Supervisor};
 use crate::clock::Millis;
+use crate::journal::Notes;
+use crate::note::Note;
+
+/// The keys of what is known of a service. None ever means anything else: programs of other versions read them.
+mod key {
+    pub(super) const SOURCE: u8 = 1;
+    pub(super) const ONESHOT: u8 = 2;
+    pub(super) const STATE: u8 = 3;
+    pub(super) const REASON: u8 = 4;
+    pub(super) const CONDITION: u8 = 5;
+    pub(super) const WANTED: u8 = 6;
+    pub(super) const GONE: u8 = 7;
+    pub(super) const PULLED: u8 = 8;
+    pub(super) const TIMING: u8 = 9;
+    pub(super) const BOUND: u8 = 10;
+    pub(super) const TRIGGERED: u8 = 11;
+    pub(super) const DRAGS: u8 = 12;
+    pub(super) const REQUESTED: u8 = 13;
+    pub(super) const PID: u8 = 14;
+    pub(super) const SINCE: u8 = 15;
+    pub(super) const SPAWNED: u8 = 16;
+    pub(super) const READY: u8 = 17;
+    pub(super) const TURNS: u8 = 18;
+    pub(super) const SEEN: u8 = 19;
+    pub(super) const ATTEMPTS: u8 = 20;
+    pub(super) const RESTARTS: u8 = 21;
+    pub(super) const RESTARTS_BY_HAND: u8 = 22;
+    pub(super) const LAST_FAILURE: u8 = 23;
+    pub(super) const AGAIN: u8 = 24;
+    pub(super) const FAIL: u8 = 25;
+    pub(super) const NOTIFIED: u8 = 26;
+    pub(super) const STATUS: u8 = 27;
+    pub(super) const PROBE_FAILURES: u8 = 28;
+    pub(super) const PROBE_ERROR: u8 = 29;
+    pub(super) const PROBE_SUCCESSES: u8 = 30;
+    pub(super) const PROBED_AT: u8 = 31;
+    pub(super) const UNHEALTHY: u8 = 32;
+    pub(super) const STAMP: u8 = 33;
+    pub(super) const RESTART_AT: u8 = 34;
+
+    /// In a part of [`SEEN`]: whose turns, and how many.
+    pub(super) const NAME: u8 = 1;
+    pub(super) const COUNT: u8 = 2;
+
+    /// In a reason.
+    pub(super) const KIND: u8 = 1;
+    pub(super) const NUMBER: u8 = 2;
+    pub(super) const TEXT: u8 = 3;
+    pub(super) const EXIT: u8 = 4;
+
+    /// In what is known of the node.
+    pub(super) const SHUTDOWN: u8 = 1;
+    pub(super) const DOWN_AT: u8 = 2;
+    pub(super) const STARTED: u8 = 3;
+    pub(super) const BOOT: u8 = 4;
+    pub(super) const CLOCK_AHEAD: u8 = 5;
+}
 
 /// What [`Supervisor::remember_node`] says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +95,7 @@ impl Supervisor {
     }
 
     /// What is known of a service; `None` when it is no more.
-    pub fn remember(&self, id: Id) -> Option<Value> {
+    pub fn remember(&self, id: Id) -> Option<Note> {
         let unit = self.unit(id)?;
         Some(unit.remember(self.timers.at(Timer::Restart(id))))
     }
@@ -58,15 +112,17 @@ impl Supervisor {
     }
 
     /// What is known of the node as a whole.
-    pub fn remember_node(&self) -> Value {
-        let node = self.node_state();
-        json!({
-            "shutdown": node.shutdown.map(Goal::word),
-            "down_at": node.down_at,
-            "started": node.started,
-            "boot": node.boot,
-            "clock_ahead": node.clock_ahead,
-        })
+    pub fn remember_node(&self) -> Note {
+        let (node, mut note, mut boot) = (self.node_state(), Note::default(), Note::default());
+        note.add_text(key::SHUTDOWN, node.shutdown.map_or("", Goal::word));
+        note.add(key::DOWN_AT, node.down_at);
+        note.add(key::STARTED, node.started);
+        for (key, passed) in (1..).zip(node.boot) {
+            boot.add(key, passed);
+        }
+        note.add_part(key::BOOT, &boot);
+        note.add_signed(key::CLOCK_AHEAD, node.clock_ahead);
+        note
     }
 
     /// Begins where another supervisor ended: `services` (with the identity of the files each would run) are the ones
@@ -76,8 +132,8 @@ impl Supervisor {
     pub fn resume(
         &mut self,
         services: Vec<(Service, u64)>,
-        mut memories: BTreeMap<String, Value>,
-        node: &Value,
+        mut memories: Notes,
+        node: &Note,
         started: Option<(&str, u32)>,
         now: Millis,
     ) {
@@ -127,21 +183,22 @@ impl Supervisor {
         }
     }
 
-    fn recall_node(&mut self, node: &Value, now: Millis) {
-        if let Some(started) = node["started"].as_u64() {
+    fn recall_node(&mut self, node: &Note, now: Millis) {
+        if let Some(started) = node.number(key::STARTED) {
             self.settings.started = started;
         }
-        self.boot.recall(&node["boot"]);
-        self.clock_ahead = node["clock_ahead"].as_i64().or(self.clock_ahead);
+        let boot = node.part(key::BOOT).unwrap_or_default();
+        self.boot.recall([1, 2, 3, 4].map(|key| boot.number(key)));
+        self.clock_ahead = node.signed(key::CLOCK_AHEAD).or(self.clock_ahead);
         if self.boot.is_over() {
             self.timers.cancel(Timer::Boot);
         }
-        if let Some(goal) = node["shutdown"].as_str().and_then(Goal::from_word) {
+        if let Some(goal) = Goal::from_word(&node.text(key::SHUTDOWN)) {
             let limit = now.saturating_add(self.settings.shutdown_deadline);
             self.shutdown = Some(goal);
             self.timers.cancel(Timer::Boot);
             self.timers
-                .arm(Timer::Shutdown, node["down_at"].as_u64().unwrap_or(limit));
+                .arm(Timer::Shutdown, node.number(key::DOWN_AT).unwrap_or(limit));
         }
     }
 
@@ -199,174 +256,254 @@ impl Unit {
         self.state == State::Starting && self.pid.is_none() && self.service.kind != Kind::Group
     }
 
-    fn remember(&self, restart_at: Option<Millis>) -> Value {
-        let reason = match &self.state {
-            State::Failed(reason) => reason.remember(),
-            State::Skipped(condition) => json!(condition),
-            _ => Value::Null,
-        };
-        sparse([
-            ("source", json!(self.service.source)),
-            ("oneshot", json!(self.service.kind == Kind::Oneshot)),
-            ("state", json!(self.state.word())),
-            ("reason", json!(reason)),
-            ("wanted", json!(self.wanted)),
-            ("gone", json!(self.gone)),
-            ("pulled", json!(self.pulled)),
-            ("timing", json!(self.timing.as_ref().map(|timing| timing.remember()))),
-            ("bound", json!(self.bound)),
-            ("triggered", json!(self.triggered)),
-            ("drags", json!(self.drags)),
-            ("requested", json!(self.requested)),
-            ("pid", json!(self.pid)),
-            ("since", json!(self.since)),
-            ("spawned", json!(self.spawned)),
-            ("ready", json!(self.ready)),
-            ("turns", count(self.turns)),
-            ("seen", json!(self.seen)),
-            ("attempts", count(self.attempts.into())),
-            ("restarts", count(self.restarts)),
-            ("restarts_by_hand", count(self.restarts_by_hand)),
-            ("last_failure", json!(self.last_failure.as_ref().map(Reason::remember))),
-            ("after_stop", json!(self.after_stop.remember())),
-            ("notified", json!(self.notified)),
-            ("status", json!(self.status)),
-            ("probe_failures", count(self.probe_failures.into())),
-            ("probe_error", json!(self.probe_error)),
-            ("probe_successes", count(self.probe_successes.into())),
-            ("probed_at", json!(self.probed_at)),
-            ("unhealthy", json!(self.unhealthy)),
-            ("stamp", json!(self.stamp)),
-            ("restart_at", json!(restart_at)),
-        ])
+    fn remember(&self, restart_at: Option<Millis>) -> Note {
+        let mut note = Note::default();
+        note.add(key::SOURCE, self.service.source);
+        note.add_flag(key::ONESHOT, self.service.kind == Kind::Oneshot);
+        note.add(key::STATE, self.state.number());
+        match &self.state {
+            State::Failed(reason) => note.add_part(key::REASON, &reason.remember()),
+            State::Skipped(condition) => note.add_text(key::CONDITION, condition),
+            _ => {}
+        }
+        note.add(key::PID, self.pid.map(u64::from));
+        note.add(key::SINCE, self.since);
+        note.add(key::SPAWNED, self.spawned);
+        note.add(key::READY, self.ready);
+        note.add(key::STAMP, self.stamp);
+        note.add(key::RESTART_AT, restart_at);
+        self.remember_wishes(&mut note);
+        self.remember_counts(&mut note);
+        self.remember_health(&mut note);
+        note
+    }
+
+    fn remember_wishes(&self, note: &mut Note) {
+        note.add_flag(key::WANTED, self.wanted);
+        note.add_flag(key::GONE, self.gone);
+        note.add_flag(key::PULLED, self.pulled);
+        note.add_flag(key::BOUND, self.bound);
+        note.add_flag(key::TRIGGERED, self.triggered);
+        note.add_flag(key::DRAGS, self.drags);
+        note.add_flag(key::REQUESTED, self.requested);
+        if let Some(timing) = &self.timing {
+            note.add_part(key::TIMING, &timing.remember());
+        }
+        match &self.after_stop {
+            AfterStop::Rest => {}
+            AfterStop::Again => note.add_flag(key::AGAIN, true),
+            AfterStop::Fail(reason) => note.add_part(key::FAIL, &reason.remember()),
+        }
+    }
+
+    fn remember_counts(&self, note: &mut Note) {
+        note.add_count(key::TURNS, self.turns);
+        for (name, count) in &self.seen {
+            let mut turns = Note::default();
+            turns.add_text(key::NAME, name);
+            turns.add(key::COUNT, *count);
+            note.add_part(key::SEEN, &turns);
+        }
+        note.add_count(key::ATTEMPTS, self.attempts.into());
+        note.add_count(key::RESTARTS, self.restarts);
+        note.add_count(key::RESTARTS_BY_HAND, self.restarts_by_hand);
+        if let Some(reason) = &self.last_failure {
+            note.add_part(key::LAST_FAILURE, &reason.remember());
+        }
+    }
+
+    fn remember_health(&self, note: &mut Note) {
+        note.add_flag(key::NOTIFIED, self.notified);
+        note.add_text(key::STATUS, &self.status);
+        note.add_count(key::PROBE_FAILURES, self.probe_failures.into());
+        note.add_text(key::PROBE_ERROR, &self.probe_error);
+        note.add_count(key::PROBE_SUCCESSES, self.probe_successes.into());
+        note.add(key::PROBED_AT, self.probed_at);
+        note.add_flag(key::UNHEALTHY, self.unhealthy);
     }
 
     /// Takes everything over, and returns what the service file was. What cannot be read is as if it was never noted.
-    fn recall(&mut self, memory: &Value) -> Option<u64> {
-        let number = |key: &str| memory[key].as_u64();
-        let small = |key: &str| number(key).and_then(|number| u32::try_from(number).ok());
-        let truth = |key: &str| memory[key].as_bool().unwrap_or(false);
-        let text = |key: &str| memory[key].as_str().unwrap_or_default().to_owned();
-        self.state = State::recall(memory["state"].as_str()?, &memory["reason"])?;
-        (self.wanted, self.gone, self.notified) = (truth("wanted"), truth("gone"), truth("notified"));
-        (self.requested, self.drags) = (truth("requested"), truth("drags"));
-        (self.bound, self.triggered) = (truth("bound"), truth("triggered"));
-        self.timing = super::schedule::Timing::recall(&memory["timing"]).map(Box::new);
-        self.pulled = truth("pulled");
-        self.pid = small("pid");
-        self.since = number("since").unwrap_or(0);
-        (self.spawned, self.ready) = (number("spawned"), number("ready"));
-        self.turns = number("turns").unwrap_or(0);
-        let seen = memory["seen"].as_array().into_iter().flatten();
+    fn recall(&mut self, memory: &Note) -> Option<u64> {
+        self.state = State::recall(memory)?;
+        self.pid = memory.small(key::PID);
+        self.since = memory.count(key::SINCE);
+        (self.spawned, self.ready) = (memory.number(key::SPAWNED), memory.number(key::READY));
+        self.stamp = memory.count(key::STAMP);
+        self.restart_at = memory.number(key::RESTART_AT);
+        self.recall_wishes(memory);
+        self.recall_counts(memory);
+        self.recall_health(memory);
+        Some(memory.count(key::SOURCE))
+    }
+
+    fn recall_wishes(&mut self, memory: &Note) {
+        (self.wanted, self.gone) = (memory.flag(key::WANTED), memory.flag(key::GONE));
+        (self.requested, self.drags) = (memory.flag(key::REQUESTED), memory.flag(key::DRAGS));
+        (self.bound, self.triggered) = (memory.flag(key::BOUND), memory.flag(key::TRIGGERED));
+        self.pulled = memory.flag(key::PULLED);
+        let timing = memory.part(key::TIMING);
+        self.timing = timing.map(|timing| Box::new(super::schedule::Timing::recall(&timing)));
+        self.after_stop = match memory.part(key::FAIL) {
+            _ if memory.flag(key::AGAIN) => AfterStop::Again,
+            reason => reason
+                .and_then(|reason| Reason::recall(&reason))
+                .map_or(AfterStop::Rest, AfterStop::Fail),
+        };
+    }
+
+    fn recall_counts(&mut self, memory: &Note) {
+        self.turns = memory.count(key::TURNS);
+        let seen = memory.parts(key::SEEN);
         self.seen = seen
-            .filter_map(|pair| Some((pair[0].as_str()?.to_owned(), pair[1].as_u64()?)))
+            .map(|turns| (turns.text(key::NAME), turns.count(key::COUNT)))
             .collect();
-        self.attempts = small("attempts").unwrap_or(0);
-        self.restarts = number("restarts").unwrap_or(0);
-        self.restarts_by_hand = number("restarts_by_hand").unwrap_or(0);
-        self.last_failure = Reason::recall(&memory["last_failure"]);
-        self.after_stop = AfterStop::recall(&memory["after_stop"]);
-        self.probe_failures = small("probe_failures").unwrap_or(0);
-        self.probe_successes = small("probe_successes").unwrap_or(0);
-        (self.probed_at, self.unhealthy) = (number("probed_at"), truth("unhealthy"));
-        (self.status, self.probe_error) = (text("status"), text("probe_error"));
-        self.stamp = number("stamp").unwrap_or(0);
-        self.restart_at = number("restart_at");
-        Some(number("source").unwrap_or(0))
+        self.attempts = memory.small(key::ATTEMPTS).unwrap_or(0);
+        self.restarts = memory.count(key::RESTARTS);
+        self.restarts_by_hand = memory.count(key::RESTARTS_BY_HAND);
+        self.last_failure = memory
+            .part(key::LAST_FAILURE)
+            .and_then(|reason| Reason::recall(&reason));
+    }
+
+    fn recall_health(&mut self, memory: &Note) {
+        self.notified = memory.flag(key::NOTIFIED);
+        self.status = memory.text(key::STATUS);
+        self.probe_failures = memory.small(key::PROBE_FAILURES).unwrap_or(0);
+        self.probe_error = memory.text(key::PROBE_ERROR);
+        self.probe_successes = memory.small(key::PROBE_SUCCESSES).unwrap_or(0);
+        (self.probed_at, self.unhealthy) = (memory.number(key::PROBED_AT), memory.flag(key::UNHEALTHY));
     }
 }
 
-/// A count, if there is anything to count.
-fn count(number: u64) -> Value {
-    (number > 0).then_some(number).into()
+/// What is known of a service as of one whose file cannot be read now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// What its file was.
+    pub source: u64,
+    /// Identity of the files it runs.
+    pub stamp: u64,
+    /// It does its work and ends.
+    pub oneshot: bool,
+    /// It is an instance that somebody asked for.
+    pub requested: bool,
 }
 
-/// An object without what says nothing: most services are unremarkable, and every change of each is noted.
-fn sparse<const N: usize>(pairs: [(&str, Value); N]) -> Value {
-    let says = |value: &Value| match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Array(all) => !all.is_empty(),
-        _ => true,
-    };
-    let pairs = pairs.into_iter().filter(|(_, value)| says(value));
-    Value::Object(pairs.map(|(key, value)| (key.to_owned(), value)).collect())
+impl Known {
+    /// What [`Supervisor::remember`] said.
+    pub fn of(memory: &Note) -> Self {
+        Self {
+            source: memory.count(key::SOURCE),
+            stamp: memory.count(key::STAMP),
+            oneshot: memory.flag(key::ONESHOT),
+            requested: memory.flag(key::REQUESTED),
+        }
+    }
 }
 
 impl State {
-    fn recall(word: &str, reason: &Value) -> Option<Self> {
-        let plain = [
-            Self::Inactive,
-            Self::Blocked,
-            Self::Starting,
-            Self::Listening,
-            Self::Running,
-            Self::Degraded,
-            Self::Stopping,
-            Self::Restarting,
-            Self::Exited,
-        ];
-        match word {
-            "failed" => Reason::recall(reason).map(Self::Failed),
-            "skipped" => reason.as_str().map(|condition| Self::Skipped(condition.to_owned())),
-            word => plain.into_iter().find(|state| state.word() == word),
+    /// Its number in notes. None ever means another state.
+    fn number(&self) -> u64 {
+        match self {
+            Self::Inactive => 1,
+            Self::Blocked => 2,
+            Self::Starting => 3,
+            Self::Listening => 4,
+            Self::Running => 5,
+            Self::Degraded => 6,
+            Self::Stopping => 7,
+            Self::Restarting => 8,
+            Self::Exited => 9,
+            Self::Skipped(_) => 10,
+            Self::Failed(_) => 11,
         }
+    }
+
+    fn recall(memory: &Note) -> Option<Self> {
+        Some(match memory.number(key::STATE)? {
+            1 => Self::Inactive,
+            2 => Self::Blocked,
+            3 => Self::Starting,
+            4 => Self::Listening,
+            5 => Self::Running,
+            6 => Self::Degraded,
+            7 => Self::Stopping,
+            8 => Self::Restarting,
+            9 => Self::Exited,
+            10 => Self::Skipped(memory.text(key::CONDITION)),
+            11 => Self::Failed(Reason::recall(&memory.part(key::REASON)?)?),
+            _ => return None,
+        })
     }
 }
 
 impl Reason {
-    fn remember(&self) -> Value {
+    fn remember(&self) -> Note {
+        let mut note = Note::default();
+        // No number ever means another kind.
+        let kind = match self {
+            Self::ExitCode(_) => 1,
+            Self::Signal(_) => 2,
+            Self::EndedEarly => 3,
+            Self::StartTimeout(_) => 4,
+            Self::Health(_) => 5,
+            Self::DependencyFailed(_) => 6,
+            Self::MissingDependency(_) => 7,
+            Self::Spawn(_) => 8,
+            Self::Cycle(_) => 9,
+            Self::Followed(_) => 10,
+            Self::Limit(LimitHit::Memory(_), _) => 11,
+            Self::Limit(LimitHit::Tasks(_), _) => 12,
+        };
+        note.add(key::KIND, kind);
         match self {
-            Self::ExitCode(code) => json!(["exit-code", code]),
-            Self::Signal(number) => json!(["signal", number]),
-            Self::EndedEarly => json!(["ended-early"]),
-            Self::StartTimeout(limit) => json!(["start-timeout", limit]),
-            Self::Health(error) => json!(["health", error]),
-            Self::DependencyFailed(name) => json!(["dependency-failed", name]),
-            Self::MissingDependency(name) => json!(["missing-dependency", name]),
-            Self::Spawn(error) => json!(["spawn", error]),
-            Self::Cycle(walk) => json!(["cycle", walk]),
-            Self::Followed(what) => json!(["followed", what]),
-            Self::Limit(LimitHit::Memory(count), exit) => json!(["memory", count, exit.number()]),
-            Self::Limit(LimitHit::Tasks(count), exit) => json!(["tasks", count, exit.number()]),
+            Self::ExitCode(code) => note.add_signed(key::EXIT, i64::from(*code)),
+            Self::Signal(number) => note.add_signed(key::EXIT, -i64::from(*number)),
+            Self::EndedEarly => {}
+            Self::StartTimeout(limit) => note.add(key::NUMBER, *limit),
+            Self::Health(text)
+            | Self::DependencyFailed(text)
+            | Self::MissingDependency(text)
+            | Self::Spawn(text)
+            | Self::Cycle(text)
+            | Self::Followed(text) => note.add_text(key::TEXT, text),
+            Self::Limit(LimitHit::Memory(count) | LimitHit::Tasks(count), exit) => {
+                note.add(key::NUMBER, *count);
+                note.add_signed(key::EXIT, exit.number());
+            }
         }
+        note
     }
 
-    fn recall(memory: &Value) -> Option<Self> {
-        let value = &memory[1];
-        let text = || value.as_str().map(str::to_owned);
-        let number = || value.as_i64().and_then(|number| i32::try_from(number).ok());
-        match memory[0].as_str()? {
-            "exit-code" => number().map(Self::ExitCode),
-            "signal" => number().map(Self::Signal),
-            "ended-early" => Some(Self::EndedEarly),
-            "start-timeout" => value.as_u64().map(Self::StartTimeout),
-            "health" => text().map(Self::Health),
-            "dependency-failed" => text().map(Self::DependencyFailed),
-            "missing-dependency" => text().map(Self::MissingDependency),
-            "spawn" => text().map(Self::Spawn),
-            "cycle" => text().map(Self::Cycle),
-            "followed" => text().map(Self::Followed),
-            word @ ("memory" | "tasks") => {
-                let (count, exit) = (value.as_u64()?, Exit::from_number(memory[2].as_i64()?)?);
-                let hit = if word == "memory" {
-                    LimitHit::Memory
-                } else {
-                    LimitHit::Tasks
-                };
-                Some(Self::Limit(hit(count), exit))
-            }
-            _ => None,
-        }
+    fn recall(memory: &Note) -> Option<Self> {
+        let text = || memory.text(key::TEXT);
+        let exit = || Exit::from_number(memory.signed(key::EXIT)?);
+        let count = || memory.number(key::NUMBER);
+        Some(match memory.number(key::KIND)? {
+            1 | 2 => match exit()? {
+                Exit::Code(code) => Self::ExitCode(code),
+                Exit::Signal(number) => Self::Signal(number),
+            },
+            3 => Self::EndedEarly,
+            4 => Self::StartTimeout(count()?),
+            5 => Self::Health(text()),
+            6 => Self::DependencyFailed(text()),
+            7 => Self::MissingDependency(text()),
+            8 => Self::Spawn(text()),
+            9 => Self::Cycle(text()),
+            10 => Self::Followed(text()),
+            11 => Self::Limit(LimitHit::Memory(count()?), exit()?),
+            12 => Self::Limit(LimitHit::Tasks(count()?), exit()?),
+            _ => return None,
+        })
     }
 }
 
 impl Exit {
     /// The code, or the negative number of the signal.
-    fn number(self) -> i32 {
+    fn number(self) -> i64 {
         match self {
-            Self::Code(code) => code,
-            Self::Signal(number) => -number,
+            Self::Code(code) => code.into(),
+            Self::Signal(number) => -i64::from(number),
         }
     }
 
@@ -376,22 +513,5 @@ impl Exit {
             ..0 => Self::Signal(number.checked_neg()?),
             _ => Self::Code(number),
         })
-    }
-}
-
-impl AfterStop {
-    fn remember(&self) -> Value {
-        match self {
-            Self::Rest => Value::Null,
-            Self::Again => json!("again"),
-            Self::Fail(reason) => reason.remember(),
-        }
-    }
-
-    fn recall(memory: &Value) -> Self {
-        match memory.as_str() {
-            Some("again") => Self::Again,
-            _ => Reason::recall(memory).map_or(Self::Rest, Self::Fail),
-        }
     }
 }

@@ -55,7 +55,7 @@ use std::collections::{HashMap, VecDeque};
 use mos_service::{Service, Signal};
 
 pub use events::{Event, What};
-pub use memory::NodeState;
+pub use memory::{Known, NodeState};
 pub use reload::Difference;
 pub use requests::RequestError;
 pub use shutdown::Goal;

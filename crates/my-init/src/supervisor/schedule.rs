@@ -10,6 +10,7 @@ use super::state::Unit;
 use super::timers::Timer;
 use super::{Id, Supervisor};
 use crate::clock::Millis;
+use crate::note::Note;
 
 /// Two looks at two clocks differ by less, in milliseconds: no time is told to that.
 const TOLERANCE: u64 = 100;
@@ -206,27 +207,26 @@ fn following(base: Millis, span: u64, now: Millis) -> Millis {
 }
 
 impl Timing {
-    pub(super) fn remember(&self) -> Value {
-        json!([
-            self.due,
-            self.base,
-            self.due_wall,
-            self.last_wall,
-            self.last_run,
-            self.skipped,
-            self.booted
-        ])
+    pub(super) fn remember(&self) -> Note {
+        let mut note = Note::default();
+        let times = [self.due, Some(self.base), self.due_wall, self.last_wall, self.last_run];
+        for (key, time) in (1..).zip(times) {
+            note.add(key, time);
+        }
+        note.add_count(6, self.skipped);
+        note.add_flag(7, self.booted);
+        note
     }
 
-    pub(super) fn recall(memory: &Value) -> Option<Self> {
-        Some(Self {
-            due: memory[0].as_u64(),
-            base: memory[1].as_u64()?,
-            due_wall: memory[2].as_u64(),
-            last_wall: memory[3].as_u64(),
-            last_run: memory[4].as_u64(),
-            skipped: memory[5].as_u64()?,
-            booted: memory[6].as_bool()?,
-        })
+    pub(super) fn recall(memory: &Note) -> Self {
+        Self {
+            due: memory.number(1),
+            base: memory.count(2),
+            due_wall: memory.number(3),
+            last_wall: memory.number(4),
+            last_run: memory.number(5),
+            skipped: memory.count(6),
+            booted: memory.flag(7),
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::arch::asm;
 use std::ffi::c_void;
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::sync::Mutex;
 
 use super::Spawn;
 
@@ -31,8 +32,10 @@ pub(super) type Entry = unsafe extern "C" fn(*mut c_void) -> !;
 /// # Safety
 /// `entry` makes system calls only, on what `task` points to, until it executes a program or ends its process.
 pub(super) unsafe fn clone(what: &Spawn<'_>, entry: Entry, task: *mut c_void) -> io::Result<libc::pid_t> {
-    let mut stack: Vec<u8> = Vec::with_capacity(STACK);
-    let bottom = stack.as_mut_ptr() as usize;
+    // Nobody else has it: with two at a time each has one, and one of them is kept.
+    let taken = SPARE.lock().ok().and_then(|mut spare| spare.take());
+    let mut stack = Stack(taken.unwrap_or_else(|| Vec::with_capacity(STACK)));
+    let bottom = stack.0.as_mut_ptr() as usize;
     let top = (bottom + STACK) / ALIGNMENT * ALIGNMENT;
     let mut arguments = arguments(what);
     (arguments.stack, arguments.stack_size) = (bottom as u64, (top - bottom) as u64);
@@ -47,6 +50,20 @@ pub(super) unsafe fn clone(what: &Spawn<'_>, entry: Entry, task: *mut c_void) ->
         return unsafe { clone3(&arguments, entry, task) };
     }
     first
+}
+
+/// The stack of the last child, for the next one: new memory each time costs more than all else that is prepared.
+static SPARE: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+
+/// A child's stack, kept for the next child when it is dropped.
+struct Stack(Vec<u8>);
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if let Ok(mut spare) = SPARE.lock() {
+            *spare = Some(std::mem::take(&mut self.0));
+        }
+    }
 }
 
 fn arguments(what: &Spawn<'_>) -> libc::clone_args {

@@ -168,7 +168,7 @@ fn a_supervisor_that_is_killed_between_two_notes_misses_nothing() {
     let services = [("db", ""), ("web", web.as_str())];
     let mut machine = pair("on_restart = \"restart\"");
     let first = &machine.supervisor;
-    let before: HashMap<String, serde_json::Value> = first
+    let before: HashMap<String, crate::note::Note> = first
         .units()
         .filter_map(|(id, unit)| Some((unit.service.name.clone(), first.remember(id)?)))
         .collect();
