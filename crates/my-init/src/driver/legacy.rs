@@ -132,6 +132,9 @@ impl Driver {
 
     /// Whatever has changed is to be written down, before whatever is added later.
     pub(super) fn add_changes(&mut self) {
+        for name in self.supervisor.take_forgotten() {
+            self.journal.add(&name, &Note::default());
+        }
         let changed = self.supervisor.take_changed();
         for id in &changed {
             self.add_note(*id);
@@ -152,12 +155,6 @@ impl Driver {
         if self.journal.is_long() {
             self.rewrite_journal();
         }
-    }
-
-    /// A service is no more.
-    pub(super) fn note_end(&mut self, name: &str) {
-        let noted = self.journal.note(name, &Note::default());
-        self.complain_once(noted);
     }
 
     fn rewrite_journal(&mut self) {

@@ -619,7 +619,8 @@ impl Driver {
     }
 
     fn forget(&mut self, id: Id, name: &str) {
-        self.note_end(name);
+        // Its descriptors are closed, and their numbers are somebody else's from then on.
+        self.note_changes();
         self.close_sockets(id);
         self.give_up_clearing(id);
         if let Some(slot) = self.slots.remove(&id) {

@@ -131,6 +131,7 @@ impl Supervisor {
         self.names.remove(&unit.service.name);
         let name = unit.service.name.clone();
         self.tell(now, || What::Removed { name: name.clone() });
+        self.forgotten.push(name.clone());
         self.actions.push_back(Action::Forget(id, name));
         for neighbour in unit.dependents.iter().chain(&unit.rivals) {
             self.evaluate(*neighbour, now);

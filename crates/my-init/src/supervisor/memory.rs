@@ -89,6 +89,12 @@ impl Supervisor {
         touched
     }
 
+    /// Services that are no more since the last call. That is to be noted before the changes, and with them: the end of the
+    /// process of such a service may count as read in the note of another.
+    pub fn take_forgotten(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.forgotten)
+    }
+
     /// Something has changed of a service that only the caller knows of.
     pub fn touch(&mut self, id: Id) {
         let _ = self.unit_mut(id);

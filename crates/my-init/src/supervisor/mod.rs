@@ -120,6 +120,8 @@ pub struct Supervisor {
     /// Services of which something has changed since a successor was last told, in this order: who is killed while telling
     /// has told causes before consequences, which then are found again.
     touched: Vec<Id>,
+    /// Services that were let go since then.
+    forgotten: Vec<String>,
     boot: boot::Boot,
     shutdown: Option<Goal>,
     /// By how much the wall clock is ahead of ours, in milliseconds.
@@ -142,6 +144,7 @@ impl Supervisor {
             actions: VecDeque::new(),
             changed: VecDeque::new(),
             touched: Vec::new(),
+            forgotten: Vec::new(),
             boot: boot::Boot::default(),
             shutdown: None,
             clock_ahead: None,

@@ -170,6 +170,18 @@ fn killed_while_starting(text: &str, files: &[(&str, &str)]) -> Supervisor {
 }
 
 #[test]
+fn that_a_service_is_no_more_is_noted_with_the_end_of_its_process() {
+    let mut machine = Machine::new(&[("web", "")]);
+    machine.run_until(10);
+    let supervisor = &mut machine.supervisor;
+    supervisor.reload(Vec::new(), 11);
+    assert_eq!(supervisor.take_forgotten(), [""; 0], "its process has not ended");
+    supervisor.exited(0, Exit::Signal(15), 12);
+    assert_eq!(supervisor.take_forgotten(), ["web"]);
+    assert_eq!(supervisor.take_forgotten(), [""; 0]);
+}
+
+#[test]
 fn a_process_that_was_made_and_not_noted_goes_on() {
     for (text, state) in [
         ("", State::Running),
