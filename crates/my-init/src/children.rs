@@ -36,6 +36,16 @@ pub fn started(pid: u32) -> Option<u64> {
     field(pid, 19)
 }
 
+/// True when there is a process with this id that has not ended.
+pub fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| {
+        !stat
+            .rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
+    })
+}
+
 /// A number in `pid (name) state ppid …`, counted from the state; a name may hold anything.
 fn field(pid: u32, index: usize) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -75,8 +85,10 @@ mod tests {
         let own = std::process::id();
         assert_eq!(field(child.id(), 1), Some(u64::from(own)));
         assert!(started(child.id()) >= started(own) && started(own).is_some());
+        assert!(is_alive(child.id()));
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(started(child.id()), None);
+        assert!(!is_alive(child.id()));
     }
 }

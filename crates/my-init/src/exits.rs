@@ -14,14 +14,27 @@ use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
 
 use crate::supervisor::Exit;
 
-/// A record: process id, and exit code or negative signal number, both little-endian.
-const RECORD: usize = 8;
+/// A record: process id, exit code or negative signal number, and mark ([`SharedPid::mark`]), all little-endian.
+///
+/// [`SharedPid::mark`]: mos_sys::shared_pid::SharedPid::mark
+const RECORD: usize = 16;
 /// Instead of a process id: the keeper itself got the signal.
 pub const SIGNAL: u32 = 0;
 /// Memory is given back in pieces of this size, in bytes.
 const PIECE: u64 = 64 * 1024;
 
-/// The records and a bell that is rung for each.
+/// A record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// Who has ended, or [`SIGNAL`].
+    pub pid: u32,
+    /// How.
+    pub exit: Exit,
+    /// Which of several processes with this id it was.
+    pub mark: u64,
+}
+
+/// The records and a bell that is rung when there are more.
 #[derive(Debug)]
 pub struct Exits {
     records: File,
@@ -53,20 +66,20 @@ impl Exits {
         [self.records.as_fd(), self.bell.as_fd()]
     }
 
-    /// Adds one, and rings.
+    /// Adds one.
     ///
     /// # Errors
     /// Whatever the system says.
-    pub fn append(&self, pid: u32, exit: Exit) -> io::Result<()> {
+    pub fn append(&self, end: End) -> io::Result<()> {
         let mut record = [0; RECORD];
-        let how = match exit {
+        let how = match end.exit {
             Exit::Code(code) => code,
             Exit::Signal(number) => -number,
         };
-        record[..4].copy_from_slice(&pid.to_le_bytes());
-        record[4..].copy_from_slice(&how.to_le_bytes());
-        (&self.records).write_all(&record)?;
-        self.ring()
+        record[..4].copy_from_slice(&end.pid.to_le_bytes());
+        record[4..8].copy_from_slice(&how.to_le_bytes());
+        record[8..].copy_from_slice(&end.mark.to_le_bytes());
+        (&self.records).write_all(&record)
     }
 
     /// Rings the bell: there is something to read.
@@ -79,13 +92,18 @@ impl Exits {
     }
 
     /// The record at this place, if there is one yet, and the place of the next.
-    pub fn read(&self, place: u64) -> Option<(u32, Exit, u64)> {
+    pub fn read(&self, place: u64) -> Option<(End, u64)> {
         let mut record = [0; RECORD];
         self.records.read_exact_at(&mut record, place).ok()?;
-        let [a, b, c, d, how @ ..] = record;
+        let (first, mark) = record.split_first_chunk::<8>()?;
+        let [a, b, c, d, how @ ..] = *first;
         let how = i32::from_le_bytes(how);
-        let exit = if how < 0 { Exit::Signal(-how) } else { Exit::Code(how) };
-        Some((u32::from_le_bytes([a, b, c, d]), exit, place + RECORD as u64))
+        let end = End {
+            pid: u32::from_le_bytes([a, b, c, d]),
+            exit: if how < 0 { Exit::Signal(-how) } else { Exit::Code(how) },
+            mark: u64::from_le_bytes(*mark.first_chunk()?),
+        };
+        Some((end, place + RECORD as u64))
     }
 
     /// True at the places up to which it is time to forget what was read, see [`Exits::forget_before`].
@@ -120,19 +138,24 @@ mod tests {
     #[test]
     fn records_are_read_in_order_from_any_place() {
         let exits = Exits::new().expect("memory");
-        let all = [(7, Exit::Code(0)), (8, Exit::Signal(9)), (9, Exit::Code(255))];
-        for (pid, exit) in all {
-            exits.append(pid, exit).expect("room");
+        let end = |pid, exit, mark| End { pid, exit, mark };
+        let all = [
+            end(7, Exit::Code(0), 0),
+            end(8, Exit::Signal(9), u64::MAX),
+            end(9, Exit::Code(255), 258),
+        ];
+        for one in all {
+            exits.append(one).expect("room");
         }
         let mut place = 0;
-        for (pid, exit) in all {
-            let (one, how, next) = exits.read(place).expect("a record");
-            assert_eq!((one, how), (pid, exit));
+        for one in all {
+            let (read, next) = exits.read(place).expect("a record");
+            assert_eq!(read, one);
             place = next;
         }
         assert_eq!(exits.read(place), None);
-        exits.append(10, Exit::Code(1)).expect("room");
-        assert_eq!(exits.read(place).map(|(pid, ..)| pid), Some(10));
+        exits.append(all[1]).expect("room");
+        assert_eq!(exits.read(place).map(|(read, _)| read), Some(all[1]));
     }
 
     #[test]
@@ -140,9 +163,10 @@ mod tests {
         use std::os::unix::fs::MetadataExt as _;
         let exits = Exits::new().expect("memory");
         for pid in 0..20_000 {
-            exits.append(pid, Exit::Code(0)).expect("room");
+            let exit = Exit::Code(0);
+            exits.append(End { pid, exit, mark: 0 }).expect("room");
         }
-        exits.forget_before(2 * PIECE);
+        exits.forget_before(4 * PIECE);
         let blocks = exits.records.metadata().expect("its size").blocks();
         assert!(blocks * 512 < PIECE, "{blocks} blocks");
     }

@@ -11,15 +11,16 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::Duration;
 
+use mos_sys::ended::{self, How};
 use mos_sys::fork::{Fork, Leftovers, SharedFiles};
 use mos_sys::shared_pid::SharedPid;
 use mos_sys::signals::Signals;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::burst::Burst;
 use crate::clock::{self, Millis};
-use crate::exits::{Exits, SIGNAL};
+use crate::exits::{End, Exits, SIGNAL};
 use crate::journal::Journal;
 use crate::life;
 use crate::note::Note;
@@ -37,6 +38,8 @@ const KILLED_MAX: u32 = 50;
 const PAUSE: Duration = Duration::from_secs(5);
 /// SIGKILL (signal(7)): it did not fail, somebody killed it, or the kernel did for want of memory.
 const KILLED: Exit = Exit::Signal(9);
+/// So many ends are written down before the supervisor is told, when there are as many.
+const ENDS: usize = 32;
 /// Between two attempts to write down how a process ended, when there is no memory.
 const NO_MEMORY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -97,13 +100,13 @@ pub struct Beginning {
 /// # Errors
 /// When the first one cannot be started. Later it tries for ever.
 pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl Fn(u8, bool) -> bool) -> io::Result<u8> {
-    let (exits, journal) = match &beginning.handover {
-        None => (Exits::new()?, Journal::new()?),
+    let (exits, journal, count) = match &beginning.handover {
+        None => (Exits::new()?, Journal::new()?, 0),
         Some(handover) => handover.take()?,
     };
     let exits: &'static Exits = Box::leak(Box::new(exits));
     let journal: &'static mut Journal = Box::leak(Box::new(journal));
-    let starting: &'static SharedPid = Box::leak(Box::new(SharedPid::new()?));
+    let starting: &'static SharedPid = Box::leak(Box::new(SharedPid::new(count)?));
     let mut all = vec![CHILD];
     all.extend(signals::NUMBERS);
     let signals = Signals::new(&all)?;
@@ -133,9 +136,9 @@ pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl F
                 std::process::exit(i32::from(supervise(kept)));
             }
             Ok(Fork::Parent(supervisor)) => {
-                let end = watch(supervisor, &signals, exits, beginning.machine);
+                let end = watch(supervisor, &signals, exits, starting, beginning.machine);
                 match end {
-                    UPGRADED => refused = Some(upgrade(exits, journal, beginning)),
+                    UPGRADED => refused = Some(upgrade(exits, journal, starting.count(), beginning)),
                     Exit::Code(code) => {
                         let code = u8::try_from(code).unwrap_or(u8::MAX);
                         if !retry(code, journal.has_begun()) {
@@ -167,12 +170,12 @@ pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl F
 }
 
 /// Executes the program that is to take over; returns why that failed.
-fn upgrade(exits: &Exits, journal: &Journal, beginning: &Beginning) -> String {
+fn upgrade(exits: &Exits, journal: &Journal, count: u64, beginning: &Beginning) -> String {
     let note = journal.read().unwrap_or_default().remove(PROGRAM);
     match note.unwrap_or_default().text(PATH).as_str() {
         "" => "nobody said to which program".to_owned(),
         program => {
-            let handover = Handover::of(exits, journal, beginning.open_files);
+            let handover = Handover::of(exits, journal, count, beginning.open_files);
             let error = upgrade::replace(Path::new(program), &handover);
             format!("{program}: {error}")
         }
@@ -181,7 +184,7 @@ fn upgrade(exits: &Exits, journal: &Journal, beginning: &Beginning) -> String {
 
 /// Writes down signals and takes in the dead until the supervisor has ended; returns how. Signals are written down rather
 /// than passed on: so none is lost with a supervisor that is killed, and none counts twice that a terminal sends to both.
-fn watch(supervisor: Pid, signals: &Signals, exits: &Exits, machine: bool) -> Exit {
+fn watch(supervisor: Pid, signals: &Signals, exits: &Exits, starting: &SharedPid, machine: bool) -> Exit {
     let mut burst = Burst::default();
     loop {
         while let Ok(Some(number)) = signals.next() {
@@ -190,36 +193,54 @@ fn watch(supervisor: Pid, signals: &Signals, exits: &Exits, machine: bool) -> Ex
                 return Exit::Code(i32::from(life::code(Goal::Reboot)));
             }
             if number != CHILD {
-                write_down(exits, SIGNAL, Exit::Signal(number));
+                let (pid, exit) = (SIGNAL, Exit::Signal(number));
+                write_down(exits, End { pid, exit, mark: 0 });
+                ring(exits);
             }
         }
-        if let Some(end) = take_in(supervisor, exits) {
+        if let Some(end) = take_in(supervisor, exits, starting) {
             return end;
         }
         let _ = poll(&mut [PollFd::new(signals, PollFlags::IN)], None);
     }
 }
 
-/// Takes in everybody who has ended. Returns how the supervisor did, if it is among them.
-fn take_in(supervisor: Pid, exits: &Exits) -> Option<Exit> {
-    let mut end = None;
-    while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-        let exit = match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => Exit::Code(code),
-            (None, Some(signal)) => Exit::Signal(signal),
-            (None, None) => continue,
+/// Takes in everybody who has ended. Returns how the supervisor did, if it is among them. How a process ended is written
+/// down before its id can become another's.
+fn take_in(supervisor: Pid, exits: &Exits, starting: &SharedPid) -> Option<Exit> {
+    let (mut end, mut written) = (None, 0);
+    while let Ok(Some((pid, how))) = ended::look() {
+        let exit = match how {
+            How::Code(code) => Exit::Code(code),
+            How::Signal(number) => Exit::Signal(number),
         };
-        if pid == supervisor {
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+        if number == supervisor {
             end = Some(exit);
-            continue;
+        } else {
+            let mark = starting.mark(pid);
+            write_down(exits, End { pid, exit, mark });
+            written += 1;
         }
-        write_down(exits, pid.as_raw_nonzero().get().unsigned_abs(), exit);
+        let _ = waitpid(Some(number), WaitOptions::NOHANG);
+        if written == ENDS {
+            ring(exits);
+            written = 0;
+        }
+    }
+    if written > 0 {
+        ring(exits);
     }
     end
 }
 
-fn write_down(exits: &Exits, pid: u32, exit: Exit) {
-    while exits.append(pid, exit).is_err() {
+fn write_down(exits: &Exits, end: End) {
+    while exits.append(end).is_err() {
         std::thread::sleep(NO_MEMORY_PAUSE);
     }
+}
+
+/// A bell that cannot be rung any louder has been heard.
+fn ring(exits: &Exits) {
+    let _ = exits.ring();
 }

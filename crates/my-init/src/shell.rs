@@ -38,7 +38,8 @@ fn terminal(name: &str) -> String {
 }
 
 /// Starts an interactive shell that has this as its controlling terminal, so that Ctrl-C and job control work;
-/// returns its process id. `sibling`: as a child of our parent.
+/// returns its process id. `sibling`: as a child of
+/// our parent; a start has begun there.
 ///
 /// # Errors
 /// When the terminal cannot be opened, the image has no shell, or the shell does not start.
@@ -75,7 +76,6 @@ pub fn start(terminal: &str, sibling: Option<&SharedPid>) -> io::Result<u32> {
         cgroup: None,
         terminal: true,
         sibling,
-        announced: false,
         dies_with_parent: false,
     };
     spawn(&what).map_err(|error| io::Error::other(error.to_string()))

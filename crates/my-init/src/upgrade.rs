@@ -19,7 +19,7 @@ use crate::services::c_string;
 
 /// In every program that can take over from this one, and in no other. Changes with what is handed over and how, and with
 /// the version of the journal: a program that has another one is refused before anything happens.
-const MARK: &str = "my_init takes over, version 3";
+const MARK: &str = "my_init takes over, version 4";
 /// The option with which the new program is told.
 pub const OPTION: &str = "--take-over";
 /// The largest program, in bytes.
@@ -30,16 +30,19 @@ const PROGRAM_MAX: u64 = 64 * 1024 * 1024;
 pub struct Handover {
     /// The descriptors of [`Exits`] and of the [`Journal`].
     numbers: [RawFd; 3],
+    /// How many starts there were, see [`mos_sys::shared_pid`].
+    count: u64,
     /// The limit of open files that services get, soft and hard.
     pub open_files: Option<(u64, u64)>,
 }
 
 impl Handover {
     /// What is to be handed over.
-    pub fn of(exits: &Exits, journal: &Journal, open_files: Option<(u64, u64)>) -> Self {
+    pub fn of(exits: &Exits, journal: &Journal, count: u64, open_files: Option<(u64, u64)>) -> Self {
         let [records, bell] = exits.files();
         Self {
             numbers: [records, bell, journal.file()].map(|file| file.as_raw_fd()),
+            count,
             open_files,
         }
     }
@@ -47,7 +50,7 @@ impl Handover {
     fn argument(&self) -> String {
         let numbers = self.numbers.map(|number| number.to_string()).join(",");
         let limits = self.open_files.map(|(soft, hard)| format!(",{soft},{hard}"));
-        format!("{numbers}{}", limits.unwrap_or_default())
+        format!("{numbers},{}{}", self.count, limits.unwrap_or_default())
     }
 
     /// Reads the option's value.
@@ -58,33 +61,40 @@ impl Handover {
         let numbers: Option<Vec<u64>> = text.split(',').map(|number| number.parse().ok()).collect();
         let descriptor = |number: u64| RawFd::try_from(number).ok();
         let understood = match numbers.as_deref() {
-            Some([a, b, c, limits @ ..]) => {
+            Some([a, b, c, count, limits @ ..]) => {
                 let numbers = [*a, *b, *c].map(descriptor);
                 let open_files = match limits {
                     [] => Some(None),
                     [soft, hard] => Some(Some((*soft, *hard))),
                     _ => None,
                 };
-                numbers.into_iter().collect::<Option<Vec<RawFd>>>().zip(open_files)
+                let numbers: Option<Vec<RawFd>> = numbers.into_iter().collect();
+                numbers
+                    .zip(open_files)
+                    .map(|(numbers, open_files)| (numbers, *count, open_files))
             }
             _ => None,
         };
-        let (numbers, open_files) =
+        let (numbers, count, open_files) =
             understood.ok_or_else(|| format!("{OPTION} is for my_init itself, and not `{text}`"))?;
         let numbers = <[RawFd; 3]>::try_from(numbers).map_err(|_| format!("{OPTION}: `{text}`"))?;
-        Ok(Self { numbers, open_files })
+        Ok(Self {
+            numbers,
+            count,
+            open_files,
+        })
     }
 
     /// Takes it, out of everything that is open.
     ///
     /// # Errors
     /// When one of the descriptors is not open.
-    pub fn take(&self) -> io::Result<(Exits, Journal)> {
+    pub fn take(&self) -> io::Result<(Exits, Journal, u64)> {
         let mut open = Leftovers::inherited()?;
         let taken: Option<Vec<OwnedFd>> = self.numbers.iter().map(|number| open.take(*number)).collect();
         // The rest is for the supervisor.
         match taken.map(<[OwnedFd; 3]>::try_from) {
-            Some(Ok([records, bell, journal])) => Ok((Exits::of(records, bell), Journal::of(journal))),
+            Some(Ok([records, bell, journal])) => Ok((Exits::of(records, bell), Journal::of(journal), self.count)),
             _ => Err(io::Error::other("what was handed over is not open")),
         }
     }
@@ -146,15 +156,25 @@ mod tests {
 
     #[test]
     fn what_is_handed_over_is_read_as_it_was_written() {
-        for (open_files, text) in [(None, "3,4,5"), (Some((1024, 4096)), "3,4,5,1024,4096")] {
+        for (open_files, text) in [(None, "3,4,5,70"), (Some((1024, 4096)), "3,4,5,70,1024,4096")] {
             let handover = Handover {
                 numbers: [3, 4, 5],
+                count: 70,
                 open_files,
             };
             assert_eq!(handover.argument(), text);
             assert_eq!(Handover::parse(text), Ok(handover));
         }
-        for text in ["", "3", "3,4", "3,4,x", "3,4,5,6", "3,4,5,6,7,8", "-1,2,3"] {
+        for text in [
+            "",
+            "3",
+            "3,4",
+            "3,4,x",
+            "3,4,5",
+            "3,4,5,6,7",
+            "3,4,5,6,7,8,9",
+            "-1,2,3,4",
+        ] {
             assert!(Handover::parse(text).is_err(), "{text}");
         }
     }

@@ -362,11 +362,11 @@ impl Soak {
             found.and_then(|file| fs::read(file.path()).ok()).unwrap_or_default()
         };
         let ends: Vec<String> = file("memfd:exits")
-            .chunks_exact(8)
+            .chunks_exact(16)
             .enumerate()
             .map(|(index, record)| {
                 let number = |from: usize| i32::from_le_bytes(record[from..from + 4].try_into().unwrap());
-                format!("{}: {} {}", index * 8, number(0), number(4))
+                format!("{}: {} {}", index * 16, number(0), number(4))
             })
             .collect();
         let children = my_init::children::children_of(keeper);

@@ -6,6 +6,7 @@
 pub mod child;
 pub mod device_mapper;
 pub mod durable;
+pub mod ended;
 pub mod entropy;
 pub mod fork;
 pub mod kernel_log;

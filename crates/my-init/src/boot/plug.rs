@@ -64,7 +64,6 @@ pub fn start(sibling: Option<&SharedPid>) -> io::Result<u32> {
         cgroup: None,
         terminal: false,
         sibling,
-        announced: false,
         dies_with_parent: false,
     };
     spawn(&what).map_err(|error| io::Error::other(error.to_string()))

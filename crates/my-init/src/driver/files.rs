@@ -37,6 +37,8 @@ const COMPLAINT_MAX: usize = 8 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct LogWriter {
     process: Option<(u32, OwnedFd)>,
+    /// The number of its start.
+    pub(super) start: u64,
     /// When another one is to be started.
     due: Option<Millis>,
     /// Of which logs it has not been told yet.
@@ -66,7 +68,8 @@ impl Driver {
     pub(super) fn resume_writer(&mut self, node: &Note, leftovers: &mut Leftovers) {
         let socket = node.small(key::WRITER_SOCKET).and_then(|number| leftovers.take(number));
         if let Some((pid, socket)) = node.small(key::WRITER).zip(socket) {
-            self.children.insert(pid, Owner::LogWriter);
+            self.writer.start = node.number(key::WRITER_START).unwrap_or(0);
+            self.family.insert(pid, Owner::LogWriter, self.writer.start);
             self.watch_writer(&socket, EventFlags::IN);
             self.writer.process = Some((pid, socket));
         }
@@ -146,6 +149,7 @@ impl Driver {
         let limit = self.setup.logs.files.to_string();
         let arguments = ["my_init", OPTION, "--log-files", &limit].map(crate::services::c_string);
         let environment: [CString; 1] = [Role::LogWriter.variable()];
+        let start = self.starting.begin();
         let pid = mos_sys::spawn::spawn(&Spawn {
             // What we were started from may be another program by now.
             program: c"/proc/self/exe",
@@ -161,13 +165,12 @@ impl Driver {
             cgroup: None,
             terminal: false,
             sibling: Some(self.starting),
-            announced: false,
             dies_with_parent: false,
         })
         .map_err(|error| io::Error::other(error.to_string()))?;
-        self.children.insert(pid, Owner::LogWriter);
+        self.own(pid, Owner::LogWriter, start);
         self.watch_writer(&ours, EventFlags::IN);
-        self.writer.process = Some((pid, ours));
+        (self.writer.process, self.writer.start) = (Some((pid, ours)), start);
         self.note_changes();
         Ok(())
     }

@@ -105,10 +105,12 @@ impl Driver {
             return;
         }
         hotplug.due = None;
-        match plug::start(Some(self.starting)) {
+        let start = self.starting.begin();
+        let started = plug::start(Some(self.starting));
+        hotplug.runs = started.is_ok();
+        match started {
             Ok(pid) => {
-                hotplug.runs = true;
-                self.children.insert(pid, Owner::Plug);
+                self.own(pid, Owner::Plug, start);
             }
             Err(error) => self.say(&format!("no modules are loaded for new devices: {error}")),
         }

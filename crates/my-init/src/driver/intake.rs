@@ -229,13 +229,13 @@ impl Driver {
     }
 
     fn service_of(&self, pid: u32) -> Option<Id> {
-        let child = |pid: &u32| match self.children.get(pid) {
-            Some(Owner::Service(id)) => Some(*id),
+        let child = |pid| match self.family.owner(pid) {
+            Some(Owner::Service(id)) => Some(id),
             _ => None,
         };
-        child(&pid)
+        child(pid)
             .or_else(|| self.service_of_group(pid))
-            .or_else(|| child(&session(pid)?))
+            .or_else(|| child(session(pid)?))
     }
 
     /// By its control group, which is named like the service.

@@ -139,25 +139,28 @@ impl Driver {
             return self.note_changes();
         }
         match self.try_spawn(id, &service) {
-            Ok(pid) => self.started(id, pid),
+            Ok((pid, start)) => self.started(id, pid, start),
             Err(error) => self.supervisor.spawn_failed(id, error, self.now()),
         }
         self.note_changes();
-        // From here on it is known by its own note; the next start of this service is not to find it.
-        self.starting.clear();
+        // From here on it is known by its own note.
+        self.starting.done();
     }
 
     /// A service has a process.
-    pub(super) fn started(&mut self, id: Id, pid: u32) {
+    fn started(&mut self, id: Id, pid: u32, start: u64) {
+        self.own(pid, Owner::Service(id), start);
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.start = start;
+        }
         let Some(service) = self.supervisor.unit(id).map(|unit| unit.service()) else {
             return;
         };
-        self.children.insert(pid, Owner::Service(id));
         let stamp = stamp(service, self.environment.path());
         self.supervisor.spawned(id, pid, stamp, self.now());
     }
 
-    fn try_spawn(&mut self, id: Id, service: &Service) -> Result<u32, String> {
+    fn try_spawn(&mut self, id: Id, service: &Service) -> Result<(u32, u64), String> {
         let command = service.command.as_ref().ok_or("its service file could not be read")?;
         let notify = service.notify.then(|| self.notify_directory().join(&service.name));
         let leaf = self.cgroup_leaf(&service.name);
@@ -190,7 +193,7 @@ impl Driver {
         slot.counts = leaf.as_deref().map(Counts::of).unwrap_or_default();
         slot.cgroup.clone_from(&leaf);
         self.tell_writer(id);
-        self.note_start(id);
+        let start = self.note_start(id);
         let role = Role::Service(service.name.clone());
         let mut handed: Vec<_> = ready.iter().map(|(pipe, number)| (pipe.as_fd(), *number)).collect();
         let sockets = self.sockets.get(&id).into_iter().flatten();
@@ -201,10 +204,12 @@ impl Driver {
         );
         let mut more = self.socket_variables(id, service);
         more.extend(notify.map(|path| c_string(&format!("NOTIFY_SOCKET={}", path.display()))));
-        self.execute(service, command, output.as_fd(), &handed, &role, &more)
+        let pid = self.execute(service, command, output.as_fd(), &handed, &role, &more)?;
+        Ok((pid, start))
     }
 
-    /// Starts a command as the service does: same user, directory, environment and control group.
+    /// Starts a command as the service does: same user, directory, environment and control group. The start has begun
+    /// ([`mos_sys::shared_pid::SharedPid::begin`]).
     pub(super) fn execute(
         &self,
         service: &Service,
@@ -239,8 +244,6 @@ impl Driver {
             cgroup: cgroup.as_ref().map(|leaf| leaf.as_fd()),
             terminal,
             sibling: Some(self.starting),
-            // A successor looks for services there; a probe's id would be taken for that of the service started last.
-            announced: matches!(role, Role::Service(_)),
             // A node without PID 1 is no more; elsewhere nobody else would end them.
             dies_with_parent: !self.setup.machine,
         };

@@ -46,8 +46,10 @@ pub(super) mod key {
     pub(in crate::driver) const OWN_LOG: u8 = 8;
     pub(in crate::driver) const KERNEL_LOG: u8 = 9;
     pub(in crate::driver) const SYSLOG_LOG: u8 = 10;
-    /// In the note of who is being started: its name.
+    pub(in crate::driver) const WRITER_START: u8 = 11;
+    /// In the note of who is being started: its name, and the number of the start.
     pub(super) const NAME: u8 = 1;
+    pub(super) const START: u8 = 2;
 }
 
 /// What is compared to know whether the node has to be noted.
@@ -87,17 +89,20 @@ impl Driver {
         self.commit();
     }
 
-    /// Writes down that a service is about to be started. Whoever was started before is known by its own note.
-    pub(super) fn note_start(&mut self, id: Id) {
-        self.starting.clear();
+    /// Writes down that a service is about to be started. Whoever was started before is known by its own note. Returns the
+    /// number of the start, which is now.
+    pub(super) fn note_start(&mut self, id: Id) -> u64 {
+        let start = self.starting.begin();
         self.add_note(id);
         if let Some(unit) = self.supervisor.unit(id) {
             let mut note = Note::default();
             note.add_text(key::NAME, &unit.service().name);
+            note.add(key::START, start);
             self.journal.add(STARTING, &note);
         }
         self.unwritten.push(id);
         self.commit();
+        start
     }
 
     fn record(&self, id: Id) -> Option<Note> {
@@ -125,6 +130,7 @@ impl Driver {
         let writer = self.writer.number();
         note.add(key::WRITER, writer.map(|(pid, _)| pid.into()));
         note.add_file(key::WRITER_SOCKET, writer.map(|(_, socket)| socket));
+        note.add_count(key::WRITER_START, self.writer.start);
         note.add_file(key::WATCHDOG, self.watchdog.as_ref().map(Watchdog::number));
         self.remember_intake(&mut note);
         note
@@ -191,16 +197,15 @@ impl Driver {
         self.complain_once(ended);
         self.tell_clock();
         let node = memories.remove(NODE);
-        let starting = memories.remove(STARTING);
+        let starting = memories.remove(STARTING).unwrap_or_default();
         memories.retain(|name, memory| !memory.is_empty() && name != PROGRAM);
         self.arm_watchdog(node.as_ref(), Some(&mut leftovers));
         self.begin_intake(node.as_ref().unwrap_or(&Note::default()), &mut leftovers);
         match node {
             None => drop(self.reload(false)),
             Some(node) => {
-                let starting = starting.map(|note| note.text(key::NAME));
-                let started = starting.as_deref().zip(self.starting.get());
-                self.go_on(memories, &node, started, &mut leftovers);
+                let started = found(&starting, self.starting.get());
+                self.go_on(memories, &node, started.as_ref(), &mut leftovers);
                 for id in self.supervisor.unspawned() {
                     self.supervisor.spawn_again(id);
                 }
@@ -209,7 +214,7 @@ impl Driver {
                 self.count_logs();
                 // Whoever was found is known by its own note from here on, before its end can be read.
                 self.note_changes();
-                self.starting.clear();
+                self.starting.done();
                 // The last supervisor may have heard the bell and not come to what it rang for.
                 self.take_exits();
             }
@@ -223,7 +228,7 @@ impl Driver {
 
     /// Says why there is a new supervisor.
     pub(super) fn tell_last(&mut self, last: Option<Exit>, refused: Option<String>) {
-        let running = self.children.len();
+        let running = self.family.len();
         let what = match (last, refused) {
             (_, Some(error)) => format!("no upgrade: {error}"),
             (None, None) => match self.setup.taken_over {
@@ -258,7 +263,7 @@ impl Driver {
 
     /// Services go on as they were noted; `started` is the one of which the last supervisor may have made a process without
     /// noting it, and that process.
-    fn go_on(&mut self, memories: Notes, node: &Note, started: Option<(&str, u32)>, leftovers: &mut Leftovers) {
+    fn go_on(&mut self, memories: Notes, node: &Note, started: Option<&Found>, leftovers: &mut Leftovers) {
         let places = memories.values().chain([node]);
         self.place = places.filter_map(|memory| memory.number(key::PLACE)).max().unwrap_or(0);
         let known = |memory: &Note| memory.part(key::KNOWN).unwrap_or_default();
@@ -273,27 +278,32 @@ impl Driver {
             services,
             known.collect(),
             &node.part(key::KNOWN).unwrap_or_default(),
-            started,
+            started.map(|found| (&*found.name, found.pid)),
             now,
         );
         for (name, memory) in &memories {
-            self.take_over(name, memory.part(key::OPEN), leftovers);
+            let started = started.filter(|found| found.name == *name);
+            self.take_over(name, memory.part(key::OPEN), started, leftovers);
             if let Some(id) = self.supervisor.find(name) {
                 self.take_over_sockets(id, memory, leftovers);
             }
         }
     }
 
-    fn take_over(&mut self, name: &str, open: Option<Note>, leftovers: &mut Leftovers) {
+    fn take_over(&mut self, name: &str, open: Option<Note>, started: Option<&Found>, leftovers: &mut Leftovers) {
         let Some(id) = self.supervisor.find(name) else { return };
         let Some(unit) = self.supervisor.unit(id) else { return };
+        let found = started.filter(|found| unit.pid() == Some(found.pid));
+        let noted = || open.as_ref().map_or(0, Slot::start_of);
+        let start = found.map_or_else(noted, |found| found.start);
         if let Some(pid) = unit.pid() {
-            self.children.insert(pid, Owner::Service(id));
+            self.family.insert(pid, Owner::Service(id), start);
         }
         let capacity = unit.service().logging.buffer_bytes;
         let notify = self.notify_directory().join(name);
         if let Some(open) = open {
             let mut slot = Slot::resume(&open, leftovers, capacity, notify);
+            slot.start = start;
             slot.cgroup = self.cgroup_leaf(name);
             let watched = slot.watch(&self.epoll, id);
             self.slots.insert(id, slot);
@@ -311,7 +321,7 @@ impl Driver {
                 // Its socket was not taken over, which it hears, and ends.
                 Role::LogWriter => {}
                 Role::Operator(terminal) => {
-                    self.children.insert(pid, Owner::Operator);
+                    self.family.insert(pid, Owner::Operator, 0);
                     let now = self.now();
                     self.operators.found(terminal, pid, now);
                 }
@@ -329,7 +339,7 @@ impl Driver {
         let children = children_of(keeper.as_raw_nonzero().get().unsigned_abs());
         let unknown = children
             .into_iter()
-            .filter(|pid| *pid != own && !self.children.contains_key(pid));
+            .filter(|pid| *pid != own && self.family.owner(*pid).is_none());
         unknown.filter_map(|pid| Some((pid, role_of(pid)?))).collect()
     }
 }
@@ -354,6 +364,24 @@ fn unreadable(memories: &Notes, loaded: &mos_service::Loaded, services: &[(Servi
     memories.iter().filter_map(recall).collect()
 }
 
+/// A process that the last supervisor made and may not have noted.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    /// Of the service.
+    name: String,
+    pid: u32,
+    /// The number of its start.
+    start: u64,
+}
+
+/// The process in the place where they are announced, if it is that of the service that was to be started last: the place
+/// also has probes and shells, which have starts of their own.
+fn found(noted: &Note, place: Option<(u64, u32)>) -> Option<Found> {
+    let (start, pid) = place.filter(|(start, _)| noted.number(key::START) == Some(*start))?;
+    let name = noted.text(key::NAME);
+    Some(Found { name, pid, start })
+}
+
 /// The control socket of the last supervisor.
 pub(super) fn listener(memories: &Notes, leftovers: &mut Leftovers) -> Option<OwnedFd> {
     leftovers.take(memories.get(NODE)?.small(key::LISTENER)?)
@@ -370,4 +398,23 @@ pub(super) fn role_of(pid: u32) -> Option<Role> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let mut variables = environment.split(|byte| *byte == 0);
     variables.find_map(|variable| Role::from_variable(std::str::from_utf8(variable).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_process_of_this_very_start_is_taken_for_a_services() {
+        let mut noted = Note::default();
+        noted.add_text(key::NAME, "web");
+        noted.add(key::START, 7);
+        let (name, pid, start) = ("web".to_owned(), 42, 7);
+        assert_eq!(found(&noted, Some((7, 42))), Some(Found { name, pid, start }));
+        // A probe's, which was started after it, or one of before, which nobody came to clear.
+        for place in [None, Some((9, 42)), Some((5, 42))] {
+            assert_eq!(found(&noted, place), None);
+        }
+        assert_eq!(found(&Note::default(), Some((7, 42))), None);
+    }
 }

@@ -3,6 +3,7 @@
 //! | file | concern |
 //! |---|---|
 //! | `slot` | what a service has in the real world: process, log, notify socket |
+//! | `family` | who our processes are |
 //! | `conditions` | what a service file asks for, for the kernel |
 //! | `launch` | starting processes |
 //! | `instances` | instances of templates that somebody asks for |
@@ -38,6 +39,7 @@ mod control;
 mod define;
 mod descriptors;
 mod events;
+mod family;
 mod farewell;
 mod files;
 mod filter;
@@ -73,9 +75,10 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::boot::command_line::CommandLine;
+use crate::children;
 use crate::clock::{self, Millis};
 use crate::console::Console;
-use crate::exits::{self, Exits};
+use crate::exits::{End as ProcessEnd, Exits, SIGNAL};
 use crate::journal::Journal;
 use crate::keeper::Kept;
 use crate::logs::{Limits, syslog};
@@ -83,6 +86,7 @@ use crate::power::PowerButtons;
 use crate::supervisor::{Action, Exit, Goal, Id, Settings, Supervisor};
 use crate::watchdog::Watchdog;
 use control::Control;
+use family::Family;
 use hotplug::Hotplug;
 use operator::Operators;
 use probes::Probes;
@@ -266,7 +270,7 @@ pub struct Driver {
     open_logs: usize,
     /// Sockets of services that may still be noted.
     retired: Vec<OwnedFd>,
-    children: HashMap<u32, Owner>,
+    family: Family,
     /// Services for which somebody has to make way.
     clearings: Vec<guards::Clearing>,
     probes: Probes,
@@ -336,7 +340,7 @@ impl Driver {
             log_memory: 0,
             open_logs: 0,
             retired: Vec::new(),
-            children: HashMap::new(),
+            family: Family::default(),
             clearings: Vec::new(),
             probes: Probes::default(),
             strays: Strays::default(),
@@ -488,11 +492,11 @@ impl Driver {
     /// in the same order. So many at a time that a flood of them leaves time for others.
     fn take_exits(&mut self) {
         for _ in 0..RECORDS {
-            let Some((pid, exit, next)) = self.next_exit() else {
+            let Some((end, next)) = self.next_exit() else {
                 self.note_changes();
                 return self.end_strays();
             };
-            self.take_exit(pid, exit, next);
+            self.take_exit(end, next);
         }
         self.note_changes();
         // There may be more, for which it has rung before we fell silent.
@@ -501,15 +505,16 @@ impl Driver {
     }
 
     /// The bell falls silent when there is nothing more; what is written in between has rung in vain, so we look again.
-    fn next_exit(&self) -> Option<(u32, Exit, u64)> {
+    fn next_exit(&self) -> Option<(ProcessEnd, u64)> {
         self.exits.read(self.place).or_else(|| {
             self.exits.hear();
             self.exits.read(self.place)
         })
     }
 
-    fn take_exit(&mut self, pid: u32, exit: Exit, next: u64) {
-        let owner = self.children.remove(&pid);
+    fn take_exit(&mut self, end: ProcessEnd, next: u64) {
+        let owner = self.whose_end(end);
+        let ProcessEnd { pid, exit, .. } = end;
         if let Some(Owner::Service(id)) = owner {
             self.hear_last_words(id);
         }
@@ -523,7 +528,7 @@ impl Driver {
             (Some(Owner::Operator), _) => self.operator_left(pid),
             (Some(Owner::Plug), _) => self.plug_ended(),
             (Some(Owner::LogWriter), _) => self.writer_ended(),
-            (None, Exit::Signal(number)) if pid == exits::SIGNAL => self.take_signal(number),
+            (None, Exit::Signal(number)) if pid == SIGNAL => self.take_signal(number),
             (None, _) => self.strays.ended(pid),
         }
         self.note_much();
@@ -548,7 +553,10 @@ impl Driver {
         let limit = self.limit_hit(id, pid, exit);
         if let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| stays) {
             // What it left behind would run beside its successor.
-            let _ = kill_process_group(group, Signal::KILL);
+            // When the id is another's by now, nobody was left: while somebody is in a group, nobody gets its number.
+            if !children::is_alive(pid) {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
             self.kill_cgroup(id);
             self.look_for_strays(id);
         }
@@ -605,10 +613,11 @@ impl Driver {
 
     fn signal(&mut self, id: Id, number: i32) {
         let pid = self.supervisor.unit(id).and_then(|unit| unit.pid());
+        // Who has ended, or does just now: its end is on its way to us.
+        let pid = pid.filter(|pid| !self.is_gone(*pid));
         let pid = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         let signal = Signal::from_named_raw(number);
         if let (Some(pid), Some(signal)) = (pid, signal) {
-            // It may have ended just now; then its end is on its way to us.
             let _ = kill_process_group(pid, signal);
         }
     }

@@ -128,9 +128,10 @@ impl Driver {
         let now = self.now();
         while let Some(index) = self.operators.due(now) {
             let terminal = self.operators.0[index].terminal.clone();
+            let start = self.starting.begin();
             self.operators.0[index].state = match shell::start(&terminal, Some(self.starting)) {
                 Ok(pid) => {
-                    self.children.insert(pid, Owner::Operator);
+                    self.own(pid, Owner::Operator, start);
                     State::Present(pid, now)
                 }
                 Err(error) => {

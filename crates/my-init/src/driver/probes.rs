@@ -51,9 +51,10 @@ impl Driver {
                 status: *status,
             }),
             Probe::Exec(command) => {
+                let start = self.starting.begin();
                 let started = self.execute(&service, command, self.pad.nothing(), &[], &Role::Probe, &[]);
                 started.map(|pid| {
-                    self.children.insert(pid, Owner::Probe(id));
+                    self.own(pid, Owner::Probe(id), start);
                     Running::Exec { pid }
                 })
             }
@@ -124,8 +125,9 @@ impl Driver {
             Some(Running::Connection(stream) | Running::Http { stream, .. }) => unwatch(&self.epoll, &stream),
             Some(Running::Exec { pid }) => {
                 // Nobody waits for its answer any more; it is reaped as a stranger.
-                self.children.remove(&pid);
-                if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                let gone = self.is_gone(pid);
+                self.family.remove(pid);
+                if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| !gone) {
                     let _ = kill_process_group(pid, Signal::KILL);
                 }
             }

@@ -25,6 +25,7 @@ mod key {
     pub(super) const NOTIFY: u8 = 3;
     pub(super) const READY: u8 = 4;
     pub(super) const COUNTS: u8 = 5;
+    pub(super) const START: u8 = 6;
 }
 
 /// So often what a pipe holds is taken at a time: a chatty service is not to keep the others waiting.
@@ -49,6 +50,8 @@ pub(super) struct Slot {
     retired: Vec<OwnedFd>,
     /// What its control group had counted when its process was started.
     pub(super) counts: Counts,
+    /// The number of the start of its process.
+    pub(super) start: u64,
 }
 
 impl Slot {
@@ -62,6 +65,7 @@ impl Slot {
             cgroup: None,
             retired: Vec::new(),
             counts: Counts::default(),
+            start: 0,
         }
     }
 
@@ -73,7 +77,13 @@ impl Slot {
         note.add_file(key::NOTIFY, self.notify.as_ref().map(|(socket, _)| socket.as_raw_fd()));
         note.add_file(key::READY, self.ready.as_ref().map(AsRawFd::as_raw_fd));
         note.add_part(key::COUNTS, &self.counts.remember());
+        note.add_count(key::START, self.start);
         note
+    }
+
+    /// The number of the start of its process, out of what was remembered; 0 when that says nothing.
+    pub(super) fn start_of(memory: &Note) -> u64 {
+        memory.number(key::START).unwrap_or(0)
     }
 
     /// What the last supervisor had, out of what it left open. `notify` is where the service's notify socket is.

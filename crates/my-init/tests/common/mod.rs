@@ -7,6 +7,7 @@
 )]
 #![allow(unreachable_pub, missing_docs, reason = "a module of tests")]
 
+pub mod held;
 pub mod namespace;
 
 use std::fs;

@@ -87,9 +87,6 @@ unsafe fn prepare(what: &Spawn<'_>, handed: &[(OwnedFd, RawFd)]) -> Step {
     unsafe {
         // First of all: until then, what happens to descriptors would happen to our parent, and what happens to them there
         // would happen to us.
-        if let Some(place) = what.sibling.filter(|_| what.announced) {
-            place.announce(libc::getpid().unsigned_abs());
-        }
         check(14, own_files(what, handed))?;
         what.sibling.inspect(|place| place.settled());
         check(0, libc::setsid())?;

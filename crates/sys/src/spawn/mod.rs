@@ -48,9 +48,8 @@ pub struct Spawn<'a> {
     pub terminal: bool,
     /// Makes it a child of our parent, which then is told of its end (`CLONE_PARENT`, clone(2)), and has our files open if we
     /// are no more: whoever comes after us is to wait there until the child has its own, see [`SharedPid::settle`].
+    /// A start has begun there ([`SharedPid::begin`]).
     pub sibling: Option<&'a SharedPid>,
-    /// Has it say its process id there.
-    pub announced: bool,
     /// Has the kernel kill it when its parent ends (`PR_SET_PDEATHSIG`, prctl(2)).
     pub dies_with_parent: bool,
 }
@@ -263,7 +262,6 @@ mod tests {
             cgroup: None,
             terminal: false,
             sibling: None,
-            announced: false,
             dies_with_parent: false,
         };
         let result = spawn(&what);
@@ -313,7 +311,6 @@ mod tests {
             cgroup: None,
             terminal: false,
             sibling: None,
-            announced: false,
             dies_with_parent: false,
         })
         .unwrap();
