@@ -24,7 +24,6 @@ mod shell;
 mod sources;
 mod toml;
 mod write;
-mod yaml;
 
 pub use checkout::{Checkout, CheckoutError, File};
 pub use plan::{Import, Planned, plan};

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::checkout::{Checkout, File};
 use crate::component::{self, Component};
 use crate::services::{self, Service};
-use crate::settings::{MY_INIT, Settings};
+use crate::settings::Settings;
 use crate::toml::{Sections, quoted};
 use crate::{lists, shell, sources};
 
@@ -288,11 +288,7 @@ impl Import {
     /// True for a file of the checkout of which something became, or that other steps have read.
     fn is_read(&self, path: &str) -> bool {
         let used = || self.files.values().any(|planned| planned.from.as_deref() == Some(path));
-        READ.contains(&path)
-            || path.starts_with(crate::BUILT_KEYS)
-            || services::is_service(path)
-            || MY_INIT.contains(&path)
-            || used()
+        READ.contains(&path) || path.starts_with(crate::BUILT_KEYS) || services::is_service(path) || used()
     }
 
     /// Says what mos would say of the repository, of the files of the checkout where it can.
@@ -334,7 +330,7 @@ fn place(path: &str) -> Option<String> {
     if let Some(name) = path.strip_prefix(crate::BUILT_KEYS) {
         return name.ends_with(".pub").then(|| format!("keys/alpine{name}"));
     }
-    if services::is_service(path) || MY_INIT.contains(&path) {
+    if services::is_service(path) {
         return None;
     }
     SCRIPTS

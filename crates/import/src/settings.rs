@@ -1,4 +1,4 @@
-//! `config/build.conf` and `my_init.conf`: what of them still says something.
+//! `config/build.conf`: what of it still says something; and what is odd about `my_init.conf`.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use mos_architecture::Architecture;
 use mos_toml::{Position, Problem, Problems};
 
 use crate::checkout::Checkout;
-use crate::yaml::{self, Node, Value};
+use mos_service::yaml::Conf;
 
 /// What a build is told besides its lists.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,10 +35,7 @@ const PASSED_OVER: [&str; 11] = [
     "MANIFESTS_SUBPATH",
 ];
 /// Where `my_init.conf` may be.
-pub(crate) const MY_INIT: [&str; 2] = ["config/my_init/my_init.conf", "configs/my_init/my_init.conf"];
-/// What its list `init` may name: my_init does all of it, in the order of dependencies.
-const STEPS: [&str; 3] = ["load-modules", "networking", "services"];
-
+const MY_INIT: [&str; 2] = ["config/my_init/my_init.conf", "configs/my_init/my_init.conf"];
 impl Settings {
     pub(crate) fn read(checkout: &Checkout, problems: &Problems) -> Self {
         let text = checkout.text(crate::BUILD).unwrap_or_default();
@@ -114,55 +111,12 @@ fn value(text: &str) -> String {
     default.map_or(inner, |(_, default)| default).to_owned()
 }
 
-/// `my_init.conf`: `log_level` and the steps of `init`.
+/// `my_init.conf` goes into the image as it is: what my_init would say of it is said now.
 fn my_init(checkout: &Checkout, problems: &Problems) {
     let found = MY_INIT.iter().find_map(|path| Some((*path, checkout.text(path)?)));
     let Some((path, text)) = found else { return };
-    let node = match yaml::parse(path, &text) {
-        Ok(node) => node,
-        Err(problem) => return problems.push(problem),
-    };
-    let Value::Map(entries) = &node.value else {
-        return problems.push(Problem::error(Some(node.position), "expected log_level and init"));
-    };
-    for (name, position, node) in entries {
-        match name.as_str() {
-            "log_level" => log_level(node, problems),
-            "init" => steps(node, problems),
-            other => {
-                let message = format!("`{other}` has no counterpart and is left out");
-                problems.push(Problem::warning(Some(position.clone()), message));
-            }
-        }
-    }
-}
-
-fn log_level(node: &Node, problems: &Problems) {
-    if matches!(&node.value, Value::Scalar(level) if matches!(level.as_str(), "debug" | "trace")) {
-        let problem = Problem::warning(
-            Some(node.position.clone()),
-            "my_init says what it does only when it is asked to",
-        );
-        problems.push(
-            problem.with_hint(
-                "my_init.debug in `command_line` prints every action, and keeps a root shell on the console",
-            ),
-        );
-    }
-}
-
-fn steps(node: &Node, problems: &Problems) {
-    let items = match &node.value {
-        Value::List(items) => items.as_slice(),
-        _ => std::slice::from_ref(node),
-    };
-    for item in items {
-        let known = matches!(&item.value, Value::Scalar(step) if STEPS.contains(&step.as_str()));
-        if !known {
-            let problem = Problem::error(Some(item.position.clone()), "my_init has no such step");
-            problems.push(problem.with_hint("write a service that does it: services/NAME.service.toml"));
-        }
-    }
+    let (_, found) = Conf::parse(path, &text);
+    found.into_iter().for_each(|problem| problems.push(problem));
 }
 
 fn place(file: &str, line: usize) -> Position {
@@ -237,21 +191,16 @@ mod tests {
     }
 
     #[test]
-    fn my_init_conf_names_what_my_init_does_anyway() {
+    fn my_init_conf_is_checked() {
         let text = "log_level: debug\ninit:\n  - load-modules\n  - networking\n  - services\n";
-        let (_, problems) = read(&[(MY_INIT[0], text)]);
-        assert!(
-            problems.starts_with("warning: config/my_init/my_init.conf:1:12: my_init says"),
-            "{problems}"
-        );
-        assert_eq!(problems.lines().count(), 2, "{problems}");
+        assert_eq!(read(&[(MY_INIT[0], text)]).1, "");
         let (_, problems) = read(&[(MY_INIT[0], "init: [services, dance]\ncolour: red\n")]);
         assert!(
-            problems.contains("my_init.conf:1:18: my_init has no such step"),
+            problems.contains("my_init.conf:1:18: unknown stage `dance`"),
             "{problems}"
         );
         assert!(
-            problems.contains("my_init.conf:2:1: `colour` has no counterpart"),
+            problems.contains("my_init.conf:2:1: unknown key `colour`"),
             "{problems}"
         );
     }

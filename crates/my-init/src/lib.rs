@@ -15,6 +15,7 @@ pub mod burst;
 pub mod children;
 pub mod client;
 pub mod clock;
+pub mod conf;
 pub mod console;
 pub mod container;
 pub mod driver;

@@ -8,6 +8,7 @@ use crate::console::Console;
 use crate::driver::Setup;
 use crate::keeper::{Beginning, keep};
 use crate::life::{goal, settings, work};
+use crate::logs::syslog;
 use crate::options::{SERVICES, SOCKET, STATE};
 use crate::supervisor::Goal;
 use crate::upgrade::Handover;
@@ -18,7 +19,7 @@ pub fn run(started: clock::Millis, handover: Option<Handover>) -> ! {
     rescue::install();
     let ground = match handover {
         None => boot::prepare(),
-        Some(_) => boot::ground(Vec::new()),
+        Some(_) => boot::ground(),
     };
     let open_files = match &handover {
         None => boot::open_files::raise(),
@@ -50,7 +51,7 @@ pub fn run(started: clock::Millis, handover: Option<Handover>) -> ! {
         line: ground.command_line.clone(),
         taken_over: handover.is_some(),
         logs: ground.command_line.logs,
-        log_level: ground.command_line.log_level,
+        log_level: ground.command_line.log_level.unwrap_or(syslog::INFO),
         syslog: Some(PathBuf::from("/dev/log")),
     };
     // Only a wish to go down ends it: any other end is a failure, and there is nobody else to try again.

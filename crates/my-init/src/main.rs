@@ -12,9 +12,9 @@ use my_init::driver::Setup;
 use my_init::keeper::{Beginning, keep};
 use my_init::life::{goal, settings, work};
 use my_init::logs::show::{Wanted, show};
-use my_init::logs::writer;
+use my_init::logs::{syslog, writer};
 use my_init::options::{HELP, Options, Question, SERVICES, Task};
-use my_init::{children, container, kexec, machine, services};
+use my_init::{children, conf, container, kexec, machine, services};
 
 /// The exit codes of every program, see the architecture page.
 const PROBLEM: u8 = 1;
@@ -90,6 +90,12 @@ fn supervise(mut options: Options, started: clock::Millis) -> ExitCode {
     }
     // Children of services that lose their parent come to us, as they would to PID 1.
     let _ = rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1));
+    let (conf, told) = conf::begin(&options.services[0]);
+    if options.handover.is_none() {
+        told.iter().for_each(|line| say_on_error(line));
+    }
+    let mut line = CommandLine::parse("");
+    line.complete(&conf);
     let deadline = options.deadline.map(|seconds| clock::Millis::from(seconds) * 1000);
     let open_files = match &options.handover {
         None => boot::open_files::raise(),
@@ -100,15 +106,15 @@ fn supervise(mut options: Options, started: clock::Millis) -> ExitCode {
         state: Some(state),
         group,
         socket: options.socket,
-        settings: settings(started, deadline.unwrap_or(CommandLine::parse("").boot_deadline)),
+        settings: settings(started, deadline.unwrap_or(line.boot_deadline)),
         cgroups: None,
         open_files,
         machine: false,
         debug: options.debug,
-        line: CommandLine::parse(""),
         taken_over: options.handover.is_some(),
         logs: options.logs,
-        log_level: options.log_level,
+        log_level: options.log_level.or(line.log_level).unwrap_or(syslog::INFO),
+        line,
         syslog: options.syslog,
     };
     let beginning = Beginning {
@@ -152,6 +158,7 @@ fn check(directories: &[PathBuf]) -> ExitCode {
         .map(|(name, text)| (name.as_str(), text.as_str()))
         .collect();
     problems.extend(mos_service::check(&files, &[]));
+    problems.extend(directories.iter().flat_map(|directory| conf::read(directory).1));
     problems.iter().for_each(|problem| println!("{problem}"));
     match problems
         .iter()

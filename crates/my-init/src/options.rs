@@ -147,7 +147,7 @@ pub struct Options {
     /// What all logs together may take.
     pub logs: Limits,
     /// Up to which level our own messages are printed.
-    pub log_level: u32,
+    pub log_level: Option<u32>,
     /// Where programs say something to us as to `/dev/log`.
     pub syslog: Option<PathBuf>,
     /// What another my_init hands over.
@@ -199,7 +199,7 @@ impl Options {
             deadline: None,
             debug: false,
             logs: Limits::default(),
-            log_level: syslog::INFO,
+            log_level: None,
             syslog: None,
             handover: None,
         };
@@ -234,7 +234,7 @@ impl Options {
                 "--services" => options.services.push(PathBuf::from(value()?)),
                 upgrade::OPTION => options.handover = Some(Handover::parse(&value()?)?),
                 writer::OPTION => options.task = Task::WriteLogs,
-                "--log-level" => options.log_level = syslog::read_level(&value()?)?,
+                "--log-level" => options.log_level = Some(syslog::read_level(&value()?)?),
                 "--syslog" => options.syslog = Some(PathBuf::from(value()?)),
                 "--log-memory" => options.logs.memory = limits::size(&value()?)?,
                 "--log-files" => options.logs.files = limits::size(&value()?)?,

@@ -116,7 +116,7 @@ mod signal;
 mod socket;
 mod template;
 mod timer;
-mod yaml;
+pub mod yaml;
 
 pub use account::Account;
 pub use check::{Loaded, check, load};
@@ -138,4 +138,4 @@ pub use signal::{Signal, SignalError};
 pub use socket::{Listen, Proxy, Sockets};
 pub use template::{Template, split_instance};
 pub use timer::{Calendar, Schedule};
-pub use yaml::{is_yaml, to_toml};
+pub use yaml::{Conf, Stage, is_yaml, to_toml};

@@ -144,7 +144,7 @@ fn seed_001_lines_that_cannot_be_satisfied_are_named_in_one_go() {
     let import = |arguments: &[&str]| transcript(mos(here).args(["import", "old", "new"]).args(arguments), here);
     expect![[r#"
         ! error: old/config/modules.conf:2:1: `not a module!` is not the name of a kernel module
-        ! error: old/config/my_init/my_init.conf:1:18: my_init has no such step
+        ! error: old/config/my_init/my_init.conf:1:18: unknown stage `dance`
         !  hint: write a service that does it: services/NAME.service.toml
         ! error: old/config/packages.list:2:1: `Busy Box` is not the name of an Alpine package
         ! error: old/config/sources.conf:2:1: `gti` is no type of source

@@ -8,7 +8,7 @@ use mos_toml::{Item, Position, Problem, Problems, nearest};
 
 use crate::services::{Source, Surroundings};
 use crate::toml::{Sections, key, list, quoted};
-use crate::yaml::{self, Node, Value};
+use mos_service::yaml::{self, Node, Value};
 
 /// The keys of a service file of zinit.
 const KEYS: [&str; 9] = [

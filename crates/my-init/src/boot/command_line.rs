@@ -5,7 +5,7 @@ use super::target::Target;
 use crate::clock::Millis;
 use crate::logs::Limits;
 use crate::logs::limits::size;
-use crate::logs::syslog::{self, read_level};
+use crate::logs::syslog::read_level;
 
 /// The default boot deadline.
 const DEADLINE_MS: Millis = 30_000;
@@ -32,7 +32,7 @@ pub struct CommandLine {
     /// `my_init.group=NAME`: its members may use the control socket as root may.
     pub group: Option<String>,
     /// `my_init.loglevel=LEVEL`: up to which level our own messages are printed on the console.
-    pub log_level: u32,
+    pub log_level: Option<u32>,
     /// `my_init.log_memory=SIZE`, `my_init.log_files=SIZE`.
     pub logs: Limits,
 }
@@ -50,7 +50,7 @@ impl CommandLine {
             root: None,
             machine_id: None,
             group: None,
-            log_level: syslog::INFO,
+            log_level: None,
             logs: Limits::default(),
         };
         for word in words(text) {
@@ -67,7 +67,7 @@ impl CommandLine {
                     line.boot_deadline = deadline.unwrap_or(line.boot_deadline);
                 }
                 Some(("my_init.group", group)) => line.group = Some(group.to_owned()),
-                Some(("my_init.loglevel", text)) => line.log_level = read_level(text).unwrap_or(line.log_level),
+                Some(("my_init.loglevel", text)) => line.log_level = read_level(text).ok().or(line.log_level),
                 Some(("my_init.log_memory", text)) => line.logs.memory = size(text).unwrap_or(line.logs.memory),
                 Some(("my_init.log_files", text)) => line.logs.files = size(text).unwrap_or(line.logs.files),
                 Some(("systemd.machine_id", id)) => line.machine_id = Some(id.to_owned()),
@@ -172,7 +172,7 @@ mod tests {
                 root: None,
                 machine_id: None,
                 group: Some("wheel".to_owned()),
-                log_level: 4,
+                log_level: Some(4),
                 logs: Limits {
                     memory: 2 * 1024 * 1024,
                     ..Limits::default()

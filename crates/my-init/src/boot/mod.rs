@@ -37,7 +37,11 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use command_line::CommandLine;
+use mos_service::yaml::Stage;
 use mounts::CGROUPS;
+
+use crate::conf;
+use crate::options::SERVICES;
 
 /// Below it, one group per service.
 const SERVICES_GROUP: &str = "services";
@@ -47,7 +51,7 @@ const SERVICES_GROUP: &str = "services";
 pub struct Ground {
     /// What did not work, for the console.
     pub problems: Vec<String>,
-    /// The kernel command line.
+    /// The kernel command line, completed by `my_init.conf`.
     pub command_line: CommandLine,
     /// Where the groups of services go.
     pub cgroups: Option<PathBuf>,
@@ -59,9 +63,13 @@ pub fn prepare() -> Ground {
     let mut note =
         |what: &str, done: io::Result<()>| problems.extend(done.err().map(|error| format!("{what}: {error}")));
     note("/dev/null", keep_standard_descriptors());
-    note("host name", host_name());
-    note("loopback", mos_sys::link::set_up("lo"));
-    ground(problems)
+    let (conf, told) = conf::begin(Path::new(SERVICES[0]));
+    if conf.has(Stage::Networking) {
+        note("host name", host_name());
+        note("loopback", mos_sys::link::set_up("lo"));
+    }
+    problems.extend(told);
+    Ground { problems, ..ground() }
 }
 
 /// What takes time, or may say much: modules and device nodes, kernel settings, files, the machine's id and its seed.
@@ -89,11 +97,13 @@ pub fn settle(command_line: &CommandLine) -> Vec<String> {
 }
 
 /// What is there, once it has been prepared.
-pub fn ground(problems: Vec<String>) -> Ground {
+pub fn ground() -> Ground {
     let text = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let mut command_line = CommandLine::parse(&text);
+    command_line.complete(&conf::read(Path::new(SERVICES[0])).0);
     Ground {
-        problems,
-        command_line: CommandLine::parse(&text),
+        problems: Vec::new(),
+        command_line,
         cgroups: services_group(),
     }
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use mos_service::yaml::Stage;
 use mos_sys::shared_pid::SharedPid;
 use mos_sys::spawn::{Conditions, Spawn, spawn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,7 +23,9 @@ use super::modules::Library;
 use super::nodes;
 use super::seed;
 use crate::clock;
+use crate::conf;
 use crate::console::Console;
+use crate::options::SERVICES;
 use crate::services::c_string;
 
 /// The option by which this program is that process.
@@ -107,7 +110,9 @@ pub fn work() {
     let root = Path::new("/");
     nodes::settle(Path::new("/dev"), Path::new("/sys/class/block"), &Accounts::read(root));
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let (conf, _) = conf::read(Path::new(SERVICES[0]));
     let mut problems = match Library::read(&library_directory(), root, &command_line) {
+        _ if !conf.has(Stage::LoadModules) => Vec::new(),
         Ok(library) => load(&library, root, Path::new("/sys/bus")),
         Err(error) if is_needed() => vec![error],
         Err(_) => Vec::new(),

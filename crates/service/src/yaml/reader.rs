@@ -6,27 +6,45 @@ use mos_toml::{Position, Problem};
 /// How deep values may be inside each other; a service file needs three.
 const MAXIMUM_DEPTH: usize = 16;
 
+/// The most lines of a document, and the longest of them in bytes: what these files need, and little enough that
+/// nothing here takes long.
+const LINES_MAX: usize = 10_000;
+const LINE_MAX: usize = 64 * 1024;
+
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Node {
-    pub(crate) position: Position,
-    pub(crate) value: Value,
+pub struct Node {
+    /// Where it begins.
+    pub position: Position,
+    /// What it is.
+    pub value: Value,
 }
 
+/// What stands behind a key or in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Value {
+pub enum Value {
     /// `key:` with nothing behind it.
     Null,
+    /// Text, also where YAML would see a number or a truth value.
     Scalar(String),
+    /// `- a` or `[a]`.
     List(Vec<Node>),
     /// Keys in the order of the file, each with its own place.
     Map(Vec<(String, Position, Node)>),
 }
 
 /// Reads a document; an empty one is a mapping without keys.
-pub(crate) fn parse(file: &str, text: &str) -> Result<Node, Problem> {
+///
+/// # Errors
+/// What is not understood, and where.
+pub fn parse(file: &str, text: &str) -> Result<Node, Problem> {
     let lines = text.lines().map(|line| line.trim_end_matches('\r')).collect();
     let mut reader = Reader { file, lines, at: 0 };
+    let long = reader.lines.iter().position(|line| line.len() > LINE_MAX);
+    if let Some(line) = long.or((reader.lines.len() > LINES_MAX).then_some(LINES_MAX)) {
+        let message = format!("more than {LINES_MAX} lines, or one of more than {LINE_MAX} bytes, are not read");
+        return Err(reader.error(line, 0, message));
+    }
     let node = match reader.peek()? {
         None => reader.node(0, 0, Value::Map(Vec::new())),
         Some(indent) => reader.block(indent, 0)?,
@@ -242,8 +260,9 @@ impl Reader<'_> {
     /// A scalar in quotes, perhaps over several lines.
     fn quoted(&mut self, line: usize, at: usize, quote: char) -> Result<Value, Problem> {
         let mut text = self.lines[line][at + 1..].to_owned();
+        let mut may_end = true;
         loop {
-            if let Some((value, rest)) = unquote(&text, quote) {
+            if let Some((value, rest)) = may_end.then(|| unquote(&text, quote)).flatten() {
                 if !without_comment(rest).trim().is_empty() {
                     return Err(self.error(line, at, "something stands behind the closing quote"));
                 }
@@ -252,7 +271,10 @@ impl Reader<'_> {
             let Some(next) = self.lines.get(self.at) else {
                 return Err(self.error(line, at, "the closing quote is missing"));
             };
-            text = format!("{} {}", text.trim_end(), next.trim_start());
+            text.truncate(text.trim_end().len());
+            text.push(' ');
+            text.push_str(next.trim_start());
+            may_end = next.contains(quote);
             self.at += 1;
         }
     }
