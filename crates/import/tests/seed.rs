@@ -29,8 +29,6 @@ fn seed_001_everything_is_taken_over_or_named() {
         warning: config/build.conf:2:1: the kernel 6.12.44 is compiled from the Debian package of its series; [kernel] `source` takes the URL of an archive too
         warning: config/init:1:1: nothing becomes of this file
           hint: my_init is /init, and does what it did
-        warning: config/my_init/my_init.conf:1:12: my_init says what it does only when it is asked to
-          hint: my_init.debug in `command_line` prints every action, and keeps a root shell on the console
         warning: config/my_init/services/networking.toml:1:1: the service `networking` is left out: MOS's `mosnet` brings up the network
         warning: config/my_init/services/runtime-fetch.toml:1:1: the service `runtime-fetch` is left out: MOS's `runtime-fetch` fetches and starts releases
         warning: config/sources.conf:4:5: `my_init` is left out: MOS has its own my_init"#]].assert_eq(&said.join("\n"));

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use serde_json::{Map, Value};
+
 use crate::boot::plug;
+use crate::client::xinet;
 use crate::kexec::Request;
 use crate::logs::show::Wanted;
 use crate::logs::{Limits, limits, syslog, writer};
@@ -45,10 +48,14 @@ Ask a running my_init:
   my_init timers                        services that are started at certain times, the next first
   my_init console                       the node at a glance, for a terminal or a serial line
   my_init start [--tree] NAME           --tree: with what it requires
-  my_init stop|restart NAME
+  my_init stop [--only] NAME            first those that require it; --only: without them, unless their files say so
+  my_init restart [--tree] NAME         --tree: with those that require it; --dry-run with either: only tell who is concerned
   my_init kill NAME [SIGNAL]            send SIGTERM, or another signal
   my_init reload [--dry-run]            read the service files again, apply the difference; --dry-run: only tell it
   my_init add FILE                      add the service of this file, or replace one that was added
+  my_init xinet list | status [NAME] | unregister NAME
+  my_init xinet register NAME --listen ADDRESS... --backend ADDRESS --service NAME [--connect-timeout S] [--idle-timeout S]
+                         [--single-connection]   a proxy that starts the service with the first connection
   my_init get|remove NAME               what the file of a service says; remove one that was added
   my_init upgrade [PROGRAM]             another my_init takes over (default: the file this one was started from)
   my_init poweroff|reboot|halt
@@ -102,14 +109,18 @@ pub struct Question {
     pub verb: String,
     /// The words behind it, the service first for verbs that concern one.
     pub words: Vec<String>,
-    /// `reload --dry-run`: only tell.
+    /// `reload`, `stop`, `restart` with `--dry-run`: only tell.
     pub dry_run: bool,
-    /// `start --tree`: what it requires, too.
+    /// `start --tree`: what it requires, too; `restart --tree`: what requires it.
     pub tree: bool,
+    /// `stop --only`: without what requires it.
+    pub only: bool,
     /// `top --once`: not again and again.
     pub once: bool,
     /// `blame --svg FILE`: a picture.
     pub svg: Option<PathBuf>,
+    /// `xinet register`: what its options say of the proxy.
+    pub proxy: Map<String, Value>,
 }
 
 impl Question {
@@ -155,7 +166,7 @@ pub struct Options {
 }
 
 /// Verbs with the number of words that follow: least and most.
-const VERBS: [(&str, usize, usize); 22] = [
+const VERBS: [(&str, usize, usize); 23] = [
     ("list", 0, 0),
     ("status", 1, 1),
     ("why", 1, 1),
@@ -178,6 +189,7 @@ const VERBS: [(&str, usize, usize); 22] = [
     ("reboot", 0, 0),
     ("halt", 0, 0),
     ("kexec", 1, 1),
+    ("xinet", 1, 2),
 ];
 
 impl Options {
@@ -218,8 +230,10 @@ impl Options {
                 "--machine" => options.machine = true,
                 "--dry-run" => asked.dry_run = true,
                 "--tree" => asked.tree = true,
+                "--only" => asked.only = true,
                 "--once" => asked.once = true,
                 "--svg" => asked.svg = Some(PathBuf::from(value()?)),
+                option if xinet::takes(option) => xinet::take(&mut asked.proxy, option, value)?,
                 "--initrd" => initrd = Some(PathBuf::from(value()?)),
                 "--append" => append = Some(value()?),
                 "--lines" | "-n" => wanted.lines = Some(lines(&value()?)?),
@@ -282,18 +296,20 @@ fn socket() -> PathBuf {
 
 /// Gives what was asked besides to the verb that it is for.
 fn place(asked: Question, task: &mut Task) -> Result<(), String> {
-    let given = [
-        ("--dry-run", "reload", asked.dry_run),
-        ("--tree", "start", asked.tree),
-        ("--once", "top", asked.once),
-        ("--svg", "blame", asked.svg.is_some()),
+    let given: [(&str, &[&str], bool); 6] = [
+        ("--listen and its like", &["xinet"], !asked.proxy.is_empty()),
+        ("--dry-run", &["reload", "stop", "restart"], asked.dry_run),
+        ("--tree", &["start", "restart"], asked.tree),
+        ("--only", &["stop"], asked.only),
+        ("--once", &["top"], asked.once),
+        ("--svg", &["blame"], asked.svg.is_some()),
     ];
     let verb = match task {
         Task::Ask(question) => question.verb.as_str(),
         _ => "",
     };
-    if let Some((option, meant, _)) = given.iter().find(|(_, meant, given)| *given && *meant != verb) {
-        return Err(format!("{option} is for {meant}"));
+    if let Some((option, meant, _)) = given.iter().find(|(_, meant, given)| *given && !meant.contains(&verb)) {
+        return Err(format!("{option} is for {}", meant.join(", ")));
     }
     if let Task::Ask(question) = task {
         *question = Question {

@@ -4,8 +4,10 @@
 //! burdens the supervisor. Bytes go from socket to socket through pipes in the kernel (splice(2)). When nobody was
 //! connected for long enough it ends well; then the supervisor stops the service behind it and waits for the next one.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 
 use mos_service::Listen;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -96,9 +98,17 @@ fn serve(plan: &Plan, listeners: &[OwnedFd]) -> io::Result<()> {
     }
     let mut connections: Vec<Connection> = Vec::new();
     let mut idle_since = clock::now();
+    let mut tally = Tally::default();
     loop {
         let now = clock::now();
-        connections.retain_mut(|connection| connection.advance(plan, now));
+        connections.retain_mut(|connection| {
+            let goes_on = connection.advance(plan, now);
+            if !goes_on {
+                tally.ended(connection);
+            }
+            goes_on
+        });
+        tally.tell(&connections);
         if !connections.is_empty() {
             idle_since = now;
         }
@@ -108,6 +118,7 @@ fn serve(plan: &Plan, listeners: &[OwnedFd]) -> io::Result<()> {
         }
         let takes = connections.len() < plan.most;
         if takes && accept(plan, listeners, &mut connections, now) {
+            tally.total += 1;
             continue;
         }
         wait(listeners, takes, &connections, idle_until, now)?;
@@ -157,6 +168,77 @@ fn wait(
     }
 }
 
+/// What it has done since it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Connections that are open.
+    pub open: u64,
+    /// Connections ever.
+    pub total: u64,
+    /// Bytes that it brought to the service.
+    pub up: u64,
+    /// Bytes that it brought back.
+    pub down: u64,
+}
+
+impl Counts {
+    /// Reads what it says of itself.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.split(' ').filter_map(|word| word.parse().ok());
+        let mut next = || numbers.next();
+        Some(Self {
+            open: next()?,
+            total: next()?,
+            up: next()?,
+            down: next()?,
+        })
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { open, total, up, down } = self;
+        write!(f, "{open} connected, {total} in all, {up} bytes up, {down} down")
+    }
+}
+
+/// Counts, and says so when connections come and go.
+#[derive(Debug, Default)]
+struct Tally {
+    total: u64,
+    /// Of connections that have ended, in bytes.
+    up: u64,
+    down: u64,
+    told: (u64, usize),
+}
+
+impl Tally {
+    fn ended(&mut self, connection: &Connection) {
+        self.up += connection.up.brought;
+        self.down += connection.down.brought;
+    }
+
+    /// As sd_notify(3) does. Nobody may listen; then nobody wants to know.
+    fn tell(&mut self, connections: &[Connection]) {
+        if self.told == (self.total, connections.len()) {
+            return;
+        }
+        self.told = (self.total, connections.len());
+        let sum = |brought: fn(&Connection) -> u64| connections.iter().map(brought).sum::<u64>();
+        let counts = Counts {
+            open: connections.len() as u64,
+            total: self.total,
+            up: self.up + sum(|connection| connection.up.brought),
+            down: self.down + sum(|connection| connection.down.brought),
+        };
+        let socket = std::env::var_os("NOTIFY_SOCKET").zip(UnixDatagram::unbound().ok());
+        if let Some((path, socket)) = socket {
+            let _ = socket.set_nonblocking(true);
+            let _ = socket.send_to(format!("STATUS={counts}").as_bytes(), path);
+        }
+    }
+}
+
 /// One way from one socket to the other.
 #[derive(Debug)]
 struct Way {
@@ -164,6 +246,8 @@ struct Way {
     writer: OwnedFd,
     /// What the pipe holds, in bytes.
     held: usize,
+    /// What it has brought to the other side, in bytes.
+    brought: u64,
     /// Nothing more comes.
     ended: bool,
     /// The other side was told so.
@@ -177,6 +261,7 @@ impl Way {
             reader,
             writer,
             held: 0,
+            brought: 0,
             ended: false,
             closed: false,
         })
@@ -197,7 +282,10 @@ impl Way {
             }
             if self.held > 0 {
                 match splice(&self.reader, None, to, None, self.held, flags) {
-                    Ok(count) => (self.held, moved) = (self.held - count, true),
+                    Ok(count) => {
+                        (self.held, moved) = (self.held - count, true);
+                        self.brought += count as u64;
+                    }
                     Err(Errno::AGAIN | Errno::INTR) => {}
                     Err(error) => return Err(error),
                 }
@@ -341,6 +429,18 @@ fn open(backend: &Listen) -> io::Result<(OwnedFd, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn its_counts_are_read_as_they_are_said() {
+        let counts = Counts {
+            open: 1,
+            total: 22,
+            up: 333,
+            down: 4444,
+        };
+        assert_eq!(Counts::parse(&counts.to_string()), Some(counts));
+        assert_eq!(Counts::parse("1 connected"), None);
+    }
 
     #[test]
     fn its_words_are_read() {

@@ -29,6 +29,8 @@ pub struct Sockets {
 pub struct Proxy {
     /// The service behind it.
     pub service: String,
+    /// Where that listens.
+    pub backend: Listen,
 }
 
 /// Where a socket listens. Addresses are literal: PID 1 does not wait for a name server.

@@ -8,6 +8,7 @@
 //! | `top` | what services use |
 //! | `blame` | where the time of a boot went |
 //! | `console` | the node at a glance |
+//! | `xinet` | proxies, in the words of zinit |
 
 mod blame;
 mod console;
@@ -15,6 +16,7 @@ mod events;
 mod render;
 mod top;
 mod verbs;
+pub(crate) mod xinet;
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;

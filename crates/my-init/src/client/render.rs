@@ -15,7 +15,8 @@ pub(super) fn text_of(question: &Question, result: &Value) -> String {
         "list" => list(result, clock::now()),
         "blame" => blame::text_of(result),
         "timers" => result.as_array().into_iter().flatten().map(timer_line).collect(),
-        "start" | "stop" | "restart" | "kill" => format!("{}: {}\n", text(&result["name"]), text(&result["state"])),
+        "stop" | "restart" => ended(&question.verb, result),
+        "start" | "kill" => format!("{}: {}\n", text(&result["name"]), text(&result["state"])),
         "tree" => text(&result["ascii"]),
         "status" => status(result),
         "reload" => reload(result),
@@ -24,6 +25,24 @@ pub(super) fn text_of(question: &Question, result: &Value) -> String {
         "remove" => format!("{}: removed\n", question.name()),
         verb => format!("{verb}: on its way\n"),
     }
+}
+
+/// What was stopped or restarted, and what that means for others.
+fn ended(verb: &str, result: &Value) -> String {
+    let first = match result["dry_run"].as_bool() {
+        Some(true) => format!("{}: would {verb}\n", text(&result["name"])),
+        _ => format!("{}: {}\n", text(&result["name"]), text(&result["state"])),
+    };
+    let others = [
+        ("stops before it", "stops"),
+        ("restarts with it", "restarts"),
+        ("goes on without it", "keeps"),
+    ];
+    let line = |(what, key): (&str, &str)| {
+        let names = strings(&result[key]);
+        (!names.is_empty()).then(|| format!("  {what}: {}\n", names.join(", ")))
+    };
+    first + &others.into_iter().filter_map(line).collect::<String>()
 }
 
 fn strings(value: &Value) -> Vec<String> {

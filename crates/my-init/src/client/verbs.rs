@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{AskError, blame, call, console, events, render, top};
+use super::{AskError, blame, call, console, events, render, top, xinet};
 use crate::options::Question;
 
 /// So many lines of its log `why` shows.
@@ -23,6 +23,7 @@ pub fn run(socket: &Path, question: &Question, json: bool, out: &mut dyn Write) 
         "console" => console::run(socket, out),
         "blame" if question.svg.is_some() => picture(socket, question),
         "why" => why(socket, question, json, out),
+        "xinet" => xinet::run(socket, question, json, out),
         _ => ask(socket, question, json, out),
     }
 }
@@ -74,8 +75,8 @@ fn request(question: &Question) -> Result<(&'static str, Value), AskError> {
         "status" => ("service.status_full", named),
         "tree" => ("service.tree", json!({})),
         "start" => ("service.start", json!({ "name": name, "tree": question.tree })),
-        "stop" => ("service.stop", named),
-        "restart" => ("service.restart", named),
+        "stop" => ("service.stop", ending(question, !question.only)),
+        "restart" => ("service.restart", ending(question, question.tree)),
         "get" => ("service.get", named),
         "kill" => ("service.kill", json!({ "name": name, "signal": question.words.get(1) })),
         "add" => ("service.set", added(Path::new(name))?),
@@ -87,6 +88,10 @@ fn request(question: &Question) -> Result<(&'static str, Value), AskError> {
         "halt" => ("system.halt", json!({})),
         _ => ("system.kexec", json!({})),
     })
+}
+
+fn ending(question: &Question, tree: bool) -> Value {
+    json!({ "name": question.name(), "tree": tree, "dry_run": question.dry_run })
 }
 
 /// A service file as it is sent: its name is that of the file, unless it says otherwise.

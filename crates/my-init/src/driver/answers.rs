@@ -72,6 +72,11 @@ impl Driver {
             Call::Tail => self.tail(name, params),
             Call::Filter => self.filter_log(params),
             Call::Follow => self.follow(connection, params),
+            Call::SetProxy => self.set_proxy(params.value("config")),
+            Call::DropProxy => self.drop_proxy(name),
+            Call::ListProxies => Ok(self.list_proxies()),
+            Call::ProxyStatus => self.proxy_status(name),
+            Call::ProxyStatusAll => Ok(self.proxy_status_all()),
             Call::Start => self.change(name, |driver, name| {
                 driver.introduce(name);
                 if params.truth("tree") {
@@ -79,11 +84,8 @@ impl Driver {
                 }
                 driver.supervisor.start(name, driver.now())
             }),
-            Call::Stop => self.change(name, |driver, name| driver.supervisor.stop(name, driver.now())),
-            Call::Restart => self.change(name, |driver, name| {
-                driver.introduce(name);
-                driver.supervisor.restart(name, driver.now())
-            }),
+            Call::Stop => self.end_by_hand(params, false),
+            Call::Restart => self.end_by_hand(params, true),
             Call::Kill => self.send_signal(name, params.given("signal").unwrap_or("SIGTERM")),
             // It was refused before it came here.
             Call::Refused => Ok(Value::Null),
@@ -178,6 +180,6 @@ pub(super) fn own_program() -> Result<PathBuf, String> {
     Ok(PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text)))
 }
 
-fn refusal(error: &RequestError) -> Refusal {
+pub(super) fn refusal(error: &RequestError) -> Refusal {
     Refusal::new(error.code(), error.to_string())
 }

@@ -33,9 +33,14 @@ impl Driver {
             Value::String(text) => text.clone(),
             config => to_toml(config).map_err(|error| Refusal::new(VALIDATION, error))?,
         };
-        let (service, warnings) = understand(params.given("name").unwrap_or(NAMELESS), &text)?;
+        self.define_as(params.given("name").unwrap_or(NAMELESS), &text)
+    }
+
+    /// Adds the service that a text describes, or replaces one that was added.
+    pub(super) fn define_as(&mut self, name: &str, text: &str) -> Result<Value, Refusal> {
+        let (service, warnings) = understand(name, text)?;
         let path = self.place_for(&service.name)?;
-        write(&path, &text).map_err(|error| Refusal::new(NOT_PERSISTED, format!("{}: {error}", path.display())))?;
+        write(&path, text).map_err(|error| Refusal::new(NOT_PERSISTED, format!("{}: {error}", path.display())))?;
         self.take_in(&service.name);
         let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
         Ok(json!({ "name": service.name, "path": path.display().to_string(), "warnings": warnings }))

@@ -162,7 +162,8 @@ impl Driver {
 
     fn try_spawn(&mut self, id: Id, service: &Service) -> Result<(u32, u64), String> {
         let command = service.command.as_ref().ok_or("its service file could not be read")?;
-        let notify = service.notify.then(|| self.notify_directory().join(&service.name));
+        // A proxy says how many are connected.
+        let notify = (service.notify || service.proxy.is_some()).then(|| self.notify_directory().join(&service.name));
         let leaf = self.cgroup_leaf(&service.name);
         self.limit_group(service, leaf.as_deref());
         let logs_to_come = self.logs_to_come() + usize::from(!self.slots.contains_key(&id));

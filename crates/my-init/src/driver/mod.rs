@@ -19,12 +19,14 @@
 //! | `skip` | whether the conditions of a service hold |
 //! | `ready` | the newline with which a service says that it is ready |
 //! | `farewell` | what asks for an end |
+//! | `xinet` | proxies, as the ancestor's clients ask for them |
 //! | `sockets` | sockets that are open before their service runs |
 //! | `hotplug` | devices that come and go |
 //! | `watch` | the hardware watchdog |
 //! | `wall_clock` | whoever sets the clock |
 //! | `probes` | health probes on the wire |
 //! | `descriptors` | room among open files |
+//! | `stops` | stops and restarts by hand, and what goes with them |
 //! | `strays` | processes that outlive the service they belong to |
 //! | `control` | the control socket |
 //! | `answers` | requests to answers |
@@ -60,9 +62,11 @@ mod reload;
 mod skip;
 mod slot;
 mod sockets;
+mod stops;
 mod strays;
 mod wall_clock;
 mod watch;
+mod xinet;
 
 use std::collections::HashMap;
 use std::io;

@@ -66,7 +66,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
-        assert!(names.contains(&"service.start") && !names.contains(&"xinet.set"));
+        assert!(names.contains(&"service.start") && !names.contains(&"system.prepare_restart"));
         let kill = methods
             .iter()
             .find(|method| method["name"] == "service.kill")

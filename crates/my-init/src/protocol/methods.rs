@@ -92,6 +92,11 @@ pub enum Call {
     LogLines,
     Filter,
     Follow,
+    SetProxy,
+    DropProxy,
+    ListProxies,
+    ProxyStatus,
+    ProxyStatusAll,
     /// The text says why it is not here.
     Refused,
 }
@@ -155,10 +160,22 @@ const NAME: Parameter = required("name", Kind::Text, "the service");
 const LINES: Parameter = optional("lines", Kind::Number, "at most this many; 100");
 const OK: (Kind, &str) = (Kind::Object, "`{ok: true}`: it is on its way");
 const AFTER: (Kind, &str) = (Kind::Object, "`{ok, name, state}` right after");
+const ENDED: (Kind, &str) = (
+    Kind::Object,
+    "`{ok, name, state, stops, restarts, keeps, dry_run}` right after: who stops before it, who does and starts again with it, and who requires it and goes on without it",
+);
+const ENDS: &[Parameter] = &[
+    NAME,
+    optional(
+        "tree",
+        Kind::Truth,
+        "with all that require it, directly or not, unless their files say otherwise; else with those whose files say so",
+    ),
+    optional("dry_run", Kind::Truth, "only tell who is concerned"),
+];
 const ONE: &[Parameter] = &[NAME];
 const UNKNOWN: &[i64] = &[NOT_FOUND];
 const STARTS: &[i64] = &[NOT_FOUND, ALREADY_RUNNING, NOT_RUNNING, CYCLE, MISSING_DEPENDENCY];
-const XINET: &str = "a proxy belongs to its service: it is in the service file, and `service.status` tells of it";
 
 /// Every method, in the order of the documentation.
 pub const METHODS: &[Method] = &[
@@ -393,18 +410,18 @@ pub const METHODS: &[Method] = &[
     writes(
         "service.stop",
         Call::Stop,
-        ONE,
-        AFTER,
+        ENDS,
+        ENDED,
         &[NOT_FOUND, NOT_RUNNING],
-        "Stops a service and keeps it down.",
+        "Stops a service and keeps it down; before it those that stop with it, in order, in parallel where that can be.",
     ),
     writes(
         "service.restart",
         Call::Restart,
-        ONE,
-        AFTER,
+        ENDS,
+        ENDED,
         &[NOT_FOUND, NOT_RUNNING, CYCLE, MISSING_DEPENDENCY],
-        "Starts a service anew, whatever its state.",
+        "Starts a service anew, whatever its state; those that go with it end before it, and start again when it is there.",
     ),
     writes(
         "service.kill",
@@ -503,11 +520,56 @@ pub const METHODS: &[Method] = &[
         UNKNOWN,
         "A line for each process of a service.",
     ),
-    refused("xinet.set", XINET),
-    refused("xinet.delete", XINET),
-    refused("xinet.list", XINET),
-    refused("xinet.status", XINET),
-    refused("xinet.status_all", XINET),
+    writes(
+        "xinet.set",
+        Call::SetProxy,
+        &[required(
+            "config",
+            Kind::Object,
+            "`{name, service, backend, listen, connect_timeout?, idle_timeout?, single_connection?}`: `listen` is an address or a list of them, the times are seconds; addresses are `127.0.0.1:80`, `unix:/path` or `/path`",
+        )],
+        (Kind::Object, "`{ok, name, path, warnings}`: the file it is kept in"),
+        &[EXISTS, VALIDATION, NOT_PERSISTED],
+        "Adds a proxy, or replaces one that was added: as `service.set` with `[proxy]` and `[socket]`.",
+    ),
+    writes(
+        "xinet.delete",
+        Call::DropProxy,
+        ONE,
+        OK,
+        &[NOT_FOUND, UNSAFE_REMOVAL, NOT_PERSISTED],
+        "Removes a proxy that was added.",
+    ),
+    reads(
+        "xinet.list",
+        Call::ListProxies,
+        &[],
+        (Kind::Texts, "names, sorted"),
+        &[],
+        "Names every proxy.",
+    ),
+    reads(
+        "xinet.status",
+        Call::ProxyStatus,
+        ONE,
+        (
+            Kind::Object,
+            "`{name, running, connections}`: `running` while its sockets are open",
+        ),
+        UNKNOWN,
+        "Tells whether a proxy is there, and how many are connected.",
+    ),
+    reads(
+        "xinet.status_all",
+        Call::ProxyStatusAll,
+        &[],
+        (
+            Kind::Objects,
+            "`{name, listen, backend, service, running, active_connections, total_connections, bytes_to_backend, bytes_from_backend}`; connections and bytes are counted since its process began, as of the last connection that began or ended",
+        ),
+        &[],
+        "Tells about every proxy.",
+    ),
 ];
 
 /// The method of a name.

@@ -180,7 +180,7 @@ mod tests {
                 "3",
                 "service.stop: `params` is neither an object nor a list",
             ),
-            ("service.stop", r#"["a","b"]"#, "service.stop takes 1 parameters, not 2"),
+            ("service.get", r#"["a","b"]"#, "service.get takes 1 parameters, not 2"),
             (
                 "logs.tail",
                 r#"{"name":"a","lins":3}"#,
@@ -209,9 +209,9 @@ mod tests {
             message,
             "no method is named `service_list`, did you mean `service.list`?"
         );
-        let (code, message) = refusal(request("xinet.list", "{}"));
+        let (code, message) = refusal(request("system.prepare_restart", "{}"));
         assert_eq!(code, METHOD_NOT_FOUND);
-        assert!(message.starts_with("xinet.list is refused: "), "{message}");
+        assert!(message.starts_with("system.prepare_restart is refused: "), "{message}");
     }
 
     proptest! {

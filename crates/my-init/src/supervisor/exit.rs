@@ -128,6 +128,7 @@ impl Supervisor {
         };
         self.boot.uncount(unit.unsettled);
         self.timers.cancel(Timer::Due(id));
+        self.leaving.retain(|one| *one != id);
         self.names.remove(&unit.service.name);
         let name = unit.service.name.clone();
         self.tell(now, || What::Removed { name: name.clone() });

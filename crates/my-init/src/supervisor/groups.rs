@@ -30,7 +30,7 @@ impl Supervisor {
     }
 
     /// The members of a group that there are; nobody for what is no group.
-    fn members(&self, id: Id) -> Vec<Id> {
+    pub(super) fn members(&self, id: Id) -> Vec<Id> {
         let group = self.unit(id).filter(|unit| unit.service.kind == Kind::Group);
         group.map_or_else(Vec::new, |unit| unit.needs.clone())
     }
@@ -257,24 +257,19 @@ impl Supervisor {
         }
     }
 
+    /// True for a group of which no member is active.
+    pub(super) fn is_idle_group(&self, id: Id) -> bool {
+        let at_rest = |id: &Id| self.unit(*id).is_none_or(|unit| unit.state.is_at_rest());
+        self.is_group(id) && self.members(id).iter().all(at_rest)
+    }
+
     /// Stops all members and keeps them down.
-    pub(super) fn stop_group(&mut self, group: Id, now: Millis) -> Result<(), RequestError> {
-        let members = self.members(group);
-        let Some(unit) = self.unit_mut(group) else {
-            return Ok(());
-        };
-        let name = unit.service.name.clone();
-        unit.wanted = false;
-        let at_rest = |id: &Id| {
-            let unit = self.unit(*id);
-            unit.is_none_or(|unit| unit.state.is_at_rest())
-        };
-        if members.iter().all(at_rest) {
-            return Err(RequestError::NotRunning(name));
+    pub(super) fn stop_group(&mut self, group: Id, now: Millis) {
+        if let Some(unit) = self.unit_mut(group) {
+            unit.wanted = false;
         }
         self.send_down(group, false, now);
         self.settle(now);
-        Ok(())
     }
 
     /// Stops all members, then starts them.

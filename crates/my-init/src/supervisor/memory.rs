@@ -5,6 +5,7 @@
 
 use mos_service::{Kind, Service};
 
+use super::leave::Leaving;
 use super::state::{AfterStop, Exit, LimitHit, Reason, State, Unit};
 use super::timers::Timer;
 use super::{Action, Goal, Id, Supervisor};
@@ -48,6 +49,7 @@ mod key {
     pub(super) const UNHEALTHY: u8 = 32;
     pub(super) const STAMP: u8 = 33;
     pub(super) const RESTART_AT: u8 = 34;
+    pub(super) const LEAVING: u8 = 35;
 
     /// In a part of [`SEEN`]: whose turns, and how many.
     pub(super) const NAME: u8 = 1;
@@ -166,6 +168,7 @@ impl Supervisor {
         }
         self.recall_node(node, now);
         self.link(now);
+        self.recall_leaving();
         let ids: Vec<Id> = self.units().map(|(id, _)| id).collect();
         for &id in &ids {
             self.go_on(id, now);
@@ -288,6 +291,7 @@ impl Unit {
         note.add_flag(key::WANTED, self.wanted);
         note.add_flag(key::GONE, self.gone);
         note.add_flag(key::PULLED, self.pulled);
+        note.add(key::LEAVING, self.leaving.map(Leaving::number));
         note.add_flag(key::BOUND, self.bound);
         note.add_flag(key::TRIGGERED, self.triggered);
         note.add_flag(key::DRAGS, self.drags);
@@ -347,6 +351,7 @@ impl Unit {
         (self.requested, self.drags) = (memory.flag(key::REQUESTED), memory.flag(key::DRAGS));
         (self.bound, self.triggered) = (memory.flag(key::BOUND), memory.flag(key::TRIGGERED));
         self.pulled = memory.flag(key::PULLED);
+        self.leaving = memory.number(key::LEAVING).map(Leaving::of);
         let timing = memory.part(key::TIMING);
         self.timing = timing.map(|timing| Box::new(super::schedule::Timing::recall(&timing)));
         self.after_stop = match memory.part(key::FAIL) {

@@ -17,6 +17,7 @@
 //! | `instances` | services that exist because somebody asked for them |
 //! | `reload` | new service files as a difference |
 //! | `requests` | what people ask for |
+//! | `leave` | those that need a service go before it |
 //! | `boot` | `ready`, the timeline, the boot deadline |
 //! | `shutdown` | everything down, in reverse order |
 //! | `schedule` | oneshots that are started at certain times |
@@ -33,6 +34,7 @@ mod follow;
 mod groups;
 mod health;
 mod instances;
+mod leave;
 mod memory;
 mod proxy;
 mod reload;
@@ -55,6 +57,7 @@ use std::collections::{HashMap, VecDeque};
 use mos_service::{Service, Signal};
 
 pub use events::{Event, What};
+pub use leave::Company;
 pub use memory::{Known, NodeState};
 pub use reload::Difference;
 pub use requests::RequestError;
@@ -124,6 +127,8 @@ pub struct Supervisor {
     forgotten: Vec<String>,
     boot: boot::Boot,
     shutdown: Option<Goal>,
+    /// Services that go as soon as those have gone that need them.
+    leaving: Vec<Id>,
     /// By how much the wall clock is ahead of ours, in milliseconds.
     clock_ahead: Option<i64>,
     /// What has happened and was not taken yet; `None` while nobody listens.
@@ -147,6 +152,7 @@ impl Supervisor {
             forgotten: Vec::new(),
             boot: boot::Boot::default(),
             shutdown: None,
+            leaving: Vec::new(),
             clock_ahead: None,
             events: None,
         }
@@ -240,6 +246,9 @@ impl Supervisor {
             self.look_again(id, now);
             self.look_at_group(id, now);
             self.look_at_proxies(id, now);
+            if !self.leaving.is_empty() {
+                self.let_leave(now);
+            }
         }
         self.check_ready(now);
         self.check_down();

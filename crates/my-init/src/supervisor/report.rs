@@ -36,6 +36,7 @@ impl Supervisor {
         match unit.state {
             _ if unit.service.kind == Kind::Group => self.unmet(unit),
             State::Blocked => self.unmet(unit),
+            _ if unit.leaving.is_some() => self.company_of(id),
             State::Listening => vec!["a connection".to_owned()],
             State::Starting => vec![readiness(unit)],
             State::Stopping => vec!["its end".to_owned()],
@@ -56,6 +57,15 @@ impl Supervisor {
         let group = unit.group.filter(|_| self.group_goes_down(unit));
         let group = group.and_then(|id| self.service(id));
         unmet.extend(group.map(|group| format!("the end of the others in {}", group.name)));
+        let leaving = self.leaving.iter().filter_map(|id| self.service(*id));
+        let leaving = leaving.filter(|other| {
+            unit.service
+                .dependencies
+                .requires
+                .iter()
+                .any(|one| one.name == other.name)
+        });
+        unmet.extend(leaving.map(|other| format!("{}, which is about to stop", other.name)));
         let rivals = self.active_rivals(unit);
         unmet.extend(rivals.map(|rival| format!("the end of {}, with which it conflicts", rival.service.name)));
         unmet

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use mos_service::Kind;
+
+use super::leave::Leaving;
 use super::state::{AfterStop, Reason, State};
 use super::{Id, Supervisor};
 use crate::clock::Millis;
@@ -61,11 +64,11 @@ impl Supervisor {
         if self.is_group(id) {
             return self.start_group(id, now);
         }
-        let state = self.unit(id).map(|unit| unit.state.clone());
-        if matches!(state, Some(State::Starting | State::Running | State::Degraded)) {
-            return Err(RequestError::AlreadyRunning(name.to_owned()));
+        let unit = self.unit(id);
+        if unit.is_some_and(|unit| matches!(unit.state, State::Starting | State::Running | State::Degraded)) {
+            return self.stay_after_all(id, name);
         }
-        self.start_anew(id, now)
+        self.begin_anew(id, false, now)
     }
 
     /// Starts whatever a service requires, and what that requires, as far as it is not active. What cannot be started is
@@ -97,19 +100,25 @@ impl Supervisor {
     /// # Errors
     /// When there is none, or it is not active.
     pub fn stop(&mut self, name: &str, now: Millis) -> Result<(), RequestError> {
+        self.stop_with(name, false, now)
+    }
+
+    /// The same, before it those that require it and whose files say that they stop with it; with `tree` all that
+    /// require it, directly or not.
+    ///
+    /// # Errors
+    /// When there is none, or it is not active.
+    pub fn stop_with(&mut self, name: &str, tree: bool, now: Millis) -> Result<(), RequestError> {
         let id = self.named(name)?;
-        if self.is_group(id) {
-            return self.stop_group(id, now);
-        }
         let Some(unit) = self.unit_mut(id) else {
             return Err(RequestError::NotFound(name.to_owned()));
         };
-        let at_rest = unit.state.is_at_rest();
+        let at_rest = unit.state.is_at_rest() && unit.service.kind != Kind::Group;
         unit.wanted = false;
-        if at_rest {
+        if at_rest || self.is_idle_group(id) {
             return Err(RequestError::NotRunning(name.to_owned()));
         }
-        self.begin_stop(id, AfterStop::Rest, now);
+        self.leave(id, Leaving { again: false, tree }, now);
         self.settle(now);
         Ok(())
     }
@@ -119,6 +128,15 @@ impl Supervisor {
     /// # Errors
     /// When there is none, or it cannot start.
     pub fn restart(&mut self, name: &str, now: Millis) -> Result<(), RequestError> {
+        self.restart_with(name, false, now)
+    }
+
+    /// The same, before it those end that require it and whose files say that they restart with it; with `tree` all that
+    /// require it, directly or not. They start again when it is there.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot start.
+    pub fn restart_with(&mut self, name: &str, tree: bool, now: Millis) -> Result<(), RequestError> {
         let id = self.named(name)?;
         let group = if self.is_group(id) {
             Some(id)
@@ -126,13 +144,24 @@ impl Supervisor {
             self.group_restarted_with(id)
         };
         if let Some(group) = group {
-            self.restart_group(group, now);
+            self.leave(group, Leaving { again: true, tree }, now);
+            self.settle(now);
             return Ok(());
         }
-        self.start_anew(id, now)
+        self.begin_anew(id, tree, now)
     }
 
-    fn named(&self, name: &str) -> Result<Id, RequestError> {
+    /// It runs: there is something to do only when it was about to go.
+    fn stay_after_all(&mut self, id: Id, name: &str) -> Result<(), RequestError> {
+        match self.unit_mut(id) {
+            Some(unit) if unit.leaving.is_some() => unit.wanted = true,
+            _ => return Err(RequestError::AlreadyRunning(name.to_owned())),
+        }
+        self.stay(id);
+        Ok(())
+    }
+
+    pub(super) fn named(&self, name: &str) -> Result<Id, RequestError> {
         if self.shutdown.is_some() {
             return Err(RequestError::ShuttingDown);
         }
@@ -142,16 +171,21 @@ impl Supervisor {
         found.ok_or_else(|| RequestError::NotFound(name.to_owned()))
     }
 
-    fn start_anew(&mut self, id: Id, now: Millis) -> Result<(), RequestError> {
+    fn begin_anew(&mut self, id: Id, tree: bool, now: Millis) -> Result<(), RequestError> {
         let Some(unit) = self.unit_mut(id) else { return Ok(()) };
         if let State::Failed(reason @ Reason::Cycle(_)) = &unit.state {
             return Err(RequestError::Cycle(reason.to_string()));
         }
         (unit.wanted, unit.triggered) = (true, true);
         unit.attempts = 0;
-        let asked_before = unit.state == State::Stopping && unit.after_stop == AfterStop::Again;
+        let asked_before = unit.state == State::Stopping && unit.after_stop == AfterStop::Again
+            || unit.leaving.is_some_and(|leaving| leaving.again);
         unit.restarts_by_hand += u64::from(unit.spawned.is_some() && !asked_before);
-        self.begin_stop(id, AfterStop::Again, now);
+        // Nobody has to go before one that is not there.
+        match unit.pid.is_some() || tree {
+            true => self.leave(id, Leaving { again: true, tree }, now),
+            false => self.begin_stop(id, AfterStop::Again, now),
+        }
         self.settle(now);
         match self.unit(id).map(|unit| &unit.state) {
             Some(State::Failed(reason @ Reason::MissingDependency(_))) => {

@@ -62,6 +62,10 @@ impl Supervisor {
         }
         waits |= self.waits_after(unit).next().is_some() || self.active_rivals(unit).next().is_some();
         waits |= self.group_goes_down(unit);
+        waits |= !self.leaving.is_empty()
+            && self
+                .find(&unit.service.name)
+                .is_some_and(|id| self.goes_with_another(id));
         if waits { Verdict::Wait } else { Verdict::Go }
     }
 

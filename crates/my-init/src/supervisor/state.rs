@@ -233,6 +233,8 @@ pub struct Unit {
     pub(super) proxies: Vec<Id>,
     /// A proxy has started it, and stops it again.
     pub(super) pulled: bool,
+    /// It is to go, once those have gone that go with it.
+    pub(super) leaving: Option<super::leave::Leaving>,
     /// Its sockets are open.
     pub(super) bound: bool,
     /// Somebody has connected or asked for it: it is to have a process, not only sockets.
@@ -280,6 +282,7 @@ impl Unit {
             timing: None,
             proxies: Vec::new(),
             pulled: false,
+            leaving: None,
             bound: false,
             triggered: false,
             requested: false,
@@ -315,6 +318,11 @@ impl Unit {
     /// When its process was started last.
     pub fn spawned_at(&self) -> Option<Millis> {
         self.spawned
+    }
+
+    /// What it last said of itself.
+    pub fn status_text(&self) -> &str {
+        &self.status
     }
 
     /// Its process.

@@ -46,7 +46,7 @@ pub(super) fn read_proxy<'d>(
     Some(Service {
         name,
         command: Command::parse(&line, Some(false)).ok(),
-        proxy: Some(Box::new(Proxy { service })),
+        proxy: Some(Box::new(Proxy { service, backend })),
         sockets,
         status,
         user,

@@ -193,8 +193,8 @@ mod tests {
                 "error: my_init.conf:1:12: unknown level `loud`\n  hint: my_init knows: off, error, err, warning, warn, info, debug, trace",
             ),
             (
-                "init: [services, network]\n",
-                "error: my_init.conf:1:18: unknown stage `network`\n  hint: did you mean `networking`?",
+                "init: [services, networkng]\n",
+                "error: my_init.conf:1:18: unknown stage `networkng`\n  hint: did you mean `networking`?",
             ),
             (
                 "init: [dance]\n",

@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_file_of_zinit_is_a_service() {
         let service = service(
-            "# a comment\n---\nexec: redis-server --port 0 # more\ntest: redis-cli -s /var/run/redis.sock PING\nafter:\n  - node-ready\n\
+            "# a comment\n---\nexec: redis-server --port 0 # more\ntest: redis-cli -s /var/run/redis.sock PING\nafter:\n- node-ready\n\
 - network\nenv:\n  A: \"x y\"\n  B: 'it''s'\nsignal:\n  stop: sigint\nshutdown_timeout: 5\nlog: stdout\ndir: \"\"\n",
         );
         assert_eq!(service.name, "redis");

@@ -57,8 +57,16 @@ fn a_restart_is_followed_by_a_restart_once_the_other_is_back() {
     );
     machine.supervisor.restart("db", 200).expect("it restarts");
     machine.run_until(300);
-    // It ends beside the other and waits until that is there.
-    assert_eq!(machine.lines("spawn web").last(), Some(&"spawn web at 205"));
+    // It ends before the other and waits until that is there.
+    assert_eq!(
+        machine.lines("signal"),
+        [
+            "signal 15 to web at 100",
+            "signal 15 to web at 200",
+            "signal 15 to db at 205"
+        ]
+    );
+    assert_eq!(machine.lines("spawn web").last(), Some(&"spawn web at 210"));
     machine.supervisor.stop("db", 300).expect("it stops");
     machine.run_until(400);
     assert_eq!(machine.state("web"), &State::Running);
@@ -131,7 +139,7 @@ fn a_chain_follows_and_starts_again_in_order() {
     let second: Vec<&str> = machine.lines("spawn").split_off(4);
     assert_eq!(
         second,
-        ["spawn a at 105", "spawn b at 105", "spawn c at 105", "spawn d at 105"]
+        ["spawn a at 120", "spawn b at 120", "spawn c at 120", "spawn d at 120"]
     );
     assert!(machine.supervisor.units().all(|(_, unit)| unit.state == State::Running));
 }
@@ -215,7 +223,7 @@ fn a_dependent_that_was_noted_before_the_other_came_back_follows() {
 
 impl Machine {
     /// Something is done, and its supervisor is killed when it has noted no more than `kept` of the changes.
-    fn torn(&mut self, services: &[(&str, &str)], kept: usize, act: impl FnOnce(&mut Supervisor)) {
+    pub(super) fn torn(&mut self, services: &[(&str, &str)], kept: usize, act: impl FnOnce(&mut Supervisor)) {
         self.act();
         self.supervisor.take_changed();
         let first = &self.supervisor;

@@ -4,6 +4,7 @@ mod conditions;
 mod follow;
 mod groups;
 mod health;
+mod leave;
 mod memory;
 mod proxy;
 mod restart;
@@ -41,6 +42,8 @@ struct Machine {
     next_pid: u32,
     /// What happened, in order.
     log: Vec<String>,
+    /// Who was asked to end while somebody was there who requires it.
+    early: Vec<String>,
     finished: Option<Goal>,
 }
 
@@ -60,6 +63,7 @@ impl Machine {
             endings: Vec::new(),
             next_pid: 100,
             log: Vec::new(),
+            early: Vec::new(),
             finished: None,
         };
         machine.supervisor.reload(load(services), 0);
@@ -158,6 +162,15 @@ impl Machine {
 
     fn signal(&mut self, id: Id, number: i32) {
         let name = self.name(id);
+        let needs_it = |(_, unit): &(Id, &Unit)| {
+            unit.pid.is_some() && unit.service.dependencies.requires.iter().any(|one| one.name == name)
+        };
+        self.early.extend(
+            self.supervisor
+                .units()
+                .find(needs_it)
+                .map(|(_, unit)| format!("{name} before {}", unit.service.name)),
+        );
         self.log.push(format!("signal {number} to {name} at {}", self.now));
         let stubborn = matches!(self.behaviours.get(&name), Some(Behaviour::Stubborn));
         if let Some(pid) = self.supervisor.unit(id).and_then(Unit::pid)
