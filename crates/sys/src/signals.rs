@@ -50,6 +50,22 @@ impl Signals {
     }
 }
 
+/// Does something while these signals are delivered as usual, such as starting a program that is to get them: what is
+/// blocked here is blocked in a child too. Afterwards they are blocked.
+pub fn deliver<T>(numbers: &[i32], act: impl FnOnce() -> T) -> T {
+    let set = set_of(numbers);
+    let change = |how| {
+        if let Ok(set) = &set {
+            // SAFETY: `set` is initialised; a null third argument asks for nothing back.
+            unsafe { libc::sigprocmask(how, set, std::ptr::null_mut()) };
+        }
+    };
+    change(libc::SIG_UNBLOCK);
+    let done = act();
+    change(libc::SIG_BLOCK);
+    done
+}
+
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -10,9 +11,15 @@ use super::verbs::print;
 use super::{AskError, offline};
 use crate::options::Question;
 
+/// So long a my_init that is gone is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two attempts to find it.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Everything that happens from now on.
 #[derive(Debug)]
 pub(super) struct Events {
+    names: Vec<String>,
     lines: BufReader<UnixStream>,
 }
 
@@ -23,6 +30,7 @@ impl Events {
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "events.subscribe", "params": { "names": names } });
         writeln!(stream, "{request}").map_err(AskError::Offline)?;
         let mut events = Self {
+            names: names.to_vec(),
             lines: BufReader::new(stream),
         };
         match events.next()? {
@@ -36,6 +44,24 @@ impl Events {
         let mut line = String::new();
         self.lines.read_line(&mut line).map_err(AskError::Offline)?;
         serde_json::from_str(&line).map_err(|_| offline("it has ended the connection"))
+    }
+
+    /// The next message, of whichever supervisor: another one is waited for when this one is gone, and that something
+    /// may have happened in between is a message too.
+    pub(super) fn next_of_any(&mut self, socket: &Path) -> Result<Value, AskError> {
+        let lost = match self.next() {
+            Err(AskError::Offline(error)) => error,
+            other => return other,
+        };
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            std::thread::sleep(PAUSE);
+            if let Ok(events) = Self::subscribe(socket, &self.names) {
+                *self = events;
+                return Ok(json!({ "method": "events.lost", "params": { "why": "the connection was lost" } }));
+            }
+        }
+        Err(AskError::Offline(lost))
     }
 
     /// True when another message has come already, at least in part.
@@ -53,7 +79,7 @@ impl Events {
 pub(super) fn follow(socket: &Path, question: &Question, json: bool, out: &mut dyn Write) -> Result<(), AskError> {
     let mut events = Events::subscribe(socket, &question.words)?;
     loop {
-        let message = events.next()?;
+        let message = events.next_of_any(socket)?;
         let text = match json {
             true => format!("{}\n", message["params"]),
             false => line(&message),
@@ -67,7 +93,10 @@ pub(super) fn line(message: &Value) -> String {
     let event = &message["params"];
     let word = |key: &str| event[key].as_str().unwrap_or_default();
     if message["method"] == "events.lost" {
-        return format!("{} events were lost\n", event["count"]);
+        return match event["count"].as_u64() {
+            Some(count) => format!("{count} events were lost\n"),
+            None => format!("{}: events may be missing here\n", word("why")),
+        };
     }
     let time = event["time"].as_u64().unwrap_or(0);
     let what = match word("kind") {

@@ -61,7 +61,7 @@ impl Driver {
             Call::ProcessTree => self.process_tree(name),
             Call::DebugState => Ok(self.debug_state()),
             Call::Tree => Ok(self.tree()),
-            Call::Subscribe => Ok(self.subscribe(connection, params)),
+            Call::Subscribe => Ok(self.subscribe_to_events(connection, params)),
             Call::IsRunning => self.is_running(name),
             Call::Why => self.why(name),
             Call::Timers => Ok(self.supervisor.timetable(self.now())),

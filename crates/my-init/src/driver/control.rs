@@ -148,6 +148,13 @@ impl Driver {
         }
     }
 
+    /// Closes a connection.
+    pub(super) fn hang_up(&mut self, index: usize) {
+        if let Some(connection) = self.control.connections.remove(&index) {
+            unwatch(&self.epoll, &connection.stream);
+        }
+    }
+
     /// Closes the oldest connection that waits for nothing, or the oldest.
     fn make_room(&mut self) {
         let connections = &self.control.connections;
@@ -155,8 +162,8 @@ impl Driver {
             .iter()
             .find(|(_, connection)| connection.served && connection.output.is_empty());
         let victim = idle.or_else(|| connections.iter().next()).map(|(index, _)| *index);
-        if let Some(victim) = victim.and_then(|index| self.control.connections.remove(&index)) {
-            unwatch(&self.epoll, &victim.stream);
+        if let Some(victim) = victim {
+            self.hang_up(victim);
         }
     }
 

@@ -1,21 +1,18 @@
-//! Events to those who asked for them, as notifications on their connections.
+//! Events to those who asked for them: what a subscription sends, see [`super::streams`].
 //!
 //! A listener that does not read is owed a number: what does not fit into its connection is counted, and the count is
-//! the first thing that it is told when it reads again. So it costs a bounded amount, and nobody waits for it.
+//! the first thing that it is told when it reads again.
 
 use serde_json::{Value, json};
 
 use super::Driver;
+use super::streams::Wants;
 use crate::protocol::Params;
 use crate::supervisor::{Event, What};
-
-/// While this much waits to be read, events are counted and not sent. In bytes.
-const BACKLOG: usize = 64 * 1024;
 
 /// Somebody who wants to know what happens.
 #[derive(Debug)]
 pub(super) struct Listener {
-    connection: usize,
     /// The services that it is told of; all when empty.
     names: Vec<String>,
     /// What it was not told.
@@ -24,54 +21,42 @@ pub(super) struct Listener {
 
 impl Driver {
     /// The notifications come on the same connection, after the answer.
-    pub(super) fn subscribe(&mut self, connection: usize, params: &Params) -> Value {
-        self.listeners.push(Listener {
-            connection,
-            names: params.texts("names"),
-            lost: 0,
-        });
-        self.supervisor.listen(true);
+    pub(super) fn subscribe_to_events(&mut self, connection: usize, params: &Params) -> Value {
+        let names = params.texts("names");
+        self.subscribe(connection, Wants::Events(Listener { names, lost: 0 }));
         json!({ "ok": true, "time": self.now() })
     }
 
-    /// Tells everybody what has happened since the last time.
-    pub(super) fn tell_events(&mut self) {
-        if self.listeners.is_empty() {
-            return;
+    /// Tells what has happened since the last time. Goes on for ever.
+    pub(super) fn send_events(&mut self, connection: usize, listener: &mut Listener, events: &[Event]) -> bool {
+        self.tell_lost(connection, listener);
+        for event in events {
+            if !listener.is_concerned_by(event) {
+                continue;
+            }
+            if listener.lost == 0 && self.has_room(connection) {
+                self.notify(connection, "event", &described(event));
+            } else {
+                listener.lost += 1;
+            }
         }
-        let mut listeners = std::mem::take(&mut self.listeners);
-        listeners.retain(|listener| self.control.is_there(listener.connection));
-        for event in self.supervisor.take_events() {
-            let line = notification("event", described(&event));
-            let concerned = listeners.iter_mut().filter(|listener| listener.is_concerned_by(&event));
-            concerned.for_each(|listener| self.tell(listener, &line));
-        }
-        listeners.iter_mut().for_each(|listener| self.tell_lost(listener));
-        self.supervisor.listen(!listeners.is_empty());
-        self.listeners = listeners;
+        true
     }
 
-    fn tell(&mut self, listener: &mut Listener, line: &str) {
-        self.tell_lost(listener);
-        if listener.lost == 0 && self.control.takes(listener.connection, BACKLOG) {
-            self.push(listener.connection, line);
-        } else {
-            listener.lost += 1;
-        }
-    }
-
-    fn tell_lost(&mut self, listener: &mut Listener) {
-        if listener.lost > 0 && self.control.takes(listener.connection, BACKLOG / 2) {
+    fn tell_lost(&mut self, connection: usize, listener: &mut Listener) {
+        if listener.lost > 0 && self.has_room(connection) {
             let lost = std::mem::take(&mut listener.lost);
-            self.push(
-                listener.connection,
-                &notification("events.lost", json!({ "count": lost })),
-            );
+            self.notify(connection, "events.lost", &json!({ "count": lost }));
         }
     }
 }
 
 impl Listener {
+    /// True when it is still to be told that it was not told something.
+    pub(super) fn owes(&self) -> bool {
+        self.lost > 0
+    }
+
     fn is_concerned_by(&self, event: &Event) -> bool {
         match &event.what {
             What::Added { name } | What::Removed { name } | What::State { name, .. } => {
@@ -106,8 +91,4 @@ fn described(event: &Event) -> Value {
             event
         }
     }
-}
-
-fn notification(method: &str, params: Value) -> String {
-    format!("{}\n", json!({ "jsonrpc": "2.0", "method": method, "params": params }))
 }

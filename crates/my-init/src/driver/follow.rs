@@ -1,13 +1,13 @@
-//! Logs that somebody reads along.
+//! Logs that somebody reads along: what a subscription sends, see [`super::streams`].
 //!
 //! A reader has a place in each log and nothing else: what it has not been sent yet is in the logs themselves, not in a
-//! queue. So one that never reads costs what a connection may hold, and if the log goes on without it, it is told how
-//! much it has missed. Everybody gets a little at a time in turn; nobody else waits.
+//! queue. If the log goes on without it, it is told how much it has missed.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Value, json};
 
+use super::streams::Wants;
 use super::{Driver, Id};
 use crate::clock::Millis;
 use crate::logs::{Log, lines, marks};
@@ -17,8 +17,6 @@ use crate::protocol::{Params, Refusal};
 const CHUNK: usize = 8 * 1024;
 /// Pieces that one reader is sent before the loop looks at other things.
 const PIECES: usize = 16;
-/// While this much waits to be read, no more is sent. In bytes.
-const BACKLOG: usize = 64 * 1024;
 
 /// What a reader wants.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,8 +34,6 @@ struct Wish {
 /// A reader.
 #[derive(Debug)]
 pub(super) struct Follow {
-    /// Its connection.
-    connection: usize,
     wish: Wish,
     /// Which log and where in it, for every service of which it has been sent something.
     places: BTreeMap<Id, (u64, u64)>,
@@ -77,6 +73,11 @@ impl Wish {
 }
 
 impl Follow {
+    /// True when there is something that it has not been sent.
+    pub(super) fn is_due(&self) -> bool {
+        !self.waiting.is_empty() || !self.caught_up
+    }
+
     fn wake(&mut self, id: Id) {
         if !self.waiting.contains(&id) {
             self.waiting.push_back(id);
@@ -102,7 +103,6 @@ impl Driver {
 
     fn begin_to_follow(&mut self, connection: usize, wish: Wish) {
         let mut follow = Follow {
-            connection,
             wish,
             places: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -116,68 +116,50 @@ impl Driver {
                 follow.waiting.push_back(id);
             }
         }
-        self.follows.push(follow);
+        self.subscribe(connection, Wants::Logs(follow));
     }
 
     /// A log has something new.
     pub(super) fn wake_followers(&mut self, id: Id) {
-        if self.follows.is_empty() {
+        if self.streams.is_empty() {
             return;
         }
         let Some(name) = self.log_name(id).map(str::to_owned) else {
             return;
         };
-        let concerned = self.follows.iter_mut().filter(|follow| follow.wish.concerns(&name));
+        let concerned = self.follows().filter(|follow| follow.wish.concerns(&name));
         concerned.for_each(|follow| follow.wake(id));
     }
 
     /// A log is no more.
     pub(super) fn forget_log(&mut self, id: Id) {
-        for follow in &mut self.follows {
+        for follow in self.follows() {
             follow.places.remove(&id);
             follow.waiting.retain(|one| *one != id);
         }
         self.intake.forget(id);
     }
 
-    /// True when somebody could be sent something at once.
-    pub(super) fn is_sending(&self) -> bool {
-        let takes = |follow: &Follow| self.control.takes(follow.connection, BACKLOG);
-        let due = |follow: &Follow| !follow.waiting.is_empty() || !follow.caught_up;
-        self.follows.iter().any(|follow| due(follow) && takes(follow))
-    }
-
-    /// Sends every reader a part of what it has not been sent yet, as far as it takes it.
-    pub(super) fn send_to_followers(&mut self) {
-        let mut follows = std::mem::take(&mut self.follows);
-        follows.retain_mut(|follow| self.send_pieces(follow));
-        // Nobody can have come in between.
-        self.follows = follows;
-    }
-
-    /// Returns false when the reader wants no more, or is gone.
-    fn send_pieces(&mut self, follow: &mut Follow) -> bool {
+    /// Sends a reader the next pieces, as far as it takes them; false when it wants no more.
+    pub(super) fn send_pieces(&mut self, connection: usize, follow: &mut Follow) -> bool {
         for _ in 0..PIECES {
-            if !self.control.is_there(follow.connection) {
-                return false;
-            }
-            if !self.control.takes(follow.connection, BACKLOG) {
+            if !self.has_room(connection) {
                 return true;
             }
             let Some(id) = follow.waiting.pop_front() else {
-                return self.caught_up(follow);
+                return self.caught_up(connection, follow);
             };
             if let Some(piece) = self.piece(follow, id) {
-                self.push(follow.connection, &notification("logs.lines", piece));
+                self.notify(connection, "logs.lines", &piece);
             }
         }
         true
     }
 
-    fn caught_up(&mut self, follow: &mut Follow) -> bool {
+    fn caught_up(&mut self, connection: usize, follow: &mut Follow) -> bool {
         if !std::mem::replace(&mut follow.caught_up, true) {
             let told = json!({ "time": self.now() });
-            self.push(follow.connection, &notification("logs.caught_up", told));
+            self.notify(connection, "logs.caught_up", &told);
         }
         follow.wish.follow
     }
@@ -232,8 +214,4 @@ fn as_json(line: &lines::Line) -> Value {
         false => json!([line.time, line.place, line.text]),
         true => json!([line.time, line.place, line.text, true]),
     }
-}
-
-fn notification(method: &str, params: Value) -> String {
-    format!("{}\n", json!({ "jsonrpc": "2.0", "method": method, "params": params }))
 }

@@ -27,6 +27,7 @@
 //! | `probes` | health probes on the wire |
 //! | `descriptors` | room among open files |
 //! | `stops` | stops and restarts by hand, and what goes with them |
+//! | `streams` | what goes on being sent to those who asked for it |
 //! | `strays` | processes that outlive the service they belong to |
 //! | `control` | the control socket |
 //! | `answers` | requests to answers |
@@ -64,6 +65,7 @@ mod slot;
 mod sockets;
 mod stops;
 mod strays;
+mod streams;
 mod wall_clock;
 mod watch;
 mod xinet;
@@ -260,12 +262,11 @@ pub struct Driver {
     intake: intake::Intake,
     /// Who writes logs to files.
     writer: files::LogWriter,
-    /// Who reads logs along.
-    follows: Vec<follow::Follow>,
+    /// Who is sent logs or events.
+    streams: Vec<streams::Stream>,
     sockets: HashMap<Id, Vec<sockets::Bound>>,
     /// Tells when somebody sets the clock.
     clock: Option<OwnedFd>,
-    listeners: Vec<events::Listener>,
     /// Where the directories of service files were when they were read last.
     places: reload::Places,
     /// What the logs take of memory, in bytes.
@@ -336,10 +337,9 @@ impl Driver {
             slots: HashMap::new(),
             intake: intake::Intake::default(),
             writer: files::LogWriter::default(),
-            follows: Vec::new(),
+            streams: Vec::new(),
             sockets: HashMap::new(),
             clock: None,
-            listeners: Vec::new(),
             places: reload::places(&setup.services),
             log_memory: 0,
             open_logs: 0,
@@ -417,8 +417,7 @@ impl Driver {
             self.attend_writer();
             self.watch_console();
             events.clear();
-            self.send_to_followers();
-            self.tell_events();
+            self.attend_streams();
             let busy = self.supervisor.is_busy() || self.is_sending();
             match epoll::wait(
                 &self.epoll,

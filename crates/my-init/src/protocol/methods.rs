@@ -499,7 +499,7 @@ pub const METHODS: &[Method] = &[
         &[optional("names", Kind::Texts, "only these services; all")],
         (
             Kind::Object,
-            "`{ok, time}`; then notifications on the same connection: `event` with `{time, kind, name, before, state, reason, pid}` (kinds `state`, `added`, `removed`, `ready`, `shutdown`), and `events.lost` with `{count}` for what a client that reads too slowly was not sent",
+            "`{ok, time}`; then notifications on the same connection: `event` with `{time, kind, name, before, state, reason, pid}` (kinds `state`, `added`, `removed`, `ready`, `shutdown`), and `events.lost` with `{count}` for what a client that reads too slowly was not sent; one that reads nothing for a minute although much waits is cut off, as with `logs.follow`",
         ),
         &[],
         "Tells what happens, while it happens.",
