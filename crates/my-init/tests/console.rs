@@ -116,7 +116,8 @@ impl Seat {
         let Some(begin) = text[..end].rfind("\x1b[H") else {
             return Vec::new();
         };
-        text[begin..end].split("\r\n").map(without_sequences).collect()
+        let lines = text[begin..end].split('\n').map(|line| line.trim_end_matches('\r'));
+        lines.map(without_sequences).collect()
     }
 
     fn wait(&self, what: &str, done: impl Fn(&Self) -> bool) {
