@@ -72,7 +72,7 @@ fn node_programs(architecture: Architecture) -> Result<Built, String> {
         Cache::new(cache()?),
     )
     .for_architecture(architecture);
-    let toolchain = Toolchain::find(&shop, &mut |line| println!("{line}")).map_err(failed)?;
+    let toolchain = Toolchain::find(&shop, None, &mut |line| println!("{line}")).map_err(failed)?;
     let component = component();
     let fetched = fetch(&component, &shop, &mut |_| {}).map_err(failed)?;
     let mut started = false;
@@ -98,6 +98,7 @@ fn component() -> PlannedComponent {
             features: Vec::new(),
             default_features: true,
             profile: "node".into(),
+            libc: None,
         },
         binaries: PROGRAMS.map(str::to_owned).into(),
         files: Default::default(),

@@ -1,6 +1,7 @@
 //! Runtimes: components fetched, built, staged flat and packed into flists.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -95,10 +96,17 @@ impl Builder<'_> {
         if components.is_empty() && mode == PackMode::Individual {
             return Ok(Vec::new());
         }
-        let toolchain = Toolchain::find(&self.workshop(), &mut |line| self.report.line(line))?;
+        let mut toolchains = BTreeMap::new();
         let mut staged = Vec::new();
         for component in components {
-            staged.push(self.stage(plan, component, lock, &toolchain)?);
+            let toolchain = match toolchains.entry(component.build.libc) {
+                Entry::Occupied(found) => found.into_mut(),
+                Entry::Vacant(place) => {
+                    let find = Toolchain::find(&self.workshop(), *place.key(), &mut |line| self.report.line(line));
+                    place.insert(find?)
+                }
+            };
+            staged.push(self.stage(plan, component, lock, toolchain)?);
         }
         if mode == PackMode::Combined {
             staged = vec![combine(staged)?];

@@ -73,7 +73,7 @@ impl Cache {
     }
 
     /// The output of a step: from the cache, or made now by `produce`, which writes plain files into the directory it
-    /// is given.
+    /// is given, and into folders there.
     ///
     /// # Errors
     /// [`CacheError::Step`] when `produce` fails (nothing is kept), [`CacheError::Io`] for the cache's own files.
@@ -152,16 +152,24 @@ fn empty(directory: &Path) -> io::Result<()> {
 /// Writes the manifest of the files in a directory.
 fn seal(directory: &Path) -> io::Result<()> {
     let mut lines = Vec::new();
+    list(directory, "", &mut lines)?;
+    lines.sort();
+    durable::write(&directory.join(MANIFEST), lines.concat().as_bytes(), 0o644)
+}
+
+fn list(directory: &Path, prefix: &str, lines: &mut Vec<String>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry
             .file_name()
             .into_string()
             .map_err(|name| io::Error::other(format!("{name:?} is not UTF-8")))?;
-        lines.push(format!("{} {name}\n", of_file(&entry.path())?));
+        match entry.file_type()?.is_dir() {
+            true => list(&entry.path(), &format!("{prefix}{name}/"), lines)?,
+            false => lines.push(format!("{} {prefix}{name}\n", of_file(&entry.path())?)),
+        }
     }
-    lines.sort();
-    durable::write(&directory.join(MANIFEST), lines.concat().as_bytes(), 0o644)
+    Ok(())
 }
 
 /// True when every file of the manifest is there with its digest.
@@ -204,6 +212,23 @@ mod tests {
         assert!(cache.find("pack", &key).is_none());
         assert!(!make(&cache, &key, "right").hit);
         assert_eq!(fs::read_to_string(first.path.join("out")).unwrap(), "right");
+    }
+
+    #[test]
+    fn files_in_folders_are_looked_at_as_well() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::new(directory.path());
+        let key = Digest::of(b"inputs");
+        let made = cache.step("pack", &key, |directory| {
+            fs::create_dir_all(directory.join("a/b"))?;
+            fs::write(directory.join("a/b/out"), "right")
+        });
+        let file = made.unwrap().path.join("a/b/out");
+        assert!(cache.find("pack", &key).is_some());
+        fs::write(&file, "damaged").unwrap();
+        assert!(cache.find("pack", &key).is_none());
+        fs::remove_file(&file).unwrap();
+        assert!(cache.find("pack", &key).is_none());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use mos_cache::{CacheError, Inputs};
-use mos_config::{Build, BuildKind};
+use mos_config::{Build, BuildKind, Libc};
 use mos_store::Digest;
 use mos_tree::{directory, tarball};
 
@@ -16,6 +16,7 @@ use crate::cargo::{self, Place};
 use crate::elf::{ElfError, check_machine, check_static};
 use crate::error::ComponentError;
 use crate::fetch::{Content, Fetched};
+use crate::profile::Flavour;
 use crate::run::Log;
 use crate::toolchain::Toolchain;
 use crate::workshop::{Progress, Workshop};
@@ -24,7 +25,7 @@ use crate::{folder, git, oci, program, release};
 /// The step's name in the cache.
 const STEP: &str = "component";
 /// Raised whenever the same inputs would give other programs than before.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// The most that a crate's archive may unpack to, in bytes.
 const MAXIMUM_UNPACKED: u64 = 1 << 30;
 
@@ -107,6 +108,7 @@ fn key(fetched: &Fetched, settings: &Build, binaries: &[String], toolchain: &Too
         .add("compiler", toolchain.version())
         .add("c compiler", toolchain.c_compiler())
         .add("target", toolchain.target())
+        .add("standard library", toolchain.identity())
         .add("flags", list(&toolchain.flags()))
         .key()
 }
@@ -141,8 +143,8 @@ impl Job<'_> {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(ComponentError::at(&work)(error)),
             _ => {}
         }
-        let made = self.place(&work).and_then(|place| match self.settings.kind {
-            BuildKind::Cargo => self.compile(&place, output, progress),
+        let made = self.place(&work).and_then(|mut place| match self.settings.kind {
+            BuildKind::Cargo => self.compile(&mut place, output, progress),
             BuildKind::None => self.copy(&place.directory, output, progress),
         });
         // The result is what counts; a leftover goes with the next build of this component, or `mos clean`.
@@ -204,6 +206,7 @@ impl Job<'_> {
             directory,
             source,
             target,
+            library: None,
         })
     }
 
@@ -224,7 +227,7 @@ impl Job<'_> {
         end_workspace(folder)
     }
 
-    fn compile(&self, place: &Place, output: &Path, progress: &mut Progress<'_>) -> Result<(), ComponentError> {
+    fn compile(&self, place: &mut Place, output: &Path, progress: &mut Progress<'_>) -> Result<(), ComponentError> {
         let has_lock = place
             .directory
             .ancestors()
@@ -234,11 +237,16 @@ impl Job<'_> {
                 name: self.name().to_owned(),
             });
         }
+        let manifest = folder::root(&place.directory).join("Cargo.toml");
+        let manifest = fs::read_to_string(&manifest).map_err(ComponentError::at(&manifest))?;
+        let flavour = Flavour::of(&manifest, &self.settings.profile);
+        place.library = self.toolchain.library(flavour, self.shop, progress)?;
         let mut log = Log::begin(self.name(), self.shop.log(self.name()))?;
         log.run(
             cargo::command(self.toolchain, self.settings, self.binaries, place),
             progress,
-        )?;
+        )
+        .map_err(|error| self.with_libc(error))?;
         let programs = cargo::output_folder(self.toolchain, &self.settings.profile, place);
         for binary in self.binaries {
             let program = self.read(&programs, binary)?;
@@ -256,6 +264,17 @@ impl Job<'_> {
         }
         progress(&format!("the whole output is in {}", log.path().display()));
         Ok(())
+    }
+
+    /// Says what C library it was, when that may be why a build failed.
+    fn with_libc(&self, mut error: ComponentError) -> ComponentError {
+        if let ComponentError::Failed { tail, .. } = &mut error
+            && self.settings.libc.is_none()
+            && self.toolchain.libc() == Libc::Musl
+        {
+            tail.push_str("\nnote: this was with musl; what needs glibc, or C++, builds with `[build] libc = \"glibc\"`");
+        }
+        error
     }
 
     /// Takes programs from the source as they are: scripts, or what somebody else built.
@@ -359,6 +378,7 @@ mod tests {
             directory: "/my work/a".into(),
             source: "/my work".into(),
             target: "/cache/target".into(),
+            library: None,
         };
         let noted = directory.path().join("a.d");
         fs::write(

@@ -51,11 +51,13 @@ pub(crate) struct Place {
     pub source: PathBuf,
     /// Cargo's output.
     pub target: PathBuf,
+    /// A sysroot that has the standard library of the target, when the compiler's own has not.
+    pub library: Option<PathBuf>,
 }
 
 /// The command that builds.
 pub(crate) fn command(toolchain: &Toolchain, build: &Build, binaries: &[String], place: &Place) -> Command {
-    let mut command = Command::new(toolchain.cargo());
+    let mut command = Command::new(toolchain.compiler().cargo());
     command.current_dir(&place.directory).env_clear().envs(passed());
     command.args(["build", "--locked", "--color=never", "--profile", &build.profile]);
     command
@@ -79,9 +81,9 @@ pub(crate) fn command(toolchain: &Toolchain, build: &Build, binaries: &[String],
     let c_target = toolchain.target().replace('-', "_");
     let profile = build.profile.to_uppercase().replace('-', "_");
     command
-        .env("RUSTC", toolchain.rustc())
+        .env("RUSTC", toolchain.compiler().rustc())
         .env("RUSTC_WRAPPER", "")
-        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(toolchain, &prefixes))
+        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(toolchain, place, &prefixes))
         .env(format!("CFLAGS_{c_target}"), c_flags(&prefixes))
         .env(format!("CXXFLAGS_{c_target}"), c_flags(&prefixes))
         // Lets the flags above be quoted (the `cc` crate, "External configuration via environment variables").
@@ -119,7 +121,7 @@ fn passed() -> impl Iterator<Item = (OsString, OsString)> {
 fn prefixes(toolchain: &Toolchain, place: &Place) -> Vec<(PathBuf, &'static str)> {
     let home = std::env::var_os("HOME").map(|home| (PathBuf::from(home), "/home"));
     let cargo = cargo_home().map(|home| (home, "/cargo"));
-    let library = toolchain.library().map(|path| (path.to_owned(), "/rust"));
+    let library = place.library.clone().map(|path| (path, "/rust"));
     let rest = [
         (toolchain.sysroot().to_owned(), "/rust"),
         (place.target.clone(), "/target"),
@@ -130,9 +132,9 @@ fn prefixes(toolchain: &Toolchain, place: &Place) -> Vec<(PathBuf, &'static str)
         .collect()
 }
 
-fn rust_flags(toolchain: &Toolchain, prefixes: &[(PathBuf, &str)]) -> String {
+fn rust_flags(toolchain: &Toolchain, place: &Place, prefixes: &[(PathBuf, &str)]) -> String {
     let mut flags = toolchain.flags();
-    flags.extend(toolchain.library().map(|path| format!("--sysroot={}", path.display())));
+    flags.extend(place.library.iter().map(|path| format!("--sysroot={}", path.display())));
     let hidden = prefixes.iter();
     flags.extend(hidden.map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display())));
     flags.join(FLAG_SEPARATOR)

@@ -30,6 +30,12 @@ pub enum ComponentError {
         /// What programs were to be for.
         architecture: Architecture,
     },
+    /// Programs are wanted with musl.
+    #[error(
+        "there is no standard library of Rust with musl, nor what makes one\n  hint: on Debian: apt-get install rustc-web cargo-web \
+         rust-web-src musl-tools; or `rustup target add`; or leave out `[build] libc`, for static glibc"
+    )]
+    NoMusl,
     /// A package of Debian with a part of the toolchain.
     #[error(transparent)]
     Package(#[from] mos_packages::PackageError),

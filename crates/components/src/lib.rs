@@ -25,6 +25,7 @@
 //! images/<digest>/                 image layouts, one per manifest
 //! libraries/<package>_<version>_…/ Rust's standard library for another architecture
 //! logs/<name>.log                  what cargo said, last build
+//! steps/std/<key>/                 Rust's standard library for musl, compiled here
 //! steps/component/<key>/           the result (mos-cache)
 //! ```
 
@@ -38,11 +39,13 @@ mod folder;
 pub mod git;
 mod library;
 mod oci;
+mod profile;
 mod program;
 mod registry;
 mod release;
 mod run;
 mod stage;
+mod standard;
 mod toolchain;
 mod workshop;
 

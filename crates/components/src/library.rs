@@ -20,7 +20,7 @@ use crate::workshop::{Progress, Workshop};
 /// In the cache: a folder for each package, whole as soon as it has its name.
 const FOLDER: &str = "libraries";
 /// Debian's compiler, also where rustup's comes first in the path.
-const RUSTC: &str = "/usr/bin/rustc";
+pub(crate) const RUSTC: &str = "/usr/bin/rustc";
 
 /// A compiler that can make programs for another architecture.
 pub(crate) struct Found {

@@ -1,20 +1,27 @@
 //! The compiler that all components are built with, and for which target.
 //!
-//! For a machine like this one, the user's own compiler. For another, whoever has a standard library for it, in this order:
+//! The first that is there, in this order:
 //!
-//! 1. the user's own compiler: that of the target with musl, then of the one with glibc (`rustup target add …`);
-//! 2. the compiler of Debian, whose library for the other architecture is fetched ([`crate::library`]).
+//! 1. the user's own compiler, when it has a standard library for the target with musl (`rustup target add …`);
+//! 2. one with the source of its standard library, which is compiled for musl ([`crate::standard`]): the user's own
+//!    (`rustup component add rust-src`), then that of Debian;
+//! 3. the user's own compiler, with glibc;
+//! 4. for another machine, the compiler of Debian, whose library for the other architecture is fetched ([`crate::library`]).
 //!
-//! It links with a cross compiler for C then, [`tool_prefix`].
+//! A component that does not compile with musl says so (`[build] libc`), and 1 and 2 are left out. For another machine, 2 is:
+//! nobody delivers musl for it. A cross compiler for C links then, [`tool_prefix`].
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mos_architecture::Architecture;
+use mos_config::Libc;
 
 use crate::error::ComponentError;
 use crate::library;
+use crate::profile::Flavour;
 use crate::run::{output, require};
+use crate::standard::{Library, MUSL_GCC, Parts};
 use crate::workshop::{Progress, Workshop};
 
 /// The user's Rust toolchain.
@@ -28,9 +35,19 @@ pub struct Toolchain {
     c_compiler: String,
     /// What stands before the names of the tools for C; nothing for those of this machine.
     tool_prefix: &'static str,
-    /// A sysroot that has the target's standard library and nothing else, when the compiler's own has none.
-    library: Option<PathBuf>,
+    standard: Standard,
     target: String,
+}
+
+/// Where the standard library is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standard {
+    /// With the compiler.
+    Own,
+    /// In a sysroot that has it and nothing else.
+    Sysroot(PathBuf),
+    /// Nowhere yet: it is compiled of these when a program is.
+    Source(Parts),
 }
 
 /// A compiler for Rust.
@@ -50,6 +67,32 @@ impl Compiler {
         })
     }
 
+    /// What `rustc -vV` prints.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
+    pub(crate) fn rustc(&self) -> PathBuf {
+        self.sysroot.join("bin/rustc")
+    }
+
+    /// The toolchain's own cargo; the one in the path where a distribution keeps it elsewhere.
+    pub(crate) fn cargo(&self) -> PathBuf {
+        let own = self.sysroot.join("bin/cargo");
+        if own.is_file() { own } else { PathBuf::from("cargo") }
+    }
+
+    /// The folder `library` of the source that belongs to it. Debian's folder has a version in its name, and packages may
+    /// be of two.
+    pub(crate) fn source(&self) -> Option<PathBuf> {
+        let source = self.sysroot.join("lib/rustlib/src/rust").canonicalize().ok()?;
+        let name = source.file_name()?.to_string_lossy().into_owned();
+        let release = self.version.lines().find_map(|line| line.strip_prefix("release: "))?;
+        let fits = name.strip_prefix("rustc-").is_none_or(|version| version == release);
+        let library = source.join("library");
+        (fits && library.join("vendor").is_dir()).then_some(library)
+    }
+
     fn has(&self, target: &str) -> bool {
         let library = self.sysroot.join("lib/rustlib").join(target).join("lib");
         std::fs::read_dir(library).is_ok_and(|mut files| files.next().is_some())
@@ -66,10 +109,39 @@ pub fn tool_prefix(architecture: Architecture) -> &'static str {
     }
 }
 
-/// The target that a compiler has a standard library for: with musl, otherwise with glibc. Programs are static with either.
-fn own_target(architecture: Architecture, has: impl Fn(&str) -> bool) -> Option<String> {
-    let targets = ["musl", "gnu"].map(|library| target(architecture, library));
-    targets.into_iter().find(|target| has(target))
+/// Who makes programs, and with what standard library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The user's compiler has the library.
+    Own(Libc),
+    /// The user's compiler has its source.
+    OwnSource,
+    /// Debian's compiler has its source.
+    DebianSource,
+    /// Debian's compiler, whose library is fetched.
+    DebianLibrary,
+}
+
+/// The first way that leads to a program, [as the module says](self). `there` is asked no more than it takes.
+fn choose(wanted: Option<Libc>, native: bool, there: impl Fn(Way) -> bool) -> Option<Way> {
+    let ways = [
+        (Way::Own(Libc::Musl), Libc::Musl, true),
+        (Way::OwnSource, Libc::Musl, native),
+        (Way::DebianSource, Libc::Musl, native),
+        (Way::Own(Libc::Glibc), Libc::Glibc, true),
+        (Way::DebianLibrary, Libc::Glibc, !native),
+    ];
+    let fits = |libc| wanted.is_none_or(|wanted| wanted == libc);
+    let fitting = ways.into_iter().filter(|(_, libc, possible)| fits(*libc) && *possible);
+    fitting.map(|(way, ..)| way).find(|way| there(*way))
+}
+
+/// What Rust calls a C library in the names of targets.
+fn environment(libc: Libc) -> &'static str {
+    match libc {
+        Libc::Musl => "musl",
+        Libc::Glibc => "gnu",
+    }
 }
 
 pub(crate) fn target(architecture: Architecture, library: &str) -> String {
@@ -77,13 +149,13 @@ pub(crate) fn target(architecture: Architecture, library: &str) -> String {
 }
 
 impl Toolchain {
-    /// Asks the `rustc` in the path, and, when it cannot make programs for the machine that the shop works for, that of
-    /// Debian.
+    /// Asks the `rustc` in the path, and that of Debian. With this C library, when one is wanted.
     ///
     /// # Errors
-    /// [`ComponentError::MissingTool`] without `rustc` or a C compiler; [`ComponentError::NoLibrary`] when no compiler has a
-    /// standard library for that machine; [`ComponentError::Package`] when it cannot be fetched.
-    pub fn find(shop: &Workshop, progress: &mut Progress<'_>) -> Result<Self, ComponentError> {
+    /// [`ComponentError::MissingTool`] without `rustc` or a C compiler; [`ComponentError::NoLibrary`] and
+    /// [`ComponentError::NoMusl`] when no compiler has a standard library for that machine and C library;
+    /// [`ComponentError::Package`] when it cannot be fetched.
+    pub fn find(shop: &Workshop, libc: Option<Libc>, progress: &mut Progress<'_>) -> Result<Self, ComponentError> {
         let architecture = shop.architecture();
         let tool_prefix = tool_prefix(architecture);
         // Build scripts and macros run here, whatever the programs are for.
@@ -91,21 +163,46 @@ impl Toolchain {
         let linker = linker(tool_prefix);
         require(&linker)?;
         let said = output("toolchain", Command::new(&linker).arg("--version"))?;
-        let compiler = Compiler::ask(Path::new("rustc"))?;
-        let (compiler, target, library) = match own_target(architecture, |target| compiler.has(target)) {
-            Some(target) => (compiler, target, None),
-            None => {
+        let own = Compiler::ask(Path::new("rustc"))?;
+        let debian = || Compiler::ask(Path::new(library::RUSTC)).ok();
+        let target = |libc| target(architecture, environment(libc));
+        let way = choose(libc, architecture == Architecture::HOST, |way| match way {
+            Way::Own(libc) => own.has(&target(libc)),
+            Way::OwnSource => Parts::find(&own).is_some(),
+            Way::DebianSource => debian().as_ref().and_then(Parts::find).is_some(),
+            Way::DebianLibrary => true,
+        });
+        let compiled = |compiler: Option<Compiler>| {
+            let compiler = compiler.ok_or(ComponentError::NoMusl)?;
+            let parts = Parts::find(&compiler).ok_or(ComponentError::NoMusl)?;
+            Ok::<_, ComponentError>((compiler, target(Libc::Musl), Standard::Source(parts)))
+        };
+        let (compiler, target, standard) = match way {
+            Some(Way::Own(libc)) => (own, target(libc), Standard::Own),
+            Some(Way::OwnSource) => compiled(Some(own))?,
+            Some(Way::DebianSource) => compiled(debian())?,
+            Some(Way::DebianLibrary) => {
                 let found = library::of_debian(architecture, shop, progress)?;
-                (found.compiler, found.target, Some(found.sysroot))
+                (found.compiler, found.target, Standard::Sysroot(found.sysroot))
             }
+            None if libc == Some(Libc::Musl) => return Err(ComponentError::NoMusl),
+            None => return Err(ComponentError::NoLibrary { architecture }),
         };
         Ok(Self {
             compiler,
             c_compiler: said.lines().next().unwrap_or_default().to_owned(),
             tool_prefix,
-            library,
+            standard,
             target,
         })
+    }
+
+    /// The C library that programs have inside.
+    pub fn libc(&self) -> Libc {
+        match self.target.ends_with("musl") {
+            true => Libc::Musl,
+            false => Libc::Glibc,
+        }
     }
 
     /// The compiler's version, as `rustc -vV` prints it. Where its standard library comes from is no part of it: one that is
@@ -129,19 +226,38 @@ impl Toolchain {
         &self.compiler.sysroot
     }
 
-    /// Where the standard library is that is not in the toolchain.
-    pub(crate) fn library(&self) -> Option<&Path> {
-        self.library.as_deref()
+    pub(crate) fn compiler(&self) -> &Compiler {
+        &self.compiler
     }
 
-    pub(crate) fn rustc(&self) -> PathBuf {
-        self.sysroot().join("bin/rustc")
+    /// Names what does not follow from the compilers' versions.
+    pub(crate) fn identity(&self) -> &str {
+        match &self.standard {
+            Standard::Source(parts) => &parts.identity,
+            Standard::Own | Standard::Sysroot(_) => "",
+        }
     }
 
-    /// The toolchain's own cargo; the one in the path where a distribution keeps it elsewhere.
-    pub(crate) fn cargo(&self) -> PathBuf {
-        let own = self.sysroot().join("bin/cargo");
-        if own.is_file() { own } else { PathBuf::from("cargo") }
+    /// The sysroot with the standard library that is not the compiler's own, made now when it is not in the cache.
+    pub(crate) fn library(
+        &self,
+        flavour: Flavour,
+        shop: &Workshop,
+        progress: &mut Progress<'_>,
+    ) -> Result<Option<PathBuf>, ComponentError> {
+        let parts = match &self.standard {
+            Standard::Own => return Ok(None),
+            Standard::Sysroot(folder) => return Ok(Some(folder.clone())),
+            Standard::Source(parts) => parts,
+        };
+        let library = Library {
+            compiler: &self.compiler,
+            c_compiler: &self.c_compiler,
+            parts,
+            target: &self.target,
+            flavour,
+        };
+        library.sysroot(shop, progress).map(Some)
     }
 
     /// Compiler flags that every program is built with, without those that have paths.
@@ -153,7 +269,10 @@ impl Toolchain {
     /// Variables that name the tools for C, where they are not those of this machine: for cargo, and for the `cc` crate
     /// in build scripts.
     pub(crate) fn tools(&self) -> Vec<(String, String)> {
-        tools(self.tool_prefix, &self.target)
+        match &self.standard {
+            Standard::Source(_) => vec![(format!("CC_{}", self.target.replace('-', "_")), MUSL_GCC.to_owned())],
+            Standard::Own | Standard::Sysroot(_) => tools(self.tool_prefix, &self.target),
+        }
     }
 }
 
@@ -187,21 +306,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_target_has_a_standard_library() {
+    fn there_is_a_standard_library_with_glibc_or_the_source_of_one() {
         let shop = Workshop::new("/", Cache::new("/nonexistent"));
-        let toolchain = Toolchain::find(&shop, &mut |_| {}).unwrap();
+        let find = |libc| Toolchain::find(&shop, libc, &mut |_| {}).unwrap();
+        let toolchain = find(None);
         assert!(toolchain.version().starts_with("rustc "));
-        assert!(toolchain.compiler.has(toolchain.target()));
-        assert_eq!((toolchain.library(), toolchain.tools()), (None, Vec::new()));
+        assert!(toolchain.standard != Standard::Own || toolchain.compiler.has(toolchain.target()));
+        let glibc = find(Some(Libc::Glibc));
+        assert_eq!((glibc.libc(), &glibc.standard), (Libc::Glibc, &Standard::Own));
+        assert_eq!((glibc.identity(), glibc.tools()), ("", Vec::new()));
+        let none = glibc.library(Flavour::default(), &shop, &mut |_| {}).unwrap();
+        assert_eq!(none, None);
     }
 
     #[test]
-    fn musl_comes_before_glibc_and_both_before_another_compiler() {
-        let (musl, gnu) = ("aarch64-unknown-linux-musl", "aarch64-unknown-linux-gnu");
-        let choose = |there: &[&str]| own_target(Architecture::Aarch64, |target| there.contains(&target));
-        assert_eq!(choose(&[gnu, musl]).as_deref(), Some(musl));
-        assert_eq!(choose(&[gnu]).as_deref(), Some(gnu));
-        assert_eq!(choose(&["x86_64-unknown-linux-gnu"]), None);
+    fn the_smallest_that_is_there_is_chosen() {
+        use Way::{DebianLibrary, DebianSource, Own, OwnSource};
+        let (musl, glibc) = (Own(Libc::Musl), Own(Libc::Glibc));
+        let all = [musl, OwnSource, DebianSource, glibc, DebianLibrary];
+        let choose = |native, wanted, there: &[Way]| super::choose(wanted, native, |way| there.contains(&way));
+        // What is left of a list when the first of it are not there.
+        for (native, wanted, order) in [
+            (true, None, &[musl, OwnSource, DebianSource, glibc][..]),
+            (true, Some(Libc::Musl), &[musl, OwnSource, DebianSource]),
+            (true, Some(Libc::Glibc), &[glibc]),
+            (false, None, &[musl, glibc, DebianLibrary]),
+            (false, Some(Libc::Musl), &[musl]),
+            (false, Some(Libc::Glibc), &[glibc, DebianLibrary]),
+        ] {
+            for (gone, expected) in order.iter().enumerate() {
+                let there: Vec<Way> = all.into_iter().filter(|way| !order[..gone].contains(way)).collect();
+                assert_eq!(choose(native, wanted, &there), Some(*expected), "{there:?}");
+            }
+            assert_eq!(choose(native, wanted, &[]), None);
+        }
     }
 
     #[test]

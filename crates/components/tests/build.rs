@@ -61,7 +61,7 @@ fn hello(folder: &Path, main: &str) {
 
 fn make(component: &PlannedComponent, shop: &Workshop) -> Result<(Fetched, Built), ComponentError> {
     let fetched = fetch(component, shop, &mut |_| {})?;
-    let toolchain = Toolchain::find(shop, &mut |_| {})?;
+    let toolchain = Toolchain::find(shop, component.build.libc, &mut |_| {})?;
     let built = build(
         &fetched,
         &component.build,
@@ -73,8 +73,15 @@ fn make(component: &PlannedComponent, shop: &Workshop) -> Result<(Fetched, Built
     Ok((fetched, built))
 }
 
+/// With a cache of its own, but for the standard library, which takes a minute to compile.
 fn shop(repository: &Path, cache: &Path) -> Workshop {
-    Workshop::new(repository, Cache::new(cache))
+    let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mos-cache/steps/std");
+    fs::create_dir_all(&shared).expect("a folder for all tests");
+    fs::create_dir_all(cache.join("steps")).expect("a temporary folder");
+    match std::os::unix::fs::symlink(shared, cache.join("steps/std")) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => panic!("{error}"),
+        _ => Workshop::new(repository, Cache::new(cache)),
+    }
 }
 
 fn run(program: &Path, argument: &str) -> String {
@@ -281,7 +288,7 @@ fn a_failing_build_shows_why_and_where() {
     let wanted = component(path_source(), &["hello"]);
     let mut lines = Vec::new();
     let fetched = fetch(&wanted, &shop, &mut |_| {}).unwrap();
-    let toolchain = Toolchain::find(&shop, &mut |_| {}).unwrap();
+    let toolchain = Toolchain::find(&shop, wanted.build.libc, &mut |_| {}).unwrap();
     let failed = build(
         &fetched,
         &wanted.build,

@@ -109,7 +109,7 @@ fn component(image: String, binary: &str) -> PlannedComponent {
 fn make(wanted: &PlannedComponent, folder: &Path) -> Result<(String, LockedComponent), ComponentError> {
     let shop = Workshop::new(folder, Cache::new(folder.join("cache")));
     let fetched = fetch(wanted, &shop, &mut |_| {})?;
-    let toolchain = Toolchain::find(&shop, &mut |_| {})?;
+    let toolchain = Toolchain::find(&shop, wanted.build.libc, &mut |_| {})?;
     let built = build(
         &fetched,
         &wanted.build,

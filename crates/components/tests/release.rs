@@ -42,7 +42,7 @@ fn component(url: &str, sha256: Option<&str>, rename: Option<&str>) -> PlannedCo
 /// The program as it comes out, and what the lock remembers.
 fn make(component: &PlannedComponent, shop: &Workshop) -> Result<(Vec<u8>, LockedComponent), ComponentError> {
     let fetched = fetch(component, shop, &mut |_| {})?;
-    let toolchain = Toolchain::find(shop, &mut |_| {})?;
+    let toolchain = Toolchain::find(shop, component.build.libc, &mut |_| {})?;
     let built = build(
         &fetched,
         &component.build,

@@ -39,6 +39,28 @@ pub struct Build {
     pub default_features: bool,
     /// The cargo profile.
     pub profile: String,
+    /// The C library that programs have inside; `None`: musl where it is there, otherwise glibc.
+    pub libc: Option<Libc>,
+}
+
+/// A C library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Libc {
+    /// Small.
+    Musl,
+    /// For what does not compile with musl, such as dependencies in C++.
+    Glibc,
+}
+
+impl Libc {
+    /// Its name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Musl => "musl",
+            Self::Glibc => "glibc",
+        }
+    }
 }
 
 /// With what a component is built.
@@ -76,6 +98,7 @@ impl Default for Build {
             features: Vec::new(),
             default_features: true,
             profile: "release".to_owned(),
+            libc: None,
         }
     }
 }
@@ -288,6 +311,7 @@ fn read_build(build: Table<'_>) -> Build {
         features: words("features"),
         default_features: build.boolean("default_features").unwrap_or(defaults.default_features),
         profile: build.string("profile").unwrap_or(defaults.profile),
+        libc: build.choice("libc", &[Libc::Musl, Libc::Glibc].map(|libc| (libc.name(), libc))),
     };
     if !is_name(&read.profile) {
         build.complain("profile", "`profile` is not the name of a cargo profile");

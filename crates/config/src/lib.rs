@@ -46,7 +46,7 @@ pub use access::{AccessGroup, PasswordHash, User};
 pub use base::{AlpinePlan, AlpineSettings, Base, RepositoryPlace, split_tag};
 pub use check::check;
 pub use ci::Ci;
-pub use component::{Build, BuildKind, Component, Install};
+pub use component::{Build, BuildKind, Component, Install, Libc};
 pub use distribution::{Distribution, Listed, RootSettings};
 pub use environment::{Environment, EnvironmentKind, ImageSettings, Release, Selection};
 pub use image::{FirmwareList, ImageLists, ImageOutput, SizeSettings};

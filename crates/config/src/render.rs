@@ -144,9 +144,10 @@ impl PlannedComponent {
         match self.build.kind {
             BuildKind::Cargo => writeln!(
                 f,
-                "    build    cargo, profile {}{}",
+                "    build    cargo, profile {}{}{}",
                 self.build.profile,
-                self.features()
+                self.features(),
+                self.build.libc.map(|libc| format!(", with {}", libc.name())).unwrap_or_default()
             )?,
             BuildKind::None => writeln!(f, "    build    none")?,
         }

@@ -122,12 +122,15 @@ pub fn peek(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
 ///
 /// # Safety
 /// The header is one of `SCM_RIGHTS` as the kernel wrote it, and nobody else owns what follows it.
+#[allow(clippy::unnecessary_cast)] // not with every C library
 unsafe fn close_all(message: *const libc::cmsghdr) {
     // SAFETY: as the caller promises.
     unsafe {
         let data = libc::CMSG_DATA(message).cast::<std::os::fd::RawFd>();
         let head = data as usize - message as usize;
-        let count = (*message).cmsg_len.saturating_sub(head) / size_of::<std::os::fd::RawFd>();
+        // A `size_t` for the kernel and glibc; musl has the half of it that counts.
+        let length = (*message).cmsg_len as usize;
+        let count = length.saturating_sub(head) / size_of::<std::os::fd::RawFd>();
         for index in 0..count {
             libc::close(data.add(index).read_unaligned());
         }
