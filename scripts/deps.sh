@@ -40,6 +40,31 @@ install_rust() {
 minor=$(rust_minor || true) # no rustc at all is no error yet
 [ "${minor:-0}" -ge "$minimum_rust" ] || install_rust "$minor"
 
+# A compiler, the source of its standard library, and musl: mos compiles that library with them, and programs of nodes are
+# half as large as with static glibc. Beside rustup's compiler, which stays the first in the path.
+small_rust() {
+    local own trio packages=(musl-tools) missing=()
+    own=$(rustc --print sysroot)/lib/rustlib
+    compgen -G "$own/$(uname -m)-unknown-linux-musl/lib/*" >/dev/null && return
+    if ! [ -d "$own/src/rust/library/vendor" ]; then
+        [ -n "$(offered_minor rustc || true)" ] || as_root apt-get update -qq || true
+        for trio in "rustc cargo rust-src" "rustc-web cargo-web rust-web-src"; do
+            read -ra packages <<<"$trio musl-tools"
+            fit "${packages[@]}" && break
+            packages=()
+        done
+    fi
+    for package in "${packages[@]}"; do installed "$package" || missing+=("$package"); done
+    [ ${#packages[@]} != 0 ] && { [ ${#missing[@]} = 0 ] || install "${missing[@]}"; } ||
+        echo "deps: apt has no new compiler of Rust with its source and musl-tools: programs of nodes get static glibc, and are twice as large"
+}
+fit() { # COMPILER PACKAGES…: new enough, and nothing has to go for them
+    local said
+    [ "$(offered_minor "$1" || true)" -ge "$minimum_rust" ] 2>/dev/null &&
+        said=$(apt-get install --simulate -qq --no-install-recommends "$@" 2>/dev/null) && ! grep -q '^Remv' <<<"$said"
+}
+small_rust
+
 # A standard library for aarch64: rustup's, or that of Debian's compiler, which mos fetches.
 cross_rust() {
     local target=aarch64-unknown-linux-musl

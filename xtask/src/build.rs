@@ -8,7 +8,7 @@ use std::process::Command;
 use mos_architecture::Architecture;
 use mos_cache::Cache;
 use mos_components::{Built, Toolchain, Workshop, build, fetch};
-use mos_config::{Build, BuildKind, PlannedComponent, Source};
+use mos_config::{Build, BuildKind, Libc, PlannedComponent, Source};
 
 use crate::crates;
 
@@ -80,6 +80,9 @@ fn node_programs(architecture: Architecture) -> Result<Built, String> {
     let mut progress = |_: &str| {
         if !std::mem::replace(&mut started, true) {
             println!("building the node's programs for {}", toolchain.target());
+            if toolchain.libc() == Libc::Glibc {
+                println!("with static glibc they are twice as large as with musl: see small_rust in scripts/deps.sh");
+            }
         }
     };
     build(&fetched, &component.build, binaries, &toolchain, &shop, &mut progress).map_err(failed)

@@ -109,7 +109,6 @@ fn key(fetched: &Fetched, settings: &Build, binaries: &[String], toolchain: &Too
         .add("c compiler", toolchain.c_compiler())
         .add("target", toolchain.target())
         .add("standard library", toolchain.identity())
-        .add("flags", list(&toolchain.flags()))
         .key()
 }
 
@@ -207,6 +206,7 @@ impl Job<'_> {
             source,
             target,
             library: None,
+            flavour: Flavour::default(),
         })
     }
 
@@ -239,8 +239,8 @@ impl Job<'_> {
         }
         let manifest = folder::root(&place.directory).join("Cargo.toml");
         let manifest = fs::read_to_string(&manifest).map_err(ComponentError::at(&manifest))?;
-        let flavour = Flavour::of(&manifest, &self.settings.profile);
-        place.library = self.toolchain.library(flavour, self.shop, progress)?;
+        place.flavour = Flavour::of(&manifest, &self.settings.profile);
+        place.library = self.toolchain.library(place.flavour, self.shop, progress)?;
         let mut log = Log::begin(self.name(), self.shop.log(self.name()))?;
         log.run(
             cargo::command(self.toolchain, self.settings, self.binaries, place),
@@ -272,7 +272,9 @@ impl Job<'_> {
             && self.settings.libc.is_none()
             && self.toolchain.libc() == Libc::Musl
         {
-            tail.push_str("\nnote: this was with musl; what needs glibc, or C++, builds with `[build] libc = \"glibc\"`");
+            tail.push_str(
+                "\nnote: this was with musl; what needs glibc, or C++, builds with `[build] libc = \"glibc\"`",
+            );
         }
         error
     }
@@ -379,6 +381,7 @@ mod tests {
             source: "/my work".into(),
             target: "/cache/target".into(),
             library: None,
+            flavour: Flavour::default(),
         };
         let noted = directory.path().join("a.d");
         fs::write(

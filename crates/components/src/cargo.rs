@@ -11,6 +11,7 @@ use std::process::Command;
 
 use mos_config::Build;
 
+use crate::profile::Flavour;
 use crate::registry::cargo_home;
 use crate::toolchain::Toolchain;
 
@@ -53,6 +54,8 @@ pub(crate) struct Place {
     pub target: PathBuf,
     /// A sysroot that has the standard library of the target, when the compiler's own has not.
     pub library: Option<PathBuf>,
+    /// What the profile says.
+    pub flavour: Flavour,
 }
 
 /// The command that builds.
@@ -133,7 +136,7 @@ fn prefixes(toolchain: &Toolchain, place: &Place) -> Vec<(PathBuf, &'static str)
 }
 
 fn rust_flags(toolchain: &Toolchain, place: &Place, prefixes: &[(PathBuf, &str)]) -> String {
-    let mut flags = toolchain.flags();
+    let mut flags = toolchain.flags(place.flavour);
     flags.extend(place.library.iter().map(|path| format!("--sysroot={}", path.display())));
     let hidden = prefixes.iter();
     flags.extend(hidden.map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display())));

@@ -15,6 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mos_architecture::Architecture;
 use mos_cache::{CacheError, Inputs};
 use mos_store::Digest;
 
@@ -28,10 +29,10 @@ use crate::workshop::{Progress, Workshop};
 const STEP: &str = "std";
 /// Raised whenever the same inputs would give another library than before.
 const FORMAT: u32 = 1;
-/// Where musl is: Debian and Ubuntu, Fedora, Arch.
-const MUSL: [&str; 3] = ["/usr/lib/x86_64-linux-musl", "/usr/x86_64-linux-musl/lib64", "/usr/lib/musl/lib"];
 /// Musl's own compiler driver, for C in components.
 pub(crate) const MUSL_GCC: &str = "musl-gcc";
+/// For code that is never unwound: a tenth of a program are tables that say how.
+pub(crate) const ABORTS: [&str; 1] = ["-Cforce-unwind-tables=no"];
 /// What a program begins and ends with; the others are GCC's.
 const MUSL_OBJECTS: [&str; 5] = ["crt1.o", "rcrt1.o", "Scrt1.o", "crti.o", "crtn.o"];
 const GCC_OBJECTS: [&str; 4] = ["crtbegin.o", "crtbeginS.o", "crtend.o", "crtendS.o"];
@@ -53,7 +54,7 @@ impl Parts {
     /// What is there for a compiler; `None` unless all of it is.
     pub(crate) fn find(compiler: &Compiler) -> Option<Self> {
         let source = compiler.source()?;
-        let musl = MUSL.map(PathBuf::from).into_iter().find(|folder| {
+        let musl = musl_folders().map(PathBuf::from).into_iter().find(|folder| {
             let file = |name: &&str| folder.join(name).is_file();
             MUSL_OBJECTS.iter().all(|name| file(&name)) && file(&"libc.a")
         })?;
@@ -147,14 +148,22 @@ impl Library<'_> {
 
     /// `offered`: the manifest of the library, which has the names of its features.
     fn manifest(&self, offered: &str) -> String {
-        let unwind = ["panic-unwind", "panic_unwind"].into_iter().find(|name| offered.contains(name));
+        let unwind = ["panic-unwind", "panic_unwind"]
+            .into_iter()
+            .find(|name| offered.contains(name));
         let wanted = [
             unwind.filter(|_| !self.flavour.aborts),
             Some("optimize_for_size").filter(|_| self.flavour.small),
         ];
         let features: Vec<String> = wanted.into_iter().flatten().map(|name| format!("{name:?}")).collect();
-        let inner = ["rustc-std-workspace-core", "rustc-std-workspace-alloc", "rustc-std-workspace-std"];
-        let patches: String = inner.map(|name| format!("{name} = {{ path = \"library/{name}\" }}\n")).concat();
+        let inner = [
+            "rustc-std-workspace-core",
+            "rustc-std-workspace-alloc",
+            "rustc-std-workspace-std",
+        ];
+        let patches: String = inner
+            .map(|name| format!("{name} = {{ path = \"library/{name}\" }}\n"))
+            .concat();
         format!(
             "cargo-features = [\"profile-rustflags\"]\n[package]\nname = \"all\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\
              [lib]\npath = \"lib.rs\"\n[dependencies]\nstd = {{ path = \"library/std\", default-features = false, \
@@ -167,11 +176,28 @@ impl Library<'_> {
 
     fn cargo(&self, work: &Path) -> Command {
         let mut command = Command::new(self.compiler.cargo());
-        command.current_dir(work).env_clear().env("CARGO_HOME", work.join("home"));
+        command
+            .current_dir(work)
+            .env_clear()
+            .env("CARGO_HOME", work.join("home"));
         let passed = ["PATH", "HOME", "TMPDIR", "RUSTUP_HOME"];
-        command.envs(passed.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        command.args(["build", "--release", "--offline", "--color=never", "--package=std", "--package=proc_macro"]);
-        command.args(["--target", self.target]).arg("--target-dir").arg(work.join("target"));
+        command.envs(
+            passed
+                .into_iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        );
+        command.args([
+            "build",
+            "--release",
+            "--offline",
+            "--color=never",
+            "--package=std",
+            "--package=proc_macro",
+        ]);
+        command
+            .args(["--target", self.target])
+            .arg("--target-dir")
+            .arg(work.join("target"));
         let level = if self.flavour.small { "\"s\"" } else { "3" };
         for setting in [
             "source.crates-io.replace-with=\"vendored\"".to_owned(),
@@ -191,6 +217,7 @@ impl Library<'_> {
         ];
         if self.flavour.aborts {
             flags.push("-Cpanic=abort".to_owned());
+            flags.extend(ABORTS.map(str::to_owned));
         }
         command
             .env("RUSTC", self.compiler.rustc())
@@ -211,13 +238,25 @@ impl Library<'_> {
         let source = work.join("unwind.c");
         fs::write(&source, UNWINDER).map_err(ComponentError::at(&source))?;
         let mut compile = Command::new("cc");
-        compile.current_dir(work).args(["-O2", "-fPIC", "-c", "unwind.c", "-o", "unwind.o"]);
+        compile
+            .current_dir(work)
+            .args(["-O2", "-fPIC", "-c", "unwind.c", "-o", "unwind.o"]);
         self::output(STEP, &mut compile)?;
         let mut add = Command::new("ar");
         // Without dates and users.
         add.current_dir(work).arg("rD").arg(&archive).arg("unwind.o");
         self::output(STEP, &mut add).map(drop)
     }
+}
+
+/// Where musl is: Debian and Ubuntu, Fedora, Arch.
+fn musl_folders() -> [String; 3] {
+    let host = Architecture::HOST;
+    [
+        format!("/usr/lib/{host}-linux-musl"),
+        format!("/usr/{host}-linux-musl/lib64"),
+        "/usr/lib/musl/lib".to_owned(),
+    ]
 }
 
 /// Where GCC has a file of its own.
@@ -227,7 +266,9 @@ fn of_gcc(name: &str) -> Result<PathBuf, ComponentError> {
 
 fn copy(file: &Path, folder: &Path) -> Result<(), ComponentError> {
     let name = file.file_name().unwrap_or_default();
-    fs::copy(file, folder.join(name)).map(drop).map_err(ComponentError::at(file))
+    fs::copy(file, folder.join(name))
+        .map(drop)
+        .map_err(ComponentError::at(file))
 }
 
 /// Copies files whose names end in something.

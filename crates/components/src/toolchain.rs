@@ -21,7 +21,7 @@ use crate::error::ComponentError;
 use crate::library;
 use crate::profile::Flavour;
 use crate::run::{output, require};
-use crate::standard::{Library, MUSL_GCC, Parts};
+use crate::standard::{self, Library, MUSL_GCC, Parts};
 use crate::workshop::{Progress, Workshop};
 
 /// The user's Rust toolchain.
@@ -261,9 +261,13 @@ impl Toolchain {
     }
 
     /// Compiler flags that every program is built with, without those that have paths.
-    pub(crate) fn flags(&self) -> Vec<String> {
+    pub(crate) fn flags(&self, flavour: Flavour) -> Vec<String> {
         // musl links statically unless told otherwise; saying so costs nothing and holds when that default changes.
-        vec!["-Ctarget-feature=+crt-static".to_owned()]
+        let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
+        if flavour.aborts && matches!(self.standard, Standard::Source(_)) {
+            flags.extend(standard::ABORTS.map(str::to_owned));
+        }
+        flags
     }
 
     /// Variables that name the tools for C, where they are not those of this machine: for cargo, and for the `cc` crate

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use mos_cache::Cache;
 use mos_components::{Built, ComponentError, Fetched, Toolchain, Workshop, build, check_static, fetch, stage};
-use mos_config::{Build, BuildKind, Lock, LockedComponent, Plan, PlannedComponent, Source, load, resolve};
+use mos_config::{Build, BuildKind, Libc, Lock, LockedComponent, Plan, PlannedComponent, Source, load, resolve};
 
 fn example(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -251,7 +251,7 @@ fn packages_of_a_workspace_are_built_with_its_own_profile() {
     };
     write(
         "Cargo.toml",
-        "[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\n[profile.node]\ninherits = \"release\"\npanic = \"abort\"\n",
+        "[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\n[profile.node]\ninherits = \"release\"\npanic = \"abort\"\nopt-level = \"s\"\n",
     );
     let mut lock = "version = 4\n".to_owned();
     for name in ["one", "two", "unused"] {
@@ -352,6 +352,49 @@ fn a_crate_is_locked_by_its_digest() {
 
     let wrong = fetch(&of("2.44.1", Some(&"0".repeat(64))), &shop, &mut |_| {});
     assert!(matches!(wrong, Err(ComponentError::WrongDigest { .. })), "{wrong:?}");
+}
+
+#[test]
+fn with_either_c_library_a_program_is_static_and_catches_its_panics() {
+    let directory = tempfile::tempdir().unwrap();
+    hello(
+        directory.path(),
+        "fn main() {\n    let caught = std::panic::catch_unwind(|| panic!(\"first\"));\n    \
+         let thread = std::thread::spawn(|| panic!(\"second\")).join();\n    \
+         println!(\"{} {}\", caught.is_err(), thread.is_err());\n}",
+    );
+    let shop = shop(directory.path(), &directory.path().join("cache"));
+    for libc in [None, Some(Libc::Glibc)] {
+        let mut wanted = component(path_source(), &["hello"]);
+        wanted.build.libc = libc;
+        let (_, built) = make(&wanted, &shop).unwrap();
+        assert!(!built.cached);
+        assert!(libc.is_none() || built.target.ends_with("-gnu"));
+        check_static(&fs::read(&built.binaries["hello"]).unwrap()).unwrap();
+        assert_eq!(run(&built.binaries["hello"], ""), "true true", "{}", built.target);
+    }
+}
+
+#[test]
+fn a_program_that_does_not_unwind_tells_its_panic_and_is_smaller() {
+    let directory = tempfile::tempdir().unwrap();
+    hello(directory.path(), "fn main() { panic!(\"why\") }");
+    let shop = shop(directory.path(), &directory.path().join("cache"));
+    let wanted = component(path_source(), &["hello"]);
+    let (_, unwinding) = make(&wanted, &shop).unwrap();
+    let manifest = directory.path().join("hello/Cargo.toml");
+    let mut text = fs::read_to_string(&manifest).unwrap();
+    text.push_str("[profile.release]\npanic = \"abort\"\nopt-level = \"s\"\n");
+    fs::write(&manifest, text).unwrap();
+    let (_, aborting) = make(&wanted, &shop).unwrap();
+    let program = &aborting.binaries["hello"];
+    let said = Command::new(program).output().unwrap().stderr;
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("panicked at") && said.contains("why"), "{said}");
+    if aborting.target.ends_with("-musl") {
+        let size = |built: &Built| fs::metadata(&built.binaries["hello"]).unwrap().len();
+        assert!(size(&aborting) < size(&unwinding));
+    }
 }
 
 #[test]

@@ -147,7 +147,10 @@ impl PlannedComponent {
                 "    build    cargo, profile {}{}{}",
                 self.build.profile,
                 self.features(),
-                self.build.libc.map(|libc| format!(", with {}", libc.name())).unwrap_or_default()
+                self.build
+                    .libc
+                    .map(|libc| format!(", with {}", libc.name()))
+                    .unwrap_or_default()
             )?,
             BuildKind::None => writeln!(f, "    build    none")?,
         }

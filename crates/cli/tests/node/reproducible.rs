@@ -1,7 +1,7 @@
 //! The same inputs give the same bytes.
 //!
 //! Both builds compile everything themselves, in folders and homes of their own; only downloads, which are checked by
-//! their digests, come once. The quickstart's web server takes minutes to compile, so a smaller program from crates.io
+//! their digests, come once, and one of them takes the standard library that all tests share: compiled in a third place. The quickstart's web server takes minutes to compile, so a smaller program from crates.io
 //! stands in its place, with dependencies, procedural macros and build scripts as well.
 
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::cache;
 use crate::system::mos;
 
 /// Downloads, below a cache.
@@ -72,7 +73,12 @@ impl Builder<'_> {
 
     /// Takes over the downloads.
     fn move_in(&self) {
-        fs::create_dir_all(self.folder.join("cache")).unwrap();
+        fs::create_dir_all(self.folder.join("cache/steps")).unwrap();
+        if self.stranger.is_none() {
+            let shared = cache().join("steps/std");
+            fs::create_dir_all(&shared).unwrap();
+            symlink(shared, self.folder.join("cache/steps/std")).unwrap();
+        }
         for (from, name) in self.stranger.iter().flat_map(|from| DOWNLOADS.map(|name| (from, name))) {
             let cache = |folder: &Path| folder.join("cache").join(name);
             fs::rename(cache(from), cache(self.folder)).unwrap();

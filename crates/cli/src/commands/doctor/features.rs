@@ -133,6 +133,14 @@ pub(crate) const FEATURES: [Feature; 13] = [
                 packages("libc6-dev", "glibc", "musl-dev"),
             )
             .or("static programs need Rust's target with musl"),
+            program("musl-gcc", packages("musl-tools", "musl", ""))
+                .or("programs are static with glibc, and twice as large"),
+            need(
+                "source of Rust's standard library",
+                Thing::File(&["/usr/lib/rustlib/src/rust/library/std/src/lib.rs"]),
+                packages("rust-src", "rust-src", "rust-src"),
+            )
+            .or("it comes from rustup with musl, or programs are static with glibc, and twice as large"),
             program("git", packages("git", "git", "git")),
         ],
     },
