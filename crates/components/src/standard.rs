@@ -55,8 +55,8 @@ impl Parts {
     pub(crate) fn find(compiler: &Compiler) -> Option<Self> {
         let source = compiler.source()?;
         let musl = musl_folders().map(PathBuf::from).into_iter().find(|folder| {
-            let file = |name: &&str| folder.join(name).is_file();
-            MUSL_OBJECTS.iter().all(|name| file(&name)) && file(&"libc.a")
+            let file = |name: &str| folder.join(name).is_file();
+            MUSL_OBJECTS.iter().all(|name| file(name)) && file("libc.a")
         })?;
         crate::run::require(MUSL_GCC).ok()?;
         let libc = Digest::of_reader(fs::File::open(musl.join("libc.a")).ok()?).ok()?;
