@@ -38,7 +38,7 @@ pub fn started(pid: u32) -> Option<u64> {
 
 /// True when there is a process with this id that has not ended.
 pub fn is_alive(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    let stat = crate::lossy::read(format!("/proc/{pid}/stat"));
     stat.is_ok_and(|stat| {
         !stat
             .rsplit_once(") ")
@@ -46,9 +46,16 @@ pub fn is_alive(pid: u32) -> bool {
     })
 }
 
+/// The user who started a process: also of one that runs as another by set-user-ID (`Uid:` of `/proc/PID/status`, proc(5)).
+pub fn user_of(pid: u32) -> Option<u32> {
+    let status = crate::lossy::read(format!("/proc/{pid}/status")).ok()?;
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// A number in `pid (name) state ppid …`, counted from the state; a name may hold anything.
 fn field(pid: u32, index: usize) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = crate::lossy::read(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.split(' ').nth(index)?.parse().ok()
 }
 
@@ -86,6 +93,7 @@ mod tests {
         assert_eq!(field(child.id(), 1), Some(u64::from(own)));
         assert!(started(child.id()) >= started(own) && started(own).is_some());
         assert!(is_alive(child.id()));
+        assert_eq!(user_of(child.id()), Some(rustix::process::getuid().as_raw()));
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(started(child.id()), None);

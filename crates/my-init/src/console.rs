@@ -13,6 +13,7 @@ use rustix::fs::OFlags;
 use rustix::net::{SendFlags, send};
 
 use crate::clock::Millis;
+use crate::lossy::printable;
 
 /// What may wait to be written, in bytes.
 const QUEUE_MAX: usize = 64 * 1024;
@@ -70,7 +71,7 @@ impl Console {
 
     /// Prints a line of our own, with the time since the kernel started.
     pub fn say(&mut self, now: Millis, text: &str) {
-        self.line(&stamp(now, text));
+        self.line(&stamp(now, &printable(text)));
     }
 
     /// Prints a line of a service.

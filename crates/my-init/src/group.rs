@@ -1,7 +1,5 @@
 //! The group whose members may use the control socket as root may.
 
-use std::fs;
-
 /// Groups by name (group(5)).
 const DATABASE: &str = "/etc/group";
 
@@ -13,7 +11,7 @@ pub fn number(group: &str) -> Result<u32, String> {
     if let Ok(number) = group.parse() {
         return Ok(number);
     }
-    let database = fs::read_to_string(DATABASE).unwrap_or_default();
+    let database = crate::lossy::read(DATABASE).unwrap_or_default();
     find(&database, group).ok_or_else(|| format!("there is no group `{group}` in {DATABASE}"))
 }
 

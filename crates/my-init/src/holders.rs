@@ -120,7 +120,7 @@ fn names_of(pid: u32) -> Vec<String> {
     else {
         return Vec::new();
     };
-    let own = fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    let own = crate::lossy::read(format!("/proc/{pid}/comm")).ok();
     let file = fs::read_link(format!("/proc/{pid}/exe")).ok();
     let last = |path: &Path| Some(path.file_name()?.to_str()?.trim_end_matches(" (deleted)").to_owned());
     let all = [

@@ -80,11 +80,17 @@ impl Journal {
     /// written the first ones of them.
     ///
     /// # Errors
-    /// Whatever the system says; the entries are lost then.
+    /// Whatever the system says; the entries are lost then, until all is written anew, for which it is time.
     pub fn commit(&mut self) -> io::Result<()> {
+        let end = rustix::fs::fstat(&self.file)?.st_size.cast_unsigned();
         let written = write(&self.file, &self.waiting);
         self.length += self.waiting.len() as u64;
         self.waiting.clear();
+        if written.is_err() {
+            self.rewrite_at = 0;
+            // A part of an entry would spoil all that come behind it.
+            let _ = rustix::fs::ftruncate(&self.file, end);
+        }
         written
     }
 
@@ -236,12 +242,34 @@ fn understood(mut entry: &[u8]) -> Option<(String, Note)> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{SealFlags, fcntl_add_seals};
+
     use super::*;
 
     fn said(number: u64) -> Note {
         let mut note = Note::default();
         note.add(1, number);
         note
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_a_reason_to_write_all_anew() {
+        let file = memfd_create("journal", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("memory");
+        write(&file, VERSION).expect("room");
+        let mut journal = Journal::of(file);
+        journal.note("a", &said(1)).expect("room");
+        assert!(!journal.is_long());
+        fcntl_add_seals(journal.file(), SealFlags::GROW).expect("sealed");
+        assert!(journal.note("b", &said(2)).is_err());
+        assert!(journal.is_long());
+        let mut draft = Draft::new().expect("memory");
+        draft.add("a", &said(1)).expect("room");
+        draft.add("b", &said(2)).expect("room");
+        journal.replace(draft).expect("replaced");
+        assert!(!journal.is_long());
+        journal.note("c", &said(3)).expect("room");
+        let names: Vec<String> = journal.read().expect("read").into_keys().collect();
+        assert_eq!(names, ["a", "b", "c"]);
     }
 
     fn replace(journal: &mut Journal, name: &str, note: &Note) {

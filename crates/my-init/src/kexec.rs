@@ -4,7 +4,7 @@
 //! loaded at the very end.
 
 use std::ffi::CString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ pub fn load(request: &Request) -> Result<(), String> {
 }
 
 fn running() -> String {
-    fs::read_to_string("/proc/cmdline").unwrap_or_default()
+    crate::lossy::read("/proc/cmdline").unwrap_or_default()
 }
 
 /// A section of a PE file: where it is in the file.

@@ -29,6 +29,7 @@ pub mod keeper;
 pub mod kexec;
 pub mod life;
 pub mod logs;
+pub mod lossy;
 pub mod machine;
 pub mod note;
 pub mod options;

@@ -14,7 +14,8 @@ use my_init::life::{goal, settings, work};
 use my_init::logs::show::{Wanted, show};
 use my_init::logs::{syslog, writer};
 use my_init::options::{HELP, Options, Question, SERVICES, Task};
-use my_init::{children, conf, container, kexec, machine, services};
+use my_init::upgrade::Handover;
+use my_init::{children, conf, container, kexec, lossy, machine, services};
 
 /// The exit codes of every program, see the architecture page.
 const PROBLEM: u8 = 1;
@@ -24,14 +25,15 @@ const REFUSED: u8 = 5;
 const BUG: u8 = 70;
 
 fn main() -> ExitCode {
-    let mut words = std::env::args().skip(1);
-    if words.next().as_deref() == Some(my_init::proxy::OPTION) {
-        return ExitCode::from(my_init::proxy::run(&words.collect::<Vec<_>>()));
+    let words = lossy::arguments();
+    if words.first().is_some_and(|word| word == my_init::proxy::OPTION) {
+        return ExitCode::from(my_init::proxy::run(&words[1..]));
     }
     let started = clock::now();
-    let options = Options::parse(std::env::args().skip(1));
+    let handover = Handover::among(&words);
+    let options = Options::parse(words);
     if std::process::id() == 1 && !is_container(&options) && !asks_for_text(&options) {
-        machine::run(started, options.ok().and_then(|options| options.handover));
+        machine::run(started, handover);
     }
     match options {
         Err(error) => fail(USAGE, &error),
@@ -59,8 +61,8 @@ fn asks_for_text(options: &Result<Options, String>) -> bool {
 
 fn run(options: Options, started: clock::Millis) -> ExitCode {
     match &options.task {
-        Task::Help => print!("{HELP}"),
-        Task::Version => println!("my_init {}", env!("CARGO_PKG_VERSION")),
+        Task::Help => say_on_output(HELP),
+        Task::Version => say_on_output(concat!("my_init ", env!("CARGO_PKG_VERSION"), "\n")),
         Task::Check(directories) => return check(directories),
         Task::WriteLogs => return write_logs(&options),
         Task::Logs(wanted) => return show_logs(&options, wanted),
@@ -141,6 +143,11 @@ fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// For a text of which somebody may want only the beginning, which is no reason to panic.
+fn say_on_output(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
 /// For a message that nobody may be there to read, which is no reason to panic.
 fn say_on_error(message: &dyn std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "my_init: {message}");
@@ -159,7 +166,8 @@ fn check(directories: &[PathBuf]) -> ExitCode {
         .collect();
     problems.extend(mos_service::check(&files, &[]));
     problems.extend(directories.iter().flat_map(|directory| conf::read(directory).1));
-    problems.iter().for_each(|problem| println!("{problem}"));
+    let text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+    say_on_output(&text);
     match problems
         .iter()
         .any(|problem| problem.severity == mos_toml::Severity::Error)

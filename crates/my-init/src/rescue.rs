@@ -39,7 +39,7 @@ pub fn stay(what: &str) -> ! {
             );
         }
     }
-    let line = CommandLine::parse(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default());
+    let line = CommandLine::parse(&crate::lossy::read("/proc/cmdline").unwrap_or_default());
     let mut shells: Vec<(String, Option<u32>)> = match line.debug || line.rescue {
         true => shell::terminals()
             .into_iter()

@@ -85,6 +85,13 @@ impl Handover {
         })
     }
 
+    /// What is handed over to this process, whatever its other words are: those of PID 1 are the kernel's, and one that
+    /// means nothing to us must not have us begin anew among services that run.
+    pub fn among(words: &[String]) -> Option<Self> {
+        let place = words.iter().position(|word| word == OPTION)?;
+        Self::parse(words.get(place + 1)?).ok()
+    }
+
     /// Takes it, out of everything that is open.
     ///
     /// # Errors
@@ -165,6 +172,9 @@ mod tests {
             assert_eq!(handover.argument(), text);
             assert_eq!(Handover::parse(text), Ok(handover));
         }
+        let words = ["splash", OPTION, "3,4,5,6", "--what"].map(str::to_owned);
+        assert_eq!(Handover::among(&words), Handover::parse("3,4,5,6").ok());
+        assert!(Handover::among(&words).is_some() && Handover::among(&words[..2]).is_none());
         for text in [
             "",
             "3",

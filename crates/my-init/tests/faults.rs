@@ -806,7 +806,7 @@ fn supervisors_that_fail_at_once_are_not_tried_without_a_pause() {
     assert!(
         machine
             .console()
-            .contains("the supervisor ended with exit code 70; started again, 1 services go on"),
+            .contains("the supervisor ended with exit code 70; started again, 1 service goes on"),
         "{}",
         machine.console()
     );

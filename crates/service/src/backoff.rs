@@ -85,5 +85,16 @@ mod tests {
             prop_assert!(lifecycle.delay_ms(attempt) <= lifecycle.delay_ms(attempt + 1));
             prop_assert!(lifecycle.delay_ms(attempt) <= cap);
         }
+
+        #[test]
+        fn a_delay_is_what_doubling_step_by_step_comes_to(delay in 0..u64::MAX, cap in 0..u64::MAX, attempt in 1..200_u32) {
+            let lifecycle = Lifecycle { restart_delay_ms: delay, restart_delay_max_ms: cap, ..Lifecycle::default() };
+            let doubled = |now: u128, _| (now * 2).min(u128::from(cap));
+            let expected = match attempt {
+                1 => 0,
+                _ => (2..attempt).fold(u128::from(delay.min(cap)), doubled),
+            };
+            prop_assert_eq!(u128::from(lifecycle.delay_ms(attempt)), expected);
+        }
     }
 }

@@ -11,6 +11,8 @@ impl Service {
             lifecycle: other.lifecycle.clone(),
             class: other.class,
             critical: other.critical,
+            // Whether it is to run is decided from its status itself.
+            status: other.status,
             ..self.clone()
         };
         like.same(other)
@@ -39,6 +41,10 @@ impl Service {
             ("[limits]", self.limits != other.limits),
             ("[resources]", self.resources != other.resources),
             ("[logging]", self.logging != other.logging),
+            ("ports, process_filters or kill_others", self.guards != other.guards),
+            ("[socket]", self.sockets != other.sockets),
+            ("[proxy]", self.proxy != other.proxy),
+            ("[timer]", self.schedule != other.schedule),
         ];
         let mut named: Vec<&str> = all
             .iter()

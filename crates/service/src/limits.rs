@@ -48,6 +48,21 @@ pub struct Resources {
 const PERIOD: u64 = 100_000;
 
 impl Resources {
+    /// The files of the control group for what is not limited, and what says so in each.
+    pub fn unlimited(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let files = [
+            ("memory.max", "max", self.memory_max.is_some()),
+            ("memory.high", "max", self.memory_high.is_some()),
+            ("memory.swap.max", "max", self.swap_max.is_some()),
+            ("pids.max", "max", self.tasks_max.is_some()),
+            ("cpu.max", "max", self.cpu_percent.is_some()),
+            ("cpu.weight", "100", self.cpu_weight.is_some()),
+            ("io.weight", "100", self.io_weight.is_some()),
+        ];
+        let unlimited = files.into_iter().filter(|(_, _, limited)| !limited);
+        unlimited.map(|(file, value, _)| (file, value))
+    }
+
     /// The files of the control group and what is to be written into each.
     pub fn files(&self) -> Vec<(&'static str, String)> {
         let number = |value: Option<u64>| value.map(|value| value.to_string());

@@ -1,6 +1,5 @@
 //! The users and groups of a tree, by name or number.
 
-use std::fs;
 use std::path::Path;
 
 use mos_service::Account;
@@ -15,7 +14,7 @@ pub struct Accounts {
 impl Accounts {
     /// Those of the tree at `root`; none where there are no such files.
     pub fn read(root: &Path) -> Self {
-        let read = |name| fs::read_to_string(root.join(name)).unwrap_or_default();
+        let read = |name| crate::lossy::read(root.join(name)).unwrap_or_default();
         Self {
             users: read("etc/passwd"),
             groups: read("etc/group"),
@@ -46,6 +45,8 @@ fn number(text: &str, database: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

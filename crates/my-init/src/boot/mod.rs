@@ -98,7 +98,7 @@ pub fn settle(command_line: &CommandLine) -> Vec<String> {
 
 /// What is there, once it has been prepared.
 pub fn ground() -> Ground {
-    let text = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let text = crate::lossy::read("/proc/cmdline").unwrap_or_default();
     let mut command_line = CommandLine::parse(&text);
     command_line.complete(&conf::read(Path::new(SERVICES[0])).0);
     Ground {

@@ -109,7 +109,7 @@ fn wait(pid: Pid, limit: Duration) -> io::Result<bool> {
 pub fn work() {
     let root = Path::new("/");
     nodes::settle(Path::new("/dev"), Path::new("/sys/class/block"), &Accounts::read(root));
-    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let command_line = crate::lossy::read("/proc/cmdline").unwrap_or_default();
     let (conf, _) = conf::read(Path::new(SERVICES[0]));
     let mut problems = match Library::read(&library_directory(), root, &command_line) {
         _ if !conf.has(Stage::LoadModules) => Vec::new(),

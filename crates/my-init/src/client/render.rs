@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::blame;
 use crate::clock::{self, Millis};
+use crate::lossy::printable;
 use crate::options::Question;
 
 /// Names longer than this do not make everybody's column wider.
@@ -128,7 +129,7 @@ pub(super) fn why(story: &Value) -> String {
     let log = strings(&story["log"]);
     if !log.is_empty() {
         lines.push("it printed last:".to_owned());
-        lines.extend(log.iter().map(|line| format!("  {line}")));
+        lines.extend(log.iter().map(|line| format!("  {}", printable(line))));
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
 }

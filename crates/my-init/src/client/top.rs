@@ -103,7 +103,7 @@ fn of_leaf(leaf: &Path) -> Option<Use> {
 fn process_groups() -> HashMap<u64, Use> {
     let mut groups: HashMap<u64, Use> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let stat = crate::lossy::read(entry.path().join("stat")).unwrap_or_default();
         if let Some((group, used)) = understood(&stat) {
             let sum = groups.entry(group).or_default();
             sum.cpu_us += used.cpu_us;

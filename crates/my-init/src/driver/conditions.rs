@@ -2,7 +2,8 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 
 use mos_service::{Account, Service, UNLIMITED};
 use mos_sys::spawn::{Conditions, Identity, Mounts};
@@ -115,7 +116,7 @@ pub(super) fn look_up_owner(
 
 /// A number need not be in the database; a name has to.
 fn look_up(account: &Account, kind: &str, database: &str) -> Result<(u32, Option<u32>), String> {
-    let found = account.find(&fs::read_to_string(database).unwrap_or_default());
+    let found = account.find(&crate::lossy::read(database).unwrap_or_default());
     match (found, account) {
         (Some(found), _) => Ok(found),
         (None, Account::Id(number)) => Ok((*number, None)),
@@ -128,22 +129,25 @@ fn mounts(service: &Service) -> (Vec<CString>, Vec<CString>) {
     if !service.security.read_only_root {
         return (Vec::new(), Vec::new());
     }
-    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let text = fs::read("/proc/self/mountinfo").unwrap_or_default();
     let (writable, read_only) = split(&text, |path| Path::new(path).is_dir());
-    let paths = |list: Vec<String>| list.iter().map(|path| c_string(path)).collect();
+    // None of them can hold a zero byte: the kernel made them of names.
+    let path = |path: PathBuf| CString::new(path.into_os_string().into_vec()).ok();
+    let paths = |list: Vec<PathBuf>| list.into_iter().filter_map(path).collect();
     (paths(writable), paths(read_only))
 }
 
 /// From the text of `/proc/self/mountinfo` (proc(5)): directories to be mounted on themselves, and mounts to be made
 /// read-only. Each path once.
-fn split(mountinfo: &str, is_directory: impl Fn(&str) -> bool) -> (Vec<String>, Vec<String>) {
-    let places = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
-    let mut places: Vec<String> = places.map(crate::halt::unescape).collect();
+fn split(mountinfo: &[u8], is_directory: impl Fn(&str) -> bool) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let lines = mountinfo.split(|byte| *byte == b'\n');
+    let places = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    let mut places: Vec<PathBuf> = places.map(crate::halt::unescape).collect();
     places.sort();
     places.dedup();
-    let stays = |path: &String| WRITABLE.iter().any(|one| Path::new(path).starts_with(one));
-    let unmounted = |path: &&str| !places.iter().any(|place| place == path) && is_directory(path);
-    let writable = WRITABLE.into_iter().filter(unmounted).map(str::to_owned).collect();
+    let stays = |path: &PathBuf| WRITABLE.iter().any(|one| path.starts_with(one));
+    let unmounted = |path: &&str| !places.iter().any(|place| place == Path::new(path)) && is_directory(path);
+    let writable = WRITABLE.into_iter().filter(unmounted).map(PathBuf::from).collect();
     (writable, places.iter().filter(|path| !stays(path)).cloned().collect())
 }
 
@@ -153,12 +157,16 @@ mod tests {
 
     #[test]
     fn what_is_not_a_mount_is_bound_and_everything_else_becomes_read_only() {
-        let text = "21 1 0:2 / / rw - rootfs rootfs rw\n22 21 0:5 / /proc rw - proc proc rw\n\
+        let text = b"21 1 0:2 / / rw - rootfs rootfs rw\n22 21 0:5 / /proc rw - proc proc rw\n\
                     23 21 0:6 / /srv/a\\040b rw - ext4 x rw\n24 21 0:7 / /var/cache rw - ext4 y rw\n\
-                    25 21 0:8 / /devices rw - ext4 z rw\n26 21 0:9 / / rw - tmpfs x rw\n";
+                    25 21 0:8 / /devices rw - ext4 z rw\n26 21 0:9 / / rw - tmpfs x rw\n\
+                    27 21 0:10 / /srv/\xff rw - fuse x rw\n";
         let (writable, read_only) = split(text, |path| path != "/sys");
-        assert_eq!(writable, ["/dev", "/run", "/tmp", "/var"]);
-        assert_eq!(read_only, ["/", "/devices", "/srv/a b"]);
+        assert_eq!(writable, ["/dev", "/run", "/tmp", "/var"].map(PathBuf::from));
+        // Whoever may mount something chooses its name, which is not to keep the others from becoming read-only.
+        let odd = PathBuf::from(std::ffi::OsString::from_vec(b"/srv/\xff".to_vec()));
+        let plain = ["/", "/devices", "/srv/a b"].map(PathBuf::from);
+        assert_eq!(read_only, [&plain[..], &[odd]].concat());
     }
 
     #[test]

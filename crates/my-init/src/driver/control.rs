@@ -9,6 +9,7 @@ use std::path::Path;
 
 use rustix::event::epoll::{self, EventFlags};
 
+use super::turns::Turn;
 use super::{Driver, Token, data, unwatch};
 use crate::protocol::{self, REQUEST_MAX, Refusal};
 
@@ -24,6 +25,7 @@ pub(super) struct Control {
     listener: UnixListener,
     connections: BTreeMap<usize, Connection>,
     next: usize,
+    pub(super) turn: Turn,
 }
 
 #[derive(Debug)]
@@ -36,6 +38,8 @@ struct Connection {
     /// It was asked something, or had a turn to ask.
     served: bool,
     closed: bool,
+    /// Its next request is answered in another turn.
+    waits: bool,
 }
 
 impl Control {
@@ -56,6 +60,7 @@ impl Control {
             listener,
             connections: BTreeMap::new(),
             next: 0,
+            turn: Turn::default(),
         })
     }
 
@@ -65,6 +70,7 @@ impl Control {
             listener: UnixListener::from(listener),
             connections: BTreeMap::new(),
             next: 0,
+            turn: Turn::default(),
         }
     }
 
@@ -75,24 +81,47 @@ impl Control {
 
     /// True when less than `backlog` bytes wait to be read from a connection.
     pub(super) fn takes(&self, index: usize, backlog: usize) -> bool {
-        let waiting = |connection: &Connection| connection.output.len() - connection.written;
         let connection = self.connections.get(&index);
-        connection.is_some_and(|connection| !connection.closed && waiting(connection) < backlog)
+        connection.is_some_and(|connection| !connection.closed && connection.owed() < backlog)
     }
 
     pub(super) fn listener(&self) -> &UnixListener {
         &self.listener
     }
+
+    /// True when a connection is that of somebody who may change something.
+    pub(super) fn may_write(&self, index: usize) -> bool {
+        self.connections
+            .get(&index)
+            .is_some_and(|connection| connection.may_write)
+    }
+
+    /// Whose requests wait for another turn, and whether they may change something.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, bool)> {
+        let waiting = self.connections.iter().filter(|(_, connection)| connection.waits);
+        waiting.map(|(index, connection)| (*index, connection.may_write))
+    }
+
+    /// How much waits to be read by each, in bytes, and whether they may change something.
+    pub(super) fn debts(&self) -> impl Iterator<Item = (usize, bool, usize)> {
+        let each = self.connections.iter();
+        each.map(|(index, connection)| (*index, connection.may_write, connection.owed()))
+    }
 }
 
 impl Connection {
+    /// What waits to be read, in bytes.
+    fn owed(&self) -> usize {
+        self.output.len() - self.written
+    }
+
     fn is_behind(&self) -> bool {
-        self.output.len() - self.written > BACKLOG
+        self.owed() > BACKLOG
     }
 
     fn wants(&self) -> EventFlags {
         let mut flags = EventFlags::empty();
-        if !self.closed && !self.is_behind() {
+        if !self.closed && !self.waits && !self.is_behind() {
             flags |= EventFlags::IN;
         }
         if self.written < self.output.len() {
@@ -114,7 +143,8 @@ impl Connection {
                 }
             }
         }
-        self.output.clear();
+        // A long answer's room is not kept.
+        self.output = Vec::new();
         self.written = 0;
     }
 
@@ -123,6 +153,9 @@ impl Connection {
         let end = self.input.iter().position(|byte| *byte == b'\n')?;
         let mut line: Vec<u8> = self.input.drain(..=end).collect();
         line.pop();
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        }
         Some(line)
     }
 
@@ -148,22 +181,21 @@ impl Driver {
         }
     }
 
-    /// Closes a connection.
-    pub(super) fn hang_up(&mut self, index: usize) {
-        if let Some(connection) = self.control.connections.remove(&index) {
-            unwatch(&self.epoll, &connection.stream);
+    /// Closes a connection: of those who may only read, if there are any, the oldest that waits for nothing, or the oldest.
+    /// So nobody else can drive out those who look after the node.
+    fn make_room(&mut self) {
+        let idle = |connection: &Connection| connection.served && connection.output.is_empty();
+        let order = |connection: &Connection| (connection.may_write, !idle(connection));
+        let connections = self.control.connections.iter();
+        let victim = connections.min_by_key(|(index, connection)| (order(connection), **index));
+        if let Some(victim) = victim.map(|(index, _)| *index) {
+            self.hang_up(victim);
         }
     }
 
-    /// Closes the oldest connection that waits for nothing, or the oldest.
-    fn make_room(&mut self) {
-        let connections = &self.control.connections;
-        let idle = connections
-            .iter()
-            .find(|(_, connection)| connection.served && connection.output.is_empty());
-        let victim = idle.or_else(|| connections.iter().next()).map(|(index, _)| *index);
-        if let Some(victim) = victim {
-            self.hang_up(victim);
+    pub(super) fn hang_up(&mut self, index: usize) {
+        if let Some(victim) = self.control.connections.remove(&index) {
+            unwatch(&self.epoll, &victim.stream);
         }
     }
 
@@ -196,6 +228,7 @@ impl Driver {
                 written: 0,
                 served: false,
                 closed: false,
+                waits: false,
             };
             self.control.connections.insert(index, connection);
         }
@@ -218,7 +251,8 @@ impl Driver {
         if flags.intersects(EventFlags::OUT) {
             connection.flush();
         }
-        if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) && !connection.closed {
+        let comes = flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR);
+        if comes && !connection.closed && !connection.waits {
             match connection.stream.read(&mut self.buffer) {
                 Ok(0) => connection.closed = true,
                 Ok(count) => connection.input.extend(&self.buffer[..count]),
@@ -230,12 +264,17 @@ impl Driver {
         self.rewatch(index);
     }
 
-    fn answer_lines(&mut self, index: usize) {
+    pub(super) fn answer_lines(&mut self, index: usize) {
         loop {
             let Some(connection) = self.control.connections.get_mut(&index) else {
                 return;
             };
+            connection.waits = false;
             if connection.is_behind() {
+                return;
+            }
+            if connection.input.contains(&b'\n') && self.control.turn.is_over() {
+                connection.waits = true;
                 return;
             }
             let Some(line) = connection.line() else { break };
@@ -252,6 +291,7 @@ impl Driver {
             {
                 connection.output.extend(answer.bytes());
                 connection.flush();
+                self.bound_debts();
             }
         }
         if let Some(connection) = self.control.connections.get_mut(&index)
@@ -272,16 +312,15 @@ impl Driver {
         }
     }
 
-    fn rewatch(&mut self, index: usize) {
+    pub(super) fn rewatch(&mut self, index: usize) {
         let Some(connection) = self.control.connections.get(&index) else {
             return;
         };
         let wants = connection.wants();
         let watched = epoll::modify(&self.epoll, &connection.stream, data(Token::Connection(index)), wants);
-        let done = connection.closed && !wants.contains(EventFlags::OUT);
+        let done = connection.closed && !connection.waits && !wants.contains(EventFlags::OUT);
         if done || watched.is_err() {
-            unwatch(&self.epoll, &connection.stream);
-            self.control.connections.remove(&index);
+            self.hang_up(index);
         }
     }
 }

@@ -6,6 +6,7 @@
 //! sees what was meant. What other directories hold is neither replaced nor removed.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use mos_service::{Service, split_instance};
@@ -15,11 +16,14 @@ use serde_json::{Value, json};
 use super::Driver;
 use crate::clock;
 use crate::json_toml::{from_toml, to_toml};
-use crate::protocol::codes::{EXISTS, NOT_PERSISTED, UNSAFE_REMOVAL, VALIDATION};
+use crate::protocol::codes::{EXISTS, NOT_PERMITTED, NOT_PERSISTED, UNSAFE_REMOVAL, VALIDATION};
 use crate::protocol::{Params, Refusal};
 
 /// What a service is called in messages before it has a name; no name can be this.
 const NAMELESS: &str = "(request)";
+
+/// Everybody may read a file (`S_IROTH`, inode(7)).
+const READABLE: u32 = 0o004;
 
 impl Driver {
     /// Where added services are kept.
@@ -63,11 +67,20 @@ impl Driver {
         Ok(json!({ "ok": true }))
     }
 
-    /// What the file of a service says, as JSON.
-    pub(super) fn definition(&self, name: &str) -> Result<Value, Refusal> {
+    /// What the file of a service says, as JSON; `all`: also when that is not for everybody.
+    pub(super) fn definition(&self, name: &str, all: bool) -> Result<Value, Refusal> {
         let unit = self.supervisor.unit(self.named(name)?);
         let file = unit.map_or("", |unit| unit.service().file.as_str());
         let failed = |error: String| Refusal::new(VALIDATION, error);
+        let mode = fs::metadata(file)
+            .map_err(|error| failed(format!("{file}: {error}")))?
+            .mode();
+        if !all && mode & READABLE == 0 {
+            return Err(Refusal::new(
+                NOT_PERMITTED,
+                format!("{file} is not for everybody to read"),
+            ));
+        }
         let text = fs::read_to_string(file).map_err(|error| failed(format!("{file}: {error}")))?;
         let text = match mos_service::is_yaml(file) {
             true => mos_service::to_toml(file, &text).map_err(|problem| failed(problem.to_string()))?,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Driver;
 use super::streams::Wants;
-use crate::protocol::Params;
+use crate::protocol::{Params, Refusal};
 use crate::supervisor::{Event, What};
 
 /// Somebody who wants to know what happens.
@@ -21,10 +21,14 @@ pub(super) struct Listener {
 
 impl Driver {
     /// The notifications come on the same connection, after the answer.
-    pub(super) fn subscribe_to_events(&mut self, connection: usize, params: &Params) -> Value {
+    ///
+    /// # Errors
+    /// When it asks for too much.
+    pub(super) fn subscribe_to_events(&mut self, connection: usize, params: &Params) -> Result<Value, Refusal> {
         let names = params.texts("names");
+        self.check_subscription(connection, names.len())?;
         self.subscribe(connection, Wants::Events(Listener { names, lost: 0 }));
-        json!({ "ok": true, "time": self.now() })
+        Ok(json!({ "ok": true, "time": self.now() }))
     }
 
     /// Tells what has happened since the last time. Goes on for ever.

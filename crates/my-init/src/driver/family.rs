@@ -35,8 +35,10 @@ impl Family {
         self.0.get(&pid).map(|child| child.owner)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    /// How many of them are services'.
+    pub(super) fn services(&self) -> usize {
+        let owners = self.0.values().map(|child| child.owner);
+        owners.filter(|owner| matches!(owner, Owner::Service(_))).count()
     }
 
     /// Whose end that is; `None` for a stranger's. It is ours no more.
@@ -103,6 +105,6 @@ mod tests {
         assert!(matches!(family.take(end(7, 11)), Some(Owner::Service(1))));
         assert!(family.take(end(7, 12)).is_none());
         assert!(matches!(family.take(end(8, 0)), Some(Owner::Service(2))));
-        assert_eq!(family.len(), 0);
+        assert_eq!(family.services(), 0);
     }
 }

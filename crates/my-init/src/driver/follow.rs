@@ -89,9 +89,10 @@ impl Driver {
     /// Somebody wants to read along. The notifications come on the same connection, after the answer.
     ///
     /// # Errors
-    /// When a service is not known.
+    /// When a service is not known, or it asks for too much.
     pub(super) fn follow(&mut self, connection: usize, params: &Params) -> Result<Value, Refusal> {
         let wish = Wish::of(params);
+        self.check_subscription(connection, wish.names.as_ref().map_or(0, Vec::len))?;
         for name in wish.names.iter().flatten() {
             if self.log_of(name).is_none() {
                 self.named(name)?;

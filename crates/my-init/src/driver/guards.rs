@@ -69,9 +69,8 @@ impl Driver {
         match role_of(holder.pid) {
             Some(Role::Service(name)) if name == service.name => service.kind == Kind::Process,
             Some(Role::Service(name)) => service.guards.kill_others && !self.runs(&name),
-            // A probe, a shell, and whoever else works for us.
-            Some(_) => false,
-            None => service.guards.kill_others && holder.pid != 1,
+            // But no probe, no shell, and whoever else works for us; that one says so proves nothing.
+            _ => service.guards.kill_others && holder.pid != 1 && self.family.owner(holder.pid).is_none(),
         }
     }
 

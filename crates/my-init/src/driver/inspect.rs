@@ -154,7 +154,7 @@ fn family(pid: Option<u32>) -> Vec<Process> {
 }
 
 fn process(pid: u32) -> Option<Process> {
-    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
+    let read = |file: &str| crate::lossy::read(format!("/proc/{pid}/{file}")).ok();
     let resident = read("statm")?.split(' ').nth(1)?.parse::<u64>().ok()?;
     Some(Process {
         pid,

@@ -21,6 +21,7 @@ use super::{Driver, Id, Owner, Token, data};
 use crate::clock::Millis;
 use crate::logs::rate::Rate;
 use crate::logs::{kmsg, syslog};
+use crate::lossy;
 use crate::note::Note;
 
 /// Our own messages.
@@ -241,7 +242,7 @@ impl Driver {
     /// By its control group, which is named like the service.
     fn service_of_group(&self, pid: u32) -> Option<Id> {
         let root = self.setup.cgroups.as_ref()?.strip_prefix("/sys/fs/cgroup").ok()?;
-        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        let text = lossy::read(format!("/proc/{pid}/cgroup")).ok()?;
         let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
         let name = Path::new(path).strip_prefix(root).ok()?.iter().next()?;
         self.supervisor.find(name.to_str()?)
@@ -259,7 +260,7 @@ fn log_key(id: Id) -> u8 {
 
 /// The session of a process: every service leads one (proc(5), `/proc/PID/stat`).
 fn session(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = lossy::read(format!("/proc/{pid}/stat")).ok()?;
     // `pid (name) state ppid group session …`, and a name may hold anything.
     let (_, rest) = stat.rsplit_once(") ")?;
     rest.split(' ').nth(3)?.parse().ok()

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use mos_service::{Command, Service};
 use mos_sys::spawn::Spawn;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 
 use super::conditions::Prepared;
 use super::guards::Way;
@@ -164,7 +164,18 @@ impl Driver {
         let command = service.command.as_ref().ok_or("its service file could not be read")?;
         // A proxy says how many are connected.
         let notify = (service.notify || service.proxy.is_some()).then(|| self.notify_directory().join(&service.name));
+        let old = self
+            .setup
+            .cgroups
+            .as_ref()
+            .is_some_and(|root| root.join(&service.name).is_dir());
         let leaf = self.cgroup_leaf(&service.name);
+        if let Some(leaf) = leaf.as_ref().filter(|_| old) {
+            // What an earlier description limited. A file that is not there limits nothing.
+            for (file, value) in service.resources.unlimited() {
+                let _ = fs::write(leaf.join(file), value);
+            }
+        }
         self.limit_group(service, leaf.as_deref());
         let logs_to_come = self.logs_to_come() + usize::from(!self.slots.contains_key(&id));
         let slot = self
@@ -178,8 +189,12 @@ impl Driver {
                 .open_pipe(&self.epoll, id, logs_to_come)
                 .map_err(|error| format!("log pipe: {error}"))?,
         };
+        let owner = Prepared::of(service, None)?.owner();
+        if let Some((user, group)) = owner.filter(|_| service.tty.is_none()) {
+            // So that it may open /dev/stdout and /dev/stderr, which are its own. Without that it can still write to them.
+            let _ = rustix::fs::fchown(&output, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
+        }
         if let Some(path) = &notify {
-            let owner = Prepared::of(service, None)?.owner();
             let opened = make_notify(slot, &self.epoll, id, path, owner);
             opened.map_err(|error| format!("notify socket {}: {error}", path.display()))?;
         }

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::launch::Role;
 use super::slot::Slot;
 use super::{Driver, Id, Owner};
-use crate::children::children_of;
+use crate::children::{children_of, user_of};
 use crate::journal::{Draft, Notes};
 use crate::keeper::{self, PROGRAM};
 use crate::note::Note;
@@ -228,22 +228,22 @@ impl Driver {
 
     /// Says why there is a new supervisor.
     pub(super) fn tell_last(&mut self, last: Option<Exit>, refused: Option<String>) {
-        let running = self.family.len();
+        let running = match self.family.services() {
+            1 => "1 service goes on".to_owned(),
+            count => format!("{count} services go on"),
+        };
         let what = match (last, refused) {
             (_, Some(error)) => format!("no upgrade: {error}"),
             (None, None) => match self.setup.taken_over {
-                true => format!(
-                    "my_init {} has taken over, {running} services go on",
-                    env!("CARGO_PKG_VERSION")
-                ),
+                true => format!("my_init {} has taken over, {running}", env!("CARGO_PKG_VERSION")),
                 false => return,
             },
             (Some(Exit::Code(code)), None) => {
-                format!("the supervisor ended with exit code {code}; started again, {running} services go on")
+                format!("the supervisor ended with exit code {code}; started again, {running}")
             }
             (Some(Exit::Signal(number)), None) => {
                 let signal = mos_service::Signal(number);
-                format!("the supervisor was killed by {signal}; started again, {running} services go on")
+                format!("the supervisor was killed by {signal}; started again, {running}")
             }
         };
         self.say(&what);
@@ -320,6 +320,8 @@ impl Driver {
                 Role::Service(name) => self.end_if_stray(pid, &name),
                 // Its socket was not taken over, which it hears, and ends.
                 Role::LogWriter => {}
+                // Anybody may have such a variable, and nobody else is to stand in the way of a shell.
+                Role::Operator(_) if user_of(pid) != Some(rustix::process::geteuid().as_raw()) => {}
                 Role::Operator(terminal) => {
                     self.family.insert(pid, Owner::Operator, 0);
                     let now = self.now();

@@ -30,6 +30,7 @@
 //! | `streams` | what goes on being sent to those who asked for it |
 //! | `strays` | processes that outlive the service they belong to |
 //! | `control` | the control socket |
+//! | `turns` | whose requests are answered when, and what clients may cost |
 //! | `answers` | requests to answers |
 //! | `follow` | logs that somebody reads along |
 //! | `filter` | lines of a log, chosen by time and text |
@@ -66,6 +67,7 @@ mod sockets;
 mod stops;
 mod strays;
 mod streams;
+mod turns;
 mod wall_clock;
 mod watch;
 mod xinet;
@@ -88,6 +90,7 @@ use crate::exits::{End as ProcessEnd, Exits, SIGNAL};
 use crate::journal::Journal;
 use crate::keeper::Kept;
 use crate::logs::{Limits, syslog};
+use crate::lossy;
 use crate::power::PowerButtons;
 use crate::supervisor::{Action, Exit, Goal, Id, Settings, Supervisor};
 use crate::watchdog::Watchdog;
@@ -418,7 +421,7 @@ impl Driver {
             self.watch_console();
             events.clear();
             self.attend_streams();
-            let busy = self.supervisor.is_busy() || self.is_sending();
+            let busy = self.supervisor.is_busy() || self.is_sending() || self.control.waiting().next().is_some();
             match epoll::wait(
                 &self.epoll,
                 rustix::buffer::spare_capacity(&mut events),
@@ -427,6 +430,7 @@ impl Driver {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
+            self.begin_turn();
             for event in &events {
                 self.handle(Token::decode(event.data.u64()), event.flags);
             }
@@ -598,7 +602,7 @@ impl Driver {
 
     /// Says something on the console, if it is serious enough, and in our own log in any case.
     fn say_at(&mut self, level: u32, line: &str) {
-        self.add_to_log(intake::OWN, format!("{line}\n").as_bytes());
+        self.add_to_log(intake::OWN, format!("{}\n", lossy::printable(line)).as_bytes());
         if level > self.setup.log_level && !self.setup.debug {
             return;
         }

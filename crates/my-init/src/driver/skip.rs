@@ -18,7 +18,7 @@ fn holds(condition: &Condition, command_line: &str) -> bool {
     // A link to nowhere is no file, as with systemd's conditions.
     let exists = |path: &str| Path::new(path).exists();
     let given = |is: &dyn Fn(&str) -> bool| {
-        let text = fs::read_to_string(command_line).unwrap_or_default();
+        let text = crate::lossy::read(command_line).unwrap_or_default();
         words(&text).iter().any(|word| is(word))
     };
     match condition {

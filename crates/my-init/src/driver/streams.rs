@@ -19,7 +19,7 @@ const PATIENCE: Millis = 60_000;
 /// A subscription.
 #[derive(Debug)]
 pub(super) struct Stream {
-    connection: usize,
+    pub(super) connection: usize,
     wants: Wants,
     patience: Patience,
 }

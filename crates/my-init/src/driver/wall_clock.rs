@@ -11,8 +11,9 @@ use rustix::time::{
 
 use super::{Driver, Token, data};
 
-/// In 2106. A timer has to be set for being cancelled.
-const FAR: i64 = u32::MAX as i64;
+/// In 2255. A timer has to be set for being cancelled, and to a time that does not come: the kernel lets its clock be set
+/// up to 2232 (`TIME_SETTOD_SEC_MAX`, linux/time64.h), and one whose battery is empty may show any year.
+const FAR: i64 = 9_000_000_000;
 
 impl Driver {
     /// Begins to watch the clock, once somebody's times are those of a calendar.

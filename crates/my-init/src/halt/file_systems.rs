@@ -4,9 +4,11 @@
 //! as anything was released; what stays is made read-only. RAID arrays (`md`) are stopped by the kernel itself when it
 //! goes down.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 
 use crate::boot::seed;
 use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
@@ -35,7 +37,7 @@ const ROUNDS: usize = 16;
 /// Something mounted that holds data.
 #[derive(Debug, PartialEq, Eq)]
 struct Mount {
-    place: String,
+    place: PathBuf,
     remote: bool,
 }
 
@@ -60,7 +62,7 @@ pub(super) fn release() -> Vec<String> {
 }
 
 fn mounted() -> Vec<Mount> {
-    real_mounts(&fs::read_to_string("/proc/self/mounts").unwrap_or_default())
+    real_mounts(&fs::read("/proc/self/mounts").unwrap_or_default())
 }
 
 fn unmount_all() -> usize {
@@ -83,25 +85,26 @@ fn make_read_only(mount: &Mount, machine: bool) -> Option<String> {
     };
     let error = mount_remount(&mount.place, flags, c"").err()?;
     let error = io::Error::from(error);
-    Some(format!("{}: neither unmounted nor read-only: {error}", mount.place))
+    Some(format!(
+        "{}: neither unmounted nor read-only: {error}",
+        mount.place.display()
+    ))
 }
 
 fn swap_off() -> Vec<String> {
-    let text = fs::read_to_string("/proc/swaps").unwrap_or_default();
-    let off = |place: String| {
-        let error = mos_sys::swap::off(Path::new(&place)).err()?;
-        Some(format!("{place}: still used as swap: {error}"))
+    let text = fs::read("/proc/swaps").unwrap_or_default();
+    let off = |place: PathBuf| {
+        let error = mos_sys::swap::off(&place).err()?;
+        Some(format!("{}: still used as swap: {error}", place.display()))
     };
     swaps(&text).into_iter().filter_map(off).collect()
 }
 
 /// The places of `/proc/swaps`, below its heading (proc(5)).
-fn swaps(text: &str) -> Vec<String> {
-    let lines = text.lines().skip(1);
-    lines
-        .filter_map(|line| line.split_whitespace().next())
-        .map(unescape)
-        .collect()
+fn swaps(text: &[u8]) -> Vec<PathBuf> {
+    let lines = text.split(|byte| *byte == b'\n').skip(1);
+    let places = lines.filter_map(|line| line.split(|byte| b" \t".contains(byte)).next());
+    places.filter(|place| !place.is_empty()).map(unescape).collect()
 }
 
 /// The names of block devices below which this exists.
@@ -131,14 +134,14 @@ fn remove_mappings() -> usize {
 
 /// What of the text of `/proc/self/mounts` (fstab(5) with octal escapes) holds data, newest first. tmpfs is left to the
 /// kernel: nothing of it is to be written, and our own socket may be on it.
-fn real_mounts(text: &str) -> Vec<Mount> {
-    let mounts = text.lines().filter_map(|line| {
-        let mut words = line.split(' ');
+fn real_mounts(text: &[u8]) -> Vec<Mount> {
+    let mounts = text.split(|byte| *byte == b'\n').filter_map(|line| {
+        let mut words = line.split(|byte| *byte == b' ');
         let (_, place, kind) = (words.next()?, words.next()?, words.next()?);
-        let real = !VIRTUAL.contains(&kind) && kind != "tmpfs";
+        let real = !VIRTUAL.iter().any(|one| one.as_bytes() == kind) && kind != b"tmpfs";
         real.then(|| Mount {
             place: unescape(place),
-            remote: REMOTE.iter().any(|remote| kind.starts_with(remote)),
+            remote: REMOTE.iter().any(|remote| kind.starts_with(remote.as_bytes())),
         })
     });
     let mut mounts: Vec<Mount> = mounts.collect();
@@ -146,33 +149,52 @@ fn real_mounts(text: &str) -> Vec<Mount> {
     mounts
 }
 
-/// The path that is meant: `/proc` writes blanks and the like in octal (fstab(5)).
-pub(crate) fn unescape(place: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(place.to_owned(), |place, (escape, character)| {
-            place.replace(escape, character)
-        })
+/// The path that is meant: `/proc` writes blanks and the like in octal (fstab(5)). Bytes, because whoever may mount
+/// something chooses its name, and one that is not UTF-8 must not keep the others from being found.
+pub(crate) fn unescape(place: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(place.len());
+    let mut rest = place;
+    while let Some((first, after)) = rest.split_first() {
+        let code = after.get(..3).filter(|_| *first == b'\\').and_then(octal);
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &after[3..] } else { after };
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
 
     #[test]
     fn only_mounts_with_data_are_released_newest_first() {
-        let text = "rootfs / rootfs rw 0 0\nproc /proc proc rw 0 0\n/dev/vda /var/cache ext4 rw 0 0\n\
-                    tmpfs /run tmpfs rw 0 0\nhost:/x /mnt/a\\040b nfs4 rw 0 0\nbroken\n";
-        let expected = [("/mnt/a b", true), ("/var/cache", false)];
+        let text = b"rootfs / rootfs rw 0 0\nproc /proc proc rw 0 0\n/dev/vda /var/cache ext4 rw 0 0\n\
+                    tmpfs /run tmpfs rw 0 0\nhost:/x /mnt/a\\040b nfs4 rw 0 0\nbroken\n\
+                    me /home/me/\xff\\043 fuse.x rw 0 0\n";
+        let expected: [(&[u8], bool); 3] = [
+            // Anybody may have made a name that is not UTF-8.
+            (b"/home/me/\xff#", true),
+            (b"/mnt/a b", true),
+            (b"/var/cache", false),
+        ];
         let mounts = real_mounts(text);
-        let shown: Vec<(&str, bool)> = mounts.iter().map(|one| (&*one.place, one.remote)).collect();
+        let shown: Vec<(&[u8], bool)> = mounts
+            .iter()
+            .map(|one| (one.place.as_os_str().as_bytes(), one.remote))
+            .collect();
         assert_eq!(shown, expected);
     }
 
     #[test]
     fn swap_is_found_below_the_heading() {
-        let text = "Filename\tType\tSize\n/dev/vda2   partition 1 0 -2\n/var/swap\\040file file 1 0 -3\n";
-        assert_eq!(swaps(text), ["/dev/vda2", "/var/swap file"]);
-        assert_eq!(swaps(""), Vec::<String>::new());
+        let text = b"Filename\tType\tSize\n/dev/vda2   partition 1 0 -2\n/var/swap\\040file file 1 0 -3\n";
+        assert_eq!(swaps(text), [Path::new("/dev/vda2"), Path::new("/var/swap file")]);
+        assert_eq!(swaps(b""), Vec::<PathBuf>::new());
     }
 }

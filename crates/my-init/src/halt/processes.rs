@@ -54,7 +54,7 @@ fn running() -> Vec<String> {
 /// Threads of the kernel and what has ended already have no command line (proc(5)).
 fn name(pid: u32) -> Option<String> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    let name = crate::lossy::read(format!("/proc/{pid}/comm")).ok()?;
     (!line.is_empty()).then(|| format!("{} (process {pid})", name.trim_end()))
 }
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::date;
 use crate::client::AskError;
 use crate::clock::{self, Millis};
+use crate::lossy::printable;
 
 /// Lines that are shown of what is there, unless somebody says how many, or from when on.
 const LINES: u64 = 100;
@@ -288,18 +289,6 @@ impl<'a> Reader<'a> {
             _ => format!("{name}: "),
         }
     }
-}
-
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|one| {
-            if one.is_control() && one != '\t' {
-                '\u{fffd}'
-            } else {
-                one
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]

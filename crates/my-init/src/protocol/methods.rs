@@ -1,8 +1,8 @@
 //! Every method, once: from this table come validation, `rpc.discover`, and `docs/protocol.md`.
 
 use super::codes::{
-    ALREADY_RUNNING, CYCLE, EXISTS, MISSING_DEPENDENCY, NOT_FOUND, NOT_PERSISTED, NOT_RUNNING, UNSAFE_REMOVAL,
-    VALIDATION,
+    ALREADY_RUNNING, CYCLE, EXISTS, MISSING_DEPENDENCY, NOT_FOUND, NOT_PERMITTED, NOT_PERSISTED, NOT_RUNNING,
+    UNSAFE_REMOVAL, VALIDATION,
 };
 
 /// A method.
@@ -369,8 +369,8 @@ pub const METHODS: &[Method] = &[
         Call::Definition,
         ONE,
         (Kind::Object, "an object of sections, as the file"),
-        &[NOT_FOUND, VALIDATION],
-        "Tells what the file of a service says.",
+        &[NOT_FOUND, VALIDATION, NOT_PERMITTED],
+        "Tells what the file of a service says; of a file that not everybody may read only to those who may change it.",
     ),
     writes(
         "service.delete",
@@ -490,7 +490,7 @@ pub const METHODS: &[Method] = &[
             Kind::Object,
             "`{ok: true}`; then notifications on the same connection: `logs.lines {name, log, next, missed?, lines: [[time, place, text, goes_on?], …], time?}`, where `log` and `place` tell every line of a service from every other one, `missed` counts bytes that were dropped because they were not read, and `time`, when it is there, says when all that had come was sent; and once `logs.caught_up {time}`",
         ),
-        UNKNOWN,
+        &[NOT_FOUND, VALIDATION],
         "Sends what services printed, a little at a time, as fast as it is read.",
     ),
     reads(
@@ -501,7 +501,7 @@ pub const METHODS: &[Method] = &[
             Kind::Object,
             "`{ok, time}`; then notifications on the same connection: `event` with `{time, kind, name, before, state, reason, pid}` (kinds `state`, `added`, `removed`, `ready`, `shutdown`), and `events.lost` with `{count}` for what a client that reads too slowly was not sent; one that reads nothing for a minute although much waits is cut off, as with `logs.follow`",
         ),
-        &[],
+        &[VALIDATION],
         "Tells what happens, while it happens.",
     ),
     reads(

@@ -12,7 +12,7 @@ const HEAD: &str = "\
 most 65536 bytes long; batches (lists of requests) are not taken. Parameters are given by name, or as a list in the order below; one that is unknown is refused. `rpc.discover` answers
 with all of this as an OpenRPC document.
 
-States: `inactive blocked starting running degraded stopping restarting exited skipped failed`.
+States: `inactive blocked starting listening running degraded stopping restarting exited skipped failed`.
 
 ";
 
@@ -41,7 +41,7 @@ fn row(method: &Method) -> String {
 
 fn page() -> String {
     let mut page = HEAD.to_owned();
-    page.push_str("## Methods\n\nThose that end in -32015 change something. `?` marks what may be left out.\n\n");
+    page.push_str("## Methods\n\nThose that end in -32015 change something (but `service.get`, which does not tell everybody everything). `?` marks what may be left out.\n\n");
     page.push_str("| method | parameters | what | result | errors |\n|---|---|---|---|---|\n");
     let (refused, methods): (Vec<&Method>, Vec<&Method>) =
         METHODS.iter().partition(|method| method.call == Call::Refused);

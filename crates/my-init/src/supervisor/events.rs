@@ -75,10 +75,7 @@ impl Supervisor {
             return;
         };
         let Some(events) = &mut self.events else { return };
-        let reason = state.reason().or_else(|| match state {
-            State::Restarting | State::Degraded => unit.last_failure.as_ref().map(ToString::to_string),
-            _ => None,
-        });
+        let reason = unit.cause(state);
         let what = What::State {
             name: unit.service.name.clone(),
             before: unit.state.word(),

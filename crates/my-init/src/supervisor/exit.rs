@@ -46,6 +46,7 @@ impl Supervisor {
 
     fn ended_well(&mut self, id: Id, now: Millis) {
         let Some(unit) = self.unit_mut(id) else { return };
+        unit.ended_well = true;
         if unit.service.kind == Kind::Oneshot {
             unit.ready = Some(now);
         }
@@ -61,7 +62,7 @@ impl Supervisor {
         self.cancel_probe(id);
         let Some(unit) = self.unit_mut(id) else { return };
         unit.last_failure = Some(reason.clone());
-        unit.triggered = false;
+        (unit.triggered, unit.ended_well) = (false, false);
         if self.restart_later(id, Some(&reason), now) {
             return;
         }

@@ -45,7 +45,11 @@ impl Supervisor {
             Reaction::Stop => (AfterStop::Rest, "stops"),
         };
         let line = format!("{}: {what}, because {reason}", unit.service.name);
-        unit.wanted = reaction == Reaction::Restart;
+        if reaction == Reaction::Stop {
+            unit.put_down(reason.as_str());
+        } else {
+            unit.wanted = true;
+        }
         unit.last_failure = Some(Reason::Followed(reason));
         self.print(line);
         self.begin_stop(id, after, now);

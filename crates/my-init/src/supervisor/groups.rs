@@ -6,6 +6,7 @@
 
 use mos_service::{Kind, OnFailure};
 
+use super::requests::BY_HAND;
 use super::state::{AfterStop, Reason, State, Unit};
 use super::{Id, RequestError, Supervisor};
 use crate::clock::Millis;
@@ -117,12 +118,12 @@ impl Supervisor {
     /// From here on the group goes down. Unless it comes again, its members are not meant to run any more.
     fn send_down(&mut self, group: Id, again: bool, now: Millis) {
         let after = if again { AfterStop::Again } else { AfterStop::Rest };
-        if let Some(unit) = self.unit_mut(group) {
-            unit.after_stop = after;
-        }
+        let Some(unit) = self.unit_mut(group) else { return };
+        unit.after_stop = after;
+        let why = format!("its group {} was stopped", unit.service.name);
         for member in self.members(group) {
             if let Some(unit) = self.unit_mut(member).filter(|_| !again) {
-                unit.wanted = false;
+                unit.put_down(why.as_str());
             }
         }
         self.set_state(group, State::Stopping, now);
@@ -266,7 +267,7 @@ impl Supervisor {
     /// Stops all members and keeps them down.
     pub(super) fn stop_group(&mut self, group: Id, now: Millis) {
         if let Some(unit) = self.unit_mut(group) {
-            unit.wanted = false;
+            unit.put_down(BY_HAND);
         }
         self.send_down(group, false, now);
         self.settle(now);

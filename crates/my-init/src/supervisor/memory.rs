@@ -50,6 +50,8 @@ mod key {
     pub(super) const STAMP: u8 = 33;
     pub(super) const RESTART_AT: u8 = 34;
     pub(super) const LEAVING: u8 = 35;
+    pub(super) const PUT_DOWN: u8 = 36;
+    pub(super) const ENDED_WELL: u8 = 37;
 
     /// In a part of [`SEEN`]: whose turns, and how many.
     pub(super) const NAME: u8 = 1;
@@ -289,6 +291,7 @@ impl Unit {
 
     fn remember_wishes(&self, note: &mut Note) {
         note.add_flag(key::WANTED, self.wanted);
+        note.add_text(key::PUT_DOWN, self.put_down.as_deref().unwrap_or_default());
         note.add_flag(key::GONE, self.gone);
         note.add_flag(key::PULLED, self.pulled);
         note.add(key::LEAVING, self.leaving.map(Leaving::number));
@@ -320,6 +323,7 @@ impl Unit {
         if let Some(reason) = &self.last_failure {
             note.add_part(key::LAST_FAILURE, &reason.remember());
         }
+        note.add_flag(key::ENDED_WELL, self.ended_well);
     }
 
     fn remember_health(&self, note: &mut Note) {
@@ -348,6 +352,9 @@ impl Unit {
 
     fn recall_wishes(&mut self, memory: &Note) {
         (self.wanted, self.gone) = (memory.flag(key::WANTED), memory.flag(key::GONE));
+        self.put_down = Some(memory.text(key::PUT_DOWN))
+            .filter(|why| !why.is_empty())
+            .map(Box::from);
         (self.requested, self.drags) = (memory.flag(key::REQUESTED), memory.flag(key::DRAGS));
         (self.bound, self.triggered) = (memory.flag(key::BOUND), memory.flag(key::TRIGGERED));
         self.pulled = memory.flag(key::PULLED);
@@ -371,6 +378,7 @@ impl Unit {
         self.attempts = memory.small(key::ATTEMPTS).unwrap_or(0);
         self.restarts = memory.count(key::RESTARTS);
         self.restarts_by_hand = memory.count(key::RESTARTS_BY_HAND);
+        self.ended_well = memory.flag(key::ENDED_WELL);
         self.last_failure = memory
             .part(key::LAST_FAILURE)
             .and_then(|reason| Reason::recall(&reason));

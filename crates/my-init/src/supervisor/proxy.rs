@@ -59,8 +59,10 @@ impl Supervisor {
             }
             self.begin_stop(behind, AfterStop::Again, now);
         } else if rests && service.pulled {
+            let why = format!("nobody is connected to {}, its proxy", unit.service.name);
             if let Some(service) = self.unit_mut(behind) {
-                (service.wanted, service.pulled) = (false, false);
+                service.put_down(why);
+                service.pulled = false;
             }
             if !self.unit(behind).is_some_and(|service| service.state.is_at_rest()) {
                 self.begin_stop(behind, AfterStop::Rest, now);

@@ -155,14 +155,16 @@ impl Supervisor {
         // The same text says the same, also where the old one could not be read any more when a supervisor took over.
         let same = unit.service.source == service.source || unit.service.same(&service);
         let alike = same || unit.pid.is_some() && unit.service.runs_alike(&service);
-        let stays = !revived && alike && unit.stamp == stamp;
+        let meant = unit.wanted;
         if revived || unit.service.status != service.status {
             unit.wanted = match service.status {
                 Status::Start => service.schedule.is_none(),
                 Status::Stop => false,
                 Status::Ignore => unit.wanted,
             };
+            unit.put_down = unit.put_down.take().filter(|_| service.status == Status::Ignore);
         }
+        let stays = !revived && alike && unit.stamp == stamp && unit.wanted == meant;
         unit.service = service;
         unit.stamp = stamp;
         !stays

@@ -14,14 +14,11 @@ impl Supervisor {
             return String::new();
         };
         let mut line = format!("{}: {}", unit.service.name, unit.state.word());
-        if let Some(reason) = unit.state.reason() {
+        if let Some(reason) = unit.cause(&unit.state) {
             line.push_str(&format!(": {reason}"));
         }
         if let State::Failed(reason) = &unit.state {
             line.push_str(&unit.given_up(reason));
-        }
-        if let (State::Restarting | State::Degraded, Some(reason)) = (&unit.state, &unit.last_failure) {
-            line.push_str(&format!(" after {reason}"));
         }
         let waits = self.waits_for(id);
         if !waits.is_empty() {
@@ -77,7 +74,7 @@ impl Supervisor {
         let mut lines = vec![self.describe(id)];
         lines.push(format!("in this state for {}", seconds(now.saturating_sub(unit.since))));
         if !unit.wanted {
-            lines.push("not meant to run: stopped by hand, or its file has status = \"stop\" or \"ignore\"".to_owned());
+            lines.push(format!("not meant to run: {}", self.rests_because(unit, now)));
         }
         if !unit.status.is_empty() {
             lines.push(format!("it says: {}", unit.status));
@@ -99,6 +96,21 @@ impl Supervisor {
         }
         lines.push(format!("defined by {}", unit.service.file));
         lines
+    }
+
+    /// Why a service is not meant to run.
+    fn rests_because(&self, unit: &Unit, now: Millis) -> String {
+        let next = self.timing_status(unit, now);
+        let next = next.as_ref().and_then(|timing| timing["next_in_ms"].as_u64());
+        match (self.shutdown, &unit.put_down, next) {
+            (Some(goal), _, _) => format!("{} is under way", goal.word()),
+            _ if unit.gone => "it was removed, or its file is gone".to_owned(),
+            (_, Some(why), _) => why.to_string(),
+            (_, None, Some(next)) => format!("it is started at its times, next in {}", seconds(next)),
+            _ => "nobody has started it, and it is not started without being asked (`status` in its file or its \
+                  group, my_init.target, my_init.rescue)"
+                .to_owned(),
+        }
     }
 
     /// What a service waits for before it starts.
@@ -127,8 +139,8 @@ impl Supervisor {
         let relation = |(kind, name): (&str, &String)| {
             let other = self.find(name).and_then(|id| self.unit(id));
             let satisfied = match kind {
-                "requires" => other.is_some_and(|other| other.state.satisfies()),
-                "after" => other.is_none_or(Unit::is_settled),
+                "requires" => other.is_some_and(Unit::satisfies),
+                "after" => other.is_none_or(|other| !other.is_awaited()),
                 "conflicts" => other.is_none_or(|other| !other.state.is_active()),
                 _ => true,
             };
@@ -148,7 +160,7 @@ impl Supervisor {
             "name": service.name,
             "kind": kind(service.kind),
             "state": unit.state.word(),
-            "reason": unit.state.reason(),
+            "reason": unit.cause(&unit.state),
             "pid": unit.pid,
             "waits_for": self.waits_for(id),
             "status": unit.status,
@@ -200,7 +212,8 @@ fn readiness(unit: &Unit) -> String {
         _ if service.kind == Kind::Oneshot => "its end".to_owned(),
         _ if service.tells_readiness() && !unit.notified => service.readiness_sign(),
         Some(health) => health.probe.to_string(),
-        None => "nothing".to_owned(),
+        // There is always something that is waited for; here it is in a file that is not whole.
+        None => "what its file says, which cannot be read now".to_owned(),
     }
 }
 

@@ -10,6 +10,9 @@ use super::{Id, Supervisor};
 use crate::clock::Millis;
 use crate::protocol::codes;
 
+/// Why a service is down that somebody has stopped.
+pub(super) const BY_HAND: &str = "it was stopped by hand";
+
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestError {
@@ -114,7 +117,7 @@ impl Supervisor {
             return Err(RequestError::NotFound(name.to_owned()));
         };
         let at_rest = unit.state.is_at_rest() && unit.service.kind != Kind::Group;
-        unit.wanted = false;
+        unit.put_down(BY_HAND);
         if at_rest || self.is_idle_group(id) {
             return Err(RequestError::NotRunning(name.to_owned()));
         }

@@ -73,11 +73,7 @@ impl Supervisor {
     pub(super) fn waits_after<'s>(&'s self, unit: &'s Unit) -> impl Iterator<Item = &'s Unit> {
         let after = unit.service.dependencies.after.iter();
         let others = after.filter_map(|dependency| self.unit(self.find(&dependency.name)?));
-        others.filter(|other| match other.state {
-            State::Blocked | State::Starting | State::Stopping => true,
-            State::Inactive => other.wanted,
-            _ => false,
-        })
+        others.filter(|other| other.is_awaited())
     }
 
     pub(super) fn active_rivals<'s>(&'s self, unit: &'s Unit) -> impl Iterator<Item = &'s Unit> {
@@ -167,6 +163,17 @@ impl Supervisor {
         let Some(unit) = self.unit(id) else { return };
         let reason = Reason::StartTimeout(unit.service.lifecycle.start_timeout_ms);
         self.begin_stop(id, AfterStop::Fail(reason), now);
+    }
+}
+
+impl Unit {
+    /// True while a service that comes after this one waits for it: its first try is under way, or is to come.
+    pub(super) fn is_awaited(&self) -> bool {
+        match self.state {
+            State::Blocked | State::Starting | State::Stopping => true,
+            State::Inactive => self.wanted,
+            _ => false,
+        }
     }
 }
 

@@ -53,7 +53,7 @@ impl State {
     }
 
     /// Why it is in this state, where that is not plain.
-    pub(super) fn reason(&self) -> Option<String> {
+    fn reason(&self) -> Option<String> {
         match self {
             Self::Failed(reason) => Some(reason.to_string()),
             Self::Skipped(condition) => Some(condition.clone()),
@@ -183,6 +183,8 @@ pub struct Unit {
     pub(super) state: State,
     /// It is meant to run.
     pub(super) wanted: bool,
+    /// Why it is not meant to run, when something has happened to that end; otherwise its file says so.
+    pub(super) put_down: Option<Box<str>>,
     /// It is to be forgotten as soon as it has ended.
     pub(super) gone: bool,
     pub(super) pid: Option<u32>,
@@ -200,6 +202,8 @@ pub struct Unit {
     /// Those of them that somebody asked for.
     pub(super) restarts_by_hand: u64,
     pub(super) last_failure: Option<Reason>,
+    /// It has ended well, or not at all, since it failed.
+    pub(super) ended_well: bool,
     pub(super) after_stop: AfterStop,
     pub(super) notified: bool,
     /// What it last said of itself (`STATUS=`).
@@ -251,6 +255,7 @@ impl Unit {
             wanted: service.status == Status::Start && service.schedule.is_none(),
             service,
             state: State::Inactive,
+            put_down: None,
             gone: false,
             pid: None,
             since: now,
@@ -262,6 +267,7 @@ impl Unit {
             restarts: 0,
             restarts_by_hand: 0,
             last_failure: None,
+            ended_well: false,
             after_stop: AfterStop::Rest,
             notified: false,
             status: String::new(),
@@ -287,6 +293,24 @@ impl Unit {
             triggered: false,
             requested: false,
             restart_at: None,
+        }
+    }
+
+    /// It is not meant to run any more, for this reason.
+    pub(super) fn put_down(&mut self, why: impl Into<Box<str>>) {
+        self.wanted = false;
+        self.put_down = Some(why.into());
+    }
+
+    /// Why it is in this state, where that is not plain.
+    pub(super) fn cause(&self, state: &State) -> Option<String> {
+        match state {
+            State::Restarting if self.ended_well => Some(Exit::Code(0).to_string()),
+            State::Restarting => self.last_failure.as_ref().map(ToString::to_string),
+            State::Degraded if !self.probe_error.is_empty() => {
+                Some(Reason::Health(self.probe_error.clone()).to_string())
+            }
+            state => state.reason(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! When and by what the state of a service was last verified: a state that was not looked at for long is only a memory.
 
+use mos_service::Kind;
+
 use super::state::{Reason, State, Unit};
 use crate::clock::Millis;
 
@@ -8,6 +10,7 @@ impl Unit {
     pub(super) fn verified(&self, now: Millis) -> (Millis, String) {
         let ago = |then: Millis| now.saturating_sub(then);
         match (&self.state, self.pid) {
+            _ if self.service.kind == Kind::Group => (0, "the states of its members".to_owned()),
             (State::Starting | State::Running | State::Degraded, Some(_)) => {
                 let (then, by) = self.last_sign(now);
                 (ago(then), by)
@@ -17,7 +20,10 @@ impl Unit {
             (State::Stopping, Some(_)) => (0, ALIVE.to_owned()),
             (State::Failed(reason), _) if reason.is_dependency() => (0, "the states of what it waits for".to_owned()),
             (State::Failed(Reason::Spawn(_)), _) => (ago(self.since), "the attempt to start it".to_owned()),
-            (State::Exited | State::Restarting | State::Failed(_), _) => (ago(self.since), "its end".to_owned()),
+            (State::Failed(Reason::Cycle(_)), _) => (ago(self.since), "the service files".to_owned()),
+            (State::Exited | State::Failed(_), _) => (ago(self.since), "its end".to_owned()),
+            (State::Restarting, _) => (ago(self.since), "what its last start came to".to_owned()),
+            (State::Listening, _) => (0, "its sockets, which are open".to_owned()),
             (State::Skipped(_), _) => (ago(self.since), "its conditions".to_owned()),
             _ => (ago(self.since), "what was last done to it".to_owned()),
         }

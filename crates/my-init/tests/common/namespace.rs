@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::{PATIENCE, send};
 
-/// Makes the root file system and becomes PID 1 in it. `$1` is the folder of the test, `$2` the program.
+/// Makes the root file system and becomes PID 1 in it. `$1` is the folder of the test, `$2` the program, the rest
+/// its words.
 const SCRIPT: &str = r#"
 set -e
 mount --make-rprivate /
-root=$1/root
+directory=$1; program=$2; shift 2
+root=$directory/root
 mount -t tmpfs tmpfs $root
 cd $root
 mkdir -p usr proc sys dev/pts dev/shm run tmp etc/my_init test var
@@ -23,13 +25,13 @@ for link in bin sbin lib lib64; do [ -e /usr/$link ] && ln -s usr/$link $link; d
 mount -t tmpfs tmpfs dev
 mkdir dev/pts dev/shm
 mknod -m 666 dev/null c 1 3; mknod -m 666 dev/zero c 1 5; mknod -m 666 dev/urandom c 1 9
-touch dev/console; mount --bind $1/console dev/console
-mount --bind $1/test test
-cp -a $1/etc/. etc
-cp $2 my_init
+touch dev/console; mount --bind $directory/console dev/console
+mount --bind $directory/test test
+cp -a $directory/etc/. etc
+cp $program my_init
 mount -t sysfs sysfs sys && mount -t tmpfs tmpfs sys/fs/cgroup
-[ -e $1/test/cmdline ] && mount -t proc proc proc && mount --bind $1/test/cmdline proc/cmdline
-exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot . /my_init --machine
+[ -e $directory/test/cmdline ] && mount -t proc proc proc && mount --bind $directory/test/cmdline proc/cmdline
+exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot . /my_init --machine "$@"
 "#;
 
 /// The machine.
@@ -42,6 +44,11 @@ impl Namespace {
     /// Starts it with these files, whose paths begin with `etc/` or `test/`; `test/cmdline` is its kernel
     /// command line. `None`, after saying so, where there are no namespaces to be had.
     pub fn start(files: &[(&str, &str)]) -> Option<Self> {
+        Self::start_with_words(files, &[])
+    }
+
+    /// Starts it with words that the kernel hands to PID 1.
+    pub fn start_with_words(files: &[(&str, &str)], words: &[&str]) -> Option<Self> {
         let options = ["--pid", "--mount", "--net", "--uts", "--ipc", "--fork", "--kill-child"];
         let possible = Command::new("unshare")
             .args(options)
@@ -66,6 +73,7 @@ impl Namespace {
             .args(["sh", "-c", SCRIPT, "sh"])
             .arg(directory.path())
             .arg(env!("CARGO_BIN_EXE_my_init"))
+            .args(words)
             .stdin(Stdio::null())
             .spawn()
             .unwrap();

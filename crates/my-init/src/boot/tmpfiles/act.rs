@@ -135,6 +135,10 @@ fn plain(found: &Found) -> io::Result<()> {
 }
 
 fn truncate_and_write(found: &Found, content: &str) -> io::Result<()> {
+    // Whoever may write in its directory could have put a pipe there, and nobody would read from that.
+    if found.kind() != FileType::RegularFile {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
     let mut file = OpenOptions::new().write(true).truncate(true).open(found.path())?;
     file.write_all(content.as_bytes())
 }
@@ -371,6 +375,16 @@ mod tests {
             (0o1777, false)
         );
         assert_eq!(fs::read_to_string(root.join("tmp/d/old")).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_pipe_that_somebody_put_there_holds_nobody_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        assert_eq!(apply(root, "p /tmp/f 0666\n"), Vec::<String>::new());
+        let problems = apply(root, "f+ /tmp/f - - - - x\nw /tmp/f - - - - x\n");
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert_eq!(problems[0], "F:1: /tmp/f: it is no regular file");
     }
 
     #[test]

@@ -12,7 +12,6 @@ mod facts;
 mod screen;
 mod terminal;
 
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
@@ -234,7 +233,7 @@ impl<'s> Session<'s> {
 /// says so: a failure must not be a way into a node. Who started it from a shell has one.
 fn may_have_a_shell() -> bool {
     let alone = rustix::process::getsid(None).is_ok_and(|session| session == rustix::process::getpid());
-    let debug = || CommandLine::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default()).debug;
+    let debug = || CommandLine::parse(&crate::lossy::read("/proc/cmdline").unwrap_or_default()).debug;
     !alone || debug()
 }
 

@@ -6,10 +6,13 @@ mod groups;
 mod health;
 mod leave;
 mod memory;
+mod model;
 mod proxy;
+mod reload;
 mod restart;
 mod schedule;
 mod sockets;
+mod story;
 
 use std::collections::HashMap;
 
@@ -147,6 +150,7 @@ impl Machine {
         self.log.push(format!("spawn {name} at {}", self.now));
         groups::check_spawn(&self.supervisor, id);
         self.next_pid += 1;
+        let stamp = self.supervisor.unit(id).map_or(0, Unit::stamp);
         match self.behaviours.get(&name).cloned().unwrap_or(Behaviour::Stays) {
             Behaviour::Broken => self
                 .supervisor
@@ -154,9 +158,9 @@ impl Machine {
             Behaviour::Skipped => self.supervisor.skipped(id, "/dev/kvm does not exist".into(), self.now),
             Behaviour::Ends(after, exit) => {
                 self.endings.push((self.now + after, id, self.next_pid, exit));
-                self.supervisor.spawned(id, self.next_pid, 0, self.now);
+                self.supervisor.spawned(id, self.next_pid, stamp, self.now);
             }
-            _ => self.supervisor.spawned(id, self.next_pid, 0, self.now),
+            _ => self.supervisor.spawned(id, self.next_pid, stamp, self.now),
         }
     }
 
