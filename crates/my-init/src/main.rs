@@ -30,9 +30,9 @@ fn main() -> ExitCode {
         return ExitCode::from(my_init::proxy::run(&words[1..]));
     }
     let started = clock::now();
-    let handover = Handover::among(&words);
+    let (handover, contained) = (Handover::among(&words), std::process::id() == 1 && is_container(&words));
     let options = Options::parse(words);
-    if std::process::id() == 1 && !is_container(&options) && !asks_for_text(&options) {
+    if std::process::id() == 1 && !contained && !asks_for_text(&options) {
         machine::run(started, handover);
     }
     match options {
@@ -41,11 +41,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn is_container(options: &Result<Options, String>) -> bool {
-    let (yes, no) = options
-        .as_ref()
-        .map_or((false, false), |options| (options.container, options.machine));
-    yes || !no && container::detected().is_some()
+/// Asked of the words themselves: the kernel may have handed us others beside them that mean nothing.
+fn is_container(words: &[String]) -> bool {
+    let given = |option: &str| words.iter().any(|word| word == option);
+    given("--container") || !given("--machine") && container::detected().is_some()
 }
 
 /// The kernel hands its unknown words to PID 1; only these two are taken for more than noise.

@@ -147,10 +147,6 @@ pub struct Options {
     pub user: bool,
     /// Print JSON.
     pub json: bool,
-    /// Be an ordinary process even as PID 1 (of a container).
-    pub container: bool,
-    /// Be PID 1 of a machine even where this looks like a container.
-    pub machine: bool,
     /// The boot deadline in seconds.
     pub deadline: Option<u32>,
     /// Print every action.
@@ -206,8 +202,6 @@ impl Options {
             socket: socket(),
             user: false,
             json: false,
-            container: false,
-            machine: false,
             deadline: None,
             debug: false,
             logs: Limits::default(),
@@ -226,8 +220,8 @@ impl Options {
                 "--version" | "-V" => options.task = Task::Version,
                 plug::OPTION => options.task = Task::Plug,
                 "--json" => options.json = true,
-                "--container" => options.container = true,
-                "--machine" => options.machine = true,
+                // Looked for before all words were understood: the kernel hands PID 1 what means nothing to us.
+                "--container" | "--machine" => {}
                 "--dry-run" => asked.dry_run = true,
                 "--tree" => asked.tree = true,
                 "--only" => asked.only = true,
