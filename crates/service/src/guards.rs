@@ -1,5 +1,7 @@
 //! What has to be free before a service is started.
 
+use crate::Silent;
+
 /// Ports and program names that a service wants to itself, and what is done to whoever has them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Guards {
@@ -9,6 +11,14 @@ pub struct Guards {
     pub process_filters: Vec<String>,
     /// Whoever has one of them is killed; otherwise the service does not start.
     pub kill_others: bool,
+}
+
+impl Silent for Guards {
+    const SILENT: &'static Self = &Self {
+        ports: Vec::new(),
+        process_filters: Vec::new(),
+        kill_others: false,
+    };
 }
 
 impl Guards {

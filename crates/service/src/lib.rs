@@ -110,6 +110,7 @@ mod jitter;
 mod limits;
 mod model;
 mod parse;
+mod rare;
 mod route;
 mod security;
 mod signal;
@@ -132,6 +133,7 @@ pub use model::{
     Class, Dependencies, Dependency, Follow, Kind, Lifecycle, LogFile, Logging, Reaction, Restart, Service, Status,
 };
 pub use parse::{Parsed, fnv1a, is_service_file, parse, stem};
+pub use rare::{Rare, Silent};
 pub use route::{MAX_ROUTES, PLACES, ROUTES, Routes, is_executable};
 pub use security::{Capability, Security};
 pub use signal::{Signal, SignalError};

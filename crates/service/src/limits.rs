@@ -3,6 +3,8 @@
 
 use mos_toml::{Table, Value};
 
+use crate::Silent;
+
 /// Limits of each process of a service (setrlimit(2)): the kernel's number of the resource, and the value, soft and hard.
 /// [`UNLIMITED`] is no limit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,6 +48,22 @@ pub struct Resources {
 
 /// The period of `cpu.max`, in microseconds: the kernel's default.
 const PERIOD: u64 = 100_000;
+
+impl Silent for Limits {
+    const SILENT: &'static Self = &Self(Vec::new());
+}
+
+impl Silent for Resources {
+    const SILENT: &'static Self = &Self {
+        memory_max: None,
+        memory_high: None,
+        swap_max: None,
+        tasks_max: None,
+        cpu_percent: None,
+        cpu_weight: None,
+        io_weight: None,
+    };
+}
 
 impl Resources {
     /// The files of the control group for what is not limited, and what says so in each.

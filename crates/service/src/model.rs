@@ -1,7 +1,7 @@
 //! What a service file says.
 
 use crate::{
-    Account, Command, Condition, Guards, Health, Limits, OnFailure, Proxy, Resources, Schedule, Security, Signal,
+    Account, Command, Condition, Guards, Health, Limits, OnFailure, Proxy, Rare, Resources, Schedule, Security, Signal,
     Sockets,
 };
 
@@ -41,11 +41,11 @@ pub struct Service {
     /// The terminal that is its input, output and controlling terminal.
     pub tty: Option<String>,
     /// What it may do.
-    pub security: Security,
+    pub security: Rare<Security>,
     /// Limits of each of its processes.
-    pub limits: Limits,
+    pub limits: Rare<Limits>,
     /// Limits of all its processes together.
-    pub resources: Resources,
+    pub resources: Rare<Resources>,
     /// Its sockets, if it has any.
     pub sockets: Option<Box<Sockets>>,
     /// The service before which it is a proxy, if it is one.
@@ -63,13 +63,13 @@ pub struct Service {
     /// Its relations to others.
     pub dependencies: Dependencies,
     /// What has to be free for it to be started.
-    pub guards: Guards,
+    pub guards: Rare<Guards>,
     /// What has to be so for it to be started.
     pub conditions: Vec<Condition>,
     /// Restart and stop.
     pub lifecycle: Lifecycle,
     /// How its health is probed, if it is.
-    pub health: Option<Health>,
+    pub health: Option<Box<Health>>,
     /// Where its output goes.
     pub logging: Logging,
 }

@@ -2,6 +2,8 @@
 
 use mos_toml::{Problem, Table, nearest};
 
+use crate::Silent;
+
 /// What a service may do beyond what its user may.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Security {
@@ -13,6 +15,15 @@ pub struct Security {
     pub private_tmp: bool,
     /// It sees every file system but `/dev`, `/proc`, `/sys`, `/run`, `/tmp` and `/var` as read-only.
     pub read_only_root: bool,
+}
+
+impl Silent for Security {
+    const SILENT: &'static Self = &Self {
+        capabilities: None,
+        no_new_privileges: false,
+        private_tmp: false,
+        read_only_root: false,
+    };
 }
 
 impl Security {

@@ -113,7 +113,7 @@ impl Driver {
             None => Slot::new(CAPACITY),
         };
         match slot.log.open() {
-            Ok(_) => drop(self.slots.insert(id, slot)),
+            Ok(_) => drop(self.slots.insert(id, Box::new(slot))),
             Err(error) => self.console.say(self.now(), &format!("no log {name}: {error}")),
         }
     }

@@ -181,7 +181,7 @@ impl Driver {
         let slot = self
             .slots
             .entry(id)
-            .or_insert_with(|| Slot::new(service.logging.buffer_bytes));
+            .or_insert_with(|| Box::new(Slot::new(service.logging.buffer_bytes)));
         slot.log.set_capacity(service.logging.buffer_bytes);
         let output = match &service.tty {
             Some(tty) => open_tty(tty).map_err(|error| format!("{tty}: {error}"))?,

@@ -306,7 +306,7 @@ impl Driver {
             slot.start = start;
             slot.cgroup = self.cgroup_leaf(name);
             let watched = slot.watch(&self.epoll, id);
-            self.slots.insert(id, slot);
+            self.slots.insert(id, Box::new(slot));
             if let Err(error) = watched {
                 self.say(&format!("{name}: its log is not read any more: {error}"));
             }

@@ -256,12 +256,14 @@ pub struct Driver {
     unwritten: Vec<Id>,
     /// How far the records of ends had been read when that was last noted.
     noted_place: u64,
+    /// Service files were read, and much memory freed that nobody will need again soon.
+    loaded: bool,
     /// Another program is to take over.
     upgrading: bool,
     /// It was said that nothing can be noted.
     complained: bool,
     control: Control,
-    slots: HashMap<Id, Slot>,
+    slots: HashMap<Id, Box<Slot>>,
     intake: intake::Intake,
     /// Who writes logs to files.
     writer: files::LogWriter,
@@ -334,6 +336,7 @@ impl Driver {
             noted: None,
             noted_place: 0,
             unwritten: Vec::new(),
+            loaded: false,
             upgrading: false,
             complained: false,
             control,
@@ -422,6 +425,9 @@ impl Driver {
             events.clear();
             self.attend_streams();
             let busy = self.supervisor.is_busy() || self.is_sending() || self.control.waiting().next().is_some();
+            if !busy && std::mem::take(&mut self.loaded) {
+                mos_sys::memory::trim();
+            }
             match epoll::wait(
                 &self.epoll,
                 rustix::buffer::spare_capacity(&mut events),
@@ -651,6 +657,7 @@ impl Driver {
     /// The services that the files describe, with the identity of the files each would run, and what else there is to
     /// know of the files; `requested` are instances of templates that no file names.
     fn load_services(&mut self, requested: &[String]) -> (mos_service::Loaded, Vec<(mos_service::Service, u64)>) {
+        self.loaded = true;
         let mut loaded = self.load_files(requested);
         self.say_all(&loaded.problems);
         self.templates = std::mem::take(&mut loaded.templates);

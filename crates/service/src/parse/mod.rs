@@ -17,8 +17,8 @@ mod timer;
 use mos_toml::{Document, Item, Problem, Problems, Table};
 
 use crate::{
-    Account, Class, Command, Dependencies, Dependency, Health, Kind, Lifecycle, Limits, LogFile, Logging, OnFailure,
-    Probe, Resources, Restart, Security, Service, Status,
+    Account, Class, Command, Dependencies, Dependency, Health, Kind, Lifecycle, LogFile, Logging, OnFailure, Probe,
+    Rare, Restart, Service, Status,
 };
 
 /// Milliseconds in a day: the longest time a file may give.
@@ -193,19 +193,19 @@ fn read_service<'d>(
         nice: small(&table, "nice", -20..=19),
         oom_score_adjust: small(&table, "oom_score_adjust", -1000..=1000),
         tty: tty(&table),
-        security: crate::security::security(root, tables),
-        limits: crate::limits::limits(root, tables),
-        resources: crate::limits::resources(root, tables),
+        security: crate::security::security(root, tables).into(),
+        limits: crate::limits::limits(root, tables).into(),
+        resources: crate::limits::resources(root, tables).into(),
         sockets: socket::sockets(root, tables, kind),
         schedule: timer::schedule(root, tables, kind),
         status: status(&table),
         class,
         critical: table.boolean("critical").unwrap_or(false),
         dependencies: dependencies::dependencies(root, tables, kind),
-        guards: guards::guards(&table),
+        guards: guards::guards(&table).into(),
         conditions: conditions::conditions(root, tables),
         lifecycle: lifecycle::lifecycle(root, tables, kind, class, patient),
-        health: health::health(root, tables),
+        health: health::health(root, tables).map(Box::new),
         logging: logging::logging(root, tables),
         ..blank(file.file)
     };
@@ -245,9 +245,9 @@ fn blank(file: &str) -> Service {
         nice: None,
         oom_score_adjust: None,
         tty: None,
-        security: Security::default(),
-        limits: Limits::default(),
-        resources: Resources::default(),
+        security: Rare::default(),
+        limits: Rare::default(),
+        resources: Rare::default(),
         sockets: None,
         proxy: None,
         schedule: None,
@@ -256,7 +256,7 @@ fn blank(file: &str) -> Service {
         class: Class::User,
         critical: false,
         dependencies: Dependencies::default(),
-        guards: crate::Guards::default(),
+        guards: Rare::default(),
         conditions: Vec::new(),
         lifecycle: Lifecycle::default(),
         health: None,

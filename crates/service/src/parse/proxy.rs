@@ -1,6 +1,6 @@
 //! `[proxy]`: listens for a service that cannot be handed its sockets.
 
-use crate::{Capability, Listen, Proxy};
+use crate::{Capability, Listen, Proxy, Security};
 
 use super::*;
 
@@ -54,7 +54,8 @@ pub(super) fn read_proxy<'d>(
             capabilities: Some(Vec::<Capability>::new()),
             no_new_privileges: true,
             ..Security::default()
-        },
+        }
+        .into(),
         dependencies: dependencies::dependencies(root, tables, Kind::Process),
         lifecycle: lifecycle::lifecycle(root, tables, Kind::Process, Class::User, false),
         ..blank(origin.file)
