@@ -147,7 +147,7 @@ fn read_file(directory: &OwnedFd, name: &str) -> std::io::Result<String> {
 
 /// The file that a command executes: its first word, looked for in `path` when it has no slash.
 pub fn program(command: &Command, path: &str) -> PathBuf {
-    let word = command.argv().first().map_or("", String::as_str);
+    let word = command.argv().first().copied().unwrap_or_default();
     if word.contains('/') {
         return PathBuf::from(word);
     }
@@ -165,7 +165,7 @@ pub fn stamp(service: &Service, path: &str) -> u64 {
     let program = program(command, path);
     let words = command
         .argv()
-        .iter()
+        .into_iter()
         .flat_map(|word| word.split_whitespace())
         .filter(|word| word.starts_with('/'));
     let identity = |file: &Path| {

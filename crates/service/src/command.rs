@@ -5,8 +5,19 @@ use std::fmt;
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    line: String,
-    argv: Vec<String>,
+    line: Box<str>,
+    words: Words,
+}
+
+/// The arguments of a command, as far as its line does not say them by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Words {
+    /// What is between single spaces.
+    AsWritten,
+    /// A shell's: it is given the line.
+    ForShell,
+    /// These, with a NUL between each two.
+    Split(Box<str>),
 }
 
 /// Why a command line cannot be run.
@@ -68,9 +79,13 @@ impl Command {
         if argv.is_empty() {
             return Err(CommandError::Empty);
         }
+        let words = match line.split(' ').eq(argv.iter().map(String::as_str)) {
+            true => Words::AsWritten,
+            false => Words::Split(argv.join("\0").into()),
+        };
         Ok(Self {
-            line: line.to_owned(),
-            argv,
+            line: line.into(),
+            words,
         })
     }
 
@@ -78,10 +93,9 @@ impl Command {
         if line.trim().is_empty() {
             return Err(CommandError::Empty);
         }
-        let argv = ["/bin/sh", "-c", line].map(str::to_owned).to_vec();
         Ok(Self {
-            line: line.to_owned(),
-            argv,
+            line: line.into(),
+            words: Words::ForShell,
         })
     }
 
@@ -91,8 +105,12 @@ impl Command {
     }
 
     /// The arguments, at least one. The first may lack a slash: then it is looked for in `PATH`.
-    pub fn argv(&self) -> &[String] {
-        &self.argv
+    pub fn argv(&self) -> Vec<&str> {
+        match &self.words {
+            Words::AsWritten => self.line.split(' ').collect(),
+            Words::ForShell => vec!["/bin/sh", "-c", &self.line],
+            Words::Split(words) => words.split('\0').collect(),
+        }
     }
 }
 
@@ -173,7 +191,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn argv(line: &str) -> Vec<String> {
-        Command::parse(line, None).expect("a command").argv().to_vec()
+        let command = Command::parse(line, None).expect("a command");
+        command.argv().into_iter().map(str::to_owned).collect()
     }
 
     #[test]

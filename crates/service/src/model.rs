@@ -2,7 +2,7 @@
 
 use crate::{
     Account, Command, Condition, Guards, Health, Limits, OnFailure, Proxy, Rare, Resources, Schedule, Security, Signal,
-    Sockets,
+    Silent, Sockets,
 };
 
 /// One service or target.
@@ -61,7 +61,7 @@ pub struct Service {
     /// Without it the node is not ready.
     pub critical: bool,
     /// Its relations to others.
-    pub dependencies: Dependencies,
+    pub dependencies: Rare<Dependencies>,
     /// What has to be free for it to be started.
     pub guards: Rare<Guards>,
     /// What has to be so for it to be started.
@@ -203,6 +203,15 @@ pub struct Dependencies {
     pub conflicts: Vec<Dependency>,
 }
 
+impl Silent for Dependencies {
+    const SILENT: &'static Self = &Self {
+        requires: Vec::new(),
+        after: Vec::new(),
+        wants: Vec::new(),
+        conflicts: Vec::new(),
+    };
+}
+
 /// When to restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restart {
@@ -263,7 +272,7 @@ pub struct Logging {
     /// Also to the console.
     pub console: bool,
     /// Also into a file.
-    pub file: Option<LogFile>,
+    pub file: Option<Box<LogFile>>,
 }
 
 /// Where a service's output is kept on a disk.

@@ -84,7 +84,7 @@ fn service(
     sections.put("service", "exec", quoted(&line));
     // zinit has no shell of its own: what looks like a shell's is meant as it stands.
     let shell =
-        Command::parse(&line, None).is_ok_and(|command| command.argv().first().is_some_and(|word| word == "/bin/sh"));
+        Command::parse(&line, None).is_ok_and(|command| command.argv().first().is_some_and(|word| *word == "/bin/sh"));
     if shell && !line.starts_with("/bin/sh") {
         sections.put("service", "shell", "false");
     }

@@ -41,7 +41,8 @@ pub struct Log {
     filed: bool,
     /// When it was made, in microseconds since 1970.
     born: u64,
-    marks: Marks,
+    /// None before anything was printed.
+    marks: Option<Box<Marks>>,
 }
 
 impl Log {
@@ -54,7 +55,7 @@ impl Log {
             gone: 0,
             filed: false,
             born: 0,
-            marks: Marks::default(),
+            marks: None,
         }
     }
 
@@ -86,7 +87,7 @@ impl Log {
             gone: head::gone(&file).min(end),
             filed: false,
             born: head::born(&file),
-            marks: Marks::resume(&file),
+            marks: Some(Box::new(Marks::resume(&file))),
             file: Some(file),
         })
     }
@@ -168,7 +169,7 @@ impl Log {
             place: self.end,
             time: now,
         };
-        let _ = self.marks.note(file, mark, self.gone);
+        let _ = self.marks.get_or_insert_default().note(file, mark, self.gone);
     }
 
     /// Says whether the log is written to a file too, from what is there now on.

@@ -17,7 +17,8 @@ pub(super) fn read_group<'d>(origin: &Origin<'_>, table: Table<'d>, tables: &mut
         dependencies: Dependencies {
             requires: dependencies::names(&table, "members"),
             ..Dependencies::default()
-        },
+        }
+        .into(),
         ..blank(origin.file)
     };
     if service.dependencies.requires.is_empty() {

@@ -23,7 +23,7 @@ pub(super) fn logging<'d>(root: &Table<'d>, tables: &mut Vec<Table<'d>>) -> Logg
             .and_then(|bytes| usize::try_from(bytes).ok())
             .unwrap_or(standard.buffer_bytes),
         console: table.boolean("console").unwrap_or(standard.console),
-        file: file(&table),
+        file: file(&table).map(Box::new),
     };
     tables.push(table);
     logging

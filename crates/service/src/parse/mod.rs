@@ -155,7 +155,7 @@ fn read_target<'d>(
         kind: Kind::Target,
         name: name(file, &table),
         critical: table.boolean("critical").unwrap_or(false),
-        dependencies: dependencies::dependencies(root, tables, Kind::Target),
+        dependencies: dependencies::dependencies(root, tables, Kind::Target).into(),
         ..blank(file.file)
     };
     tables.push(table);
@@ -201,7 +201,7 @@ fn read_service<'d>(
         status: status(&table),
         class,
         critical: table.boolean("critical").unwrap_or(false),
-        dependencies: dependencies::dependencies(root, tables, kind),
+        dependencies: dependencies::dependencies(root, tables, kind).into(),
         guards: guards::guards(&table).into(),
         conditions: conditions::conditions(root, tables),
         lifecycle: lifecycle::lifecycle(root, tables, kind, class, patient),
@@ -255,7 +255,7 @@ fn blank(file: &str) -> Service {
         on_failure: OnFailure::Restart,
         class: Class::User,
         critical: false,
-        dependencies: Dependencies::default(),
+        dependencies: Rare::default(),
         guards: Rare::default(),
         conditions: Vec::new(),
         lifecycle: Lifecycle::default(),

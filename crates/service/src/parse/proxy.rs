@@ -56,7 +56,7 @@ pub(super) fn read_proxy<'d>(
             ..Security::default()
         }
         .into(),
-        dependencies: dependencies::dependencies(root, tables, Kind::Process),
+        dependencies: dependencies::dependencies(root, tables, Kind::Process).into(),
         lifecycle: lifecycle::lifecycle(root, tables, Kind::Process, Class::User, false),
         ..blank(origin.file)
     })

@@ -168,11 +168,11 @@ fn every_key_is_read() {
         Logging {
             buffer_bytes: 4096,
             console: true,
-            file: Some(LogFile {
+            file: Some(Box::new(LogFile {
                 path: "/var/log/web.log".to_owned(),
                 bytes: 4 << 20,
                 count: 2,
-            }),
+            })),
         }
     );
 }
