@@ -53,12 +53,13 @@ Ask a running my_init:
   my_init kill NAME [SIGNAL]            send SIGTERM, or another signal
   my_init reload [--dry-run]            read the service files again, apply the difference; --dry-run: only tell it
   my_init add FILE                      add the service of this file, or replace one that was added
-  my_init xinet list | status [NAME] | unregister NAME
-  my_init xinet register NAME --listen ADDRESS... --backend ADDRESS --service NAME [--connect-timeout S] [--idle-timeout S]
-                         [--single-connection]   a proxy that starts the service with the first connection
+  my_init xinet list|status [NAME]      proxies before services, and how many are connected
+  my_init xinet register NAME --listen ADDRESS... --backend ADDRESS --service NAME [--connect-timeout S] [--idle-timeout S] [--single-connection]
+                                        add a proxy, which starts the service with the first connection
+  my_init xinet unregister NAME         remove a proxy that was added
   my_init get|remove NAME               what the file of a service says; remove one that was added
   my_init upgrade [PROGRAM]             another my_init takes over (default: the file this one was started from)
-  my_init poweroff|reboot|halt
+  my_init poweroff|reboot|halt          stop every service, then the machine; in a container, my_init ends
   my_init kexec KERNEL [--initrd FILE] [--append WORDS]   start another kernel, or a whole image, without the firmware
 
   --socket PATH     the control socket (default $MY_INIT_SOCKET, $ZINIT_SOCKET, /run/my_init.sock)
@@ -159,6 +160,11 @@ pub struct Options {
     pub syslog: Option<PathBuf>,
     /// What another my_init hands over.
     pub handover: Option<Handover>,
+}
+
+/// Every verb.
+pub fn verbs() -> impl Iterator<Item = &'static str> {
+    VERBS.iter().map(|(name, _, _)| *name).chain(["check", "logs"])
 }
 
 /// Verbs with the number of words that follow: least and most.
@@ -337,12 +343,16 @@ fn task(words: Vec<String>) -> Result<Task, String> {
         };
     }
     let Some((_, least, most)) = VERBS.iter().find(|(name, _, _)| *name == verb) else {
-        let names = VERBS.iter().map(|(name, _, _)| *name).chain(["check", "logs"]);
-        let hint = mos_toml::nearest(&verb, names).map_or(String::new(), |name| format!(", did you mean {name}?"));
+        let hint = mos_toml::nearest(&verb, verbs()).map_or(String::new(), |name| format!(", did you mean {name}?"));
         return Err(format!("unknown verb {verb}{hint}"));
     };
     if !(*least..=*most).contains(&rest.len()) {
-        return Err(format!("{verb} takes {least} to {most} arguments, see --help"));
+        let count = match (least, most) {
+            (0, 0) => "no argument".to_owned(),
+            (1, 1) => "one argument".to_owned(),
+            (least, most) => format!("{least} to {most} arguments"),
+        };
+        return Err(format!("{verb} takes {count}, see --help"));
     }
     let mut rest = rest.into_iter();
     let name = rest.next();
@@ -388,14 +398,14 @@ mod tests {
     fn usage_errors_are_sentences() {
         for (line, message) in [
             ("lits", "unknown verb lits, did you mean list?"),
-            ("why", "why takes 1 to 1 arguments, see --help"),
+            ("why", "why takes one argument, see --help"),
             ("logs web -n many", "`many` is not a number of lines"),
             ("--socket", "--socket needs a value"),
             ("--colour", "unknown option --colour"),
             ("check", "check needs a directory"),
             ("list --once", "--once is for top"),
             ("list --append quiet", "--initrd and --append are for kexec"),
-            ("kexec", "kexec takes 1 to 1 arguments, see --help"),
+            ("kexec", "kexec takes one argument, see --help"),
             ("--deadline soon", "--deadline is `soon`, expected whole seconds"),
         ] {
             assert_eq!(parse(line), Err(message.to_owned()));

@@ -10,6 +10,7 @@ const WIDTH: u64 = 1200;
 const LINE: u64 = 18;
 
 /// When a service was started and when it was ready, in milliseconds since the kernel started.
+#[derive(Debug)]
 struct Bar {
     name: String,
     spawned: u64,
@@ -29,19 +30,28 @@ fn bars(services: &Value) -> Vec<Bar> {
     bars.collect()
 }
 
-/// Services by the time they took, the slowest first.
+/// Services by the time they took, the slowest first; before them those that were started and are not ready. Starts are
+/// counted from the first one.
 pub(super) fn text_of(services: &Value) -> String {
     let mut bars = bars(services);
     bars.sort_by_key(|bar| (std::cmp::Reverse(bar.ready - bar.spawned), bar.spawned));
-    let line = |bar: &Bar| {
-        format!(
-            "{:8} ms {:24} from {} ms\n",
-            bar.ready - bar.spawned,
-            bar.name,
-            bar.spawned
-        )
-    };
-    bars.iter().map(line).collect()
+    let all = || services.as_array().into_iter().flatten();
+    let first = all()
+        .filter_map(|service| service["spawned_ms"].as_u64())
+        .min()
+        .unwrap_or(0);
+    let line = |took: String, spawned: u64, name: &str| format!("{took:>10} {:>7} ms  {name}\n", spawned - first);
+    let late = all()
+        .filter(|service| service["ready_ms"].is_null())
+        .filter_map(|service| {
+            let name = format!("{} ({})", text(&service["name"]), text(&service["state"]));
+            Some(line("not ready".to_owned(), service["spawned_ms"].as_u64()?, &name))
+        });
+    let bars = bars
+        .iter()
+        .map(|bar| line(format!("{} ms", bar.ready - bar.spawned), bar.spawned, &bar.name));
+    let head = format!("{:>10} {:>10}  NAME\n", "TOOK", "STARTED");
+    std::iter::once(head).chain(late).chain(bars).collect()
 }
 
 /// A bar for each service, in the order in which they were started (SVG 1.1).
@@ -90,11 +100,13 @@ mod tests {
         let services = json!([
             { "name": "a<b", "spawned_ms": 100, "ready_ms": 110 },
             { "name": "slow", "spawned_ms": 110, "ready_ms": 200 },
-            { "name": "never", "spawned_ms": 110 },
+            { "name": "never", "state": "starting", "spawned_ms": 110 },
         ]);
         let list = text_of(&services);
-        assert!(list.starts_with("      90 ms slow "), "{list}");
-        assert_eq!(list.lines().count(), 2);
+        assert_eq!(
+            list,
+            "      TOOK    STARTED  NAME\n not ready      10 ms  never (starting)\n     90 ms      10 ms  slow\n     10 ms       0 ms  a<b\n"
+        );
         let picture = svg(&services);
         assert!(picture.contains("<rect x=\"120\" y=\"39\" width=\"1080\""), "{picture}");
         assert!(

@@ -19,7 +19,7 @@ pub(super) fn text_of(question: &Question, result: &Value) -> String {
         "stop" | "restart" => ended(&question.verb, result),
         "start" | "kill" => format!("{}: {}\n", text(&result["name"]), text(&result["state"])),
         "tree" => text(&result["ascii"]),
-        "status" => status(result),
+        "status" => status(result, clock::now()),
         "reload" => reload(result),
         "get" => format!("{result:#}\n"),
         "add" => add(result),
@@ -81,13 +81,21 @@ fn list(services: &Value, now: Millis) -> String {
     lines
 }
 
-/// What it waits for, or why it failed.
+/// What it waits for, or why it failed, and what comes next.
 pub(super) fn remark(service: &Value) -> String {
     let waits = strings(&service["waits_for"]);
-    match service["reason"].as_str() {
-        Some(reason) => reason.to_owned(),
-        None if waits.is_empty() => String::new(),
-        None => format!("waits for {}", waits.join(", ")),
+    let word = |key: &str| service[key].as_str().filter(|word| !word.is_empty());
+    let after = || word("last_failure").map_or(String::new(), |failure| format!("after {failure}"));
+    match (word("reason"), service["state"].as_str()) {
+        (Some(reason), _) => reason.to_owned(),
+        (None, Some("restarting")) => {
+            let next = service["next_attempt_in_ms"].as_u64();
+            let next = next.map_or(String::new(), |next| format!(", next try in {}", span(next)));
+            format!("{}{next}", after())
+        }
+        (None, Some("degraded")) => word("probe_error").map_or_else(after, |error| format!("unhealthy: {error}")),
+        _ if waits.is_empty() => String::new(),
+        _ => format!("waits for {}", waits.join(", ")),
     }
 }
 
@@ -102,13 +110,57 @@ pub(super) fn span(span: Millis) -> String {
     }
 }
 
-fn status(status: &Value) -> String {
-    let fields = status.as_object().into_iter().flatten();
-    let line = |(key, value): (&String, &Value)| match key.as_str() {
-        "dependencies" => relations(value),
-        _ => format!("{key:17} {}\n", text(value)),
+/// What is asked for most, in the order in which it is read; the rest follows by name.
+const FIRST: [&str; 9] = [
+    "name",
+    "state",
+    "reason",
+    "waits_for",
+    "status",
+    "pid",
+    "since_ms",
+    "last_failure",
+    "next_attempt_in_ms",
+];
+
+/// Everything that says something; times as spans until now.
+fn status(status: &Value, now: Millis) -> String {
+    let rest = status.as_object().into_iter().flatten();
+    let rest = rest.map(|(key, _)| key.as_str()).filter(|key| !FIRST.contains(key));
+    let line = |key: &str| match &status[key] {
+        Value::Null => String::new(),
+        Value::String(text) if text.is_empty() => String::new(),
+        Value::Array(items) if items.is_empty() => String::new(),
+        value if key == "dependencies" => relations(value),
+        value => field(key, value, now),
     };
-    fields.map(line).collect()
+    FIRST.into_iter().chain(rest).map(line).collect()
+}
+
+/// A field; what is in milliseconds loses its unit.
+fn field(key: &str, value: &Value, now: Millis) -> String {
+    let time = value.as_u64();
+    let (key, value) = match (
+        key.strip_suffix("_ms"),
+        key.strip_suffix("_in_ms"),
+        key.strip_suffix("_ms_ago"),
+        time,
+    ) {
+        (_, Some(key), _, Some(time)) => (key, format!("in {}", span(time))),
+        (_, _, Some(key), Some(time)) => (key, format!("{} ago", span(time))),
+        (Some(key), _, _, Some(time)) => (key, format!("{} ago", span(now.saturating_sub(time)))),
+        _ => (key, shown(value)),
+    };
+    format!("{key:17} {value}\n")
+}
+
+/// An object as `key value, key value`.
+fn shown(value: &Value) -> String {
+    let Value::Object(fields) = value else {
+        return text(value);
+    };
+    let pairs = fields.iter().map(|(key, value)| format!("{key} {}", text(value)));
+    pairs.collect::<Vec<String>>().join(", ")
 }
 
 fn relations(relations: &Value) -> String {
@@ -168,7 +220,7 @@ fn reload(result: &Value) -> String {
 
 fn timer_line(timer: &Value) -> String {
     let next = match timer["next_in_ms"].as_u64() {
-        Some(span) => format!("in {}", crate::clock::seconds(span / 1000 * 1000)),
+        Some(next) => format!("in {}", span(next)),
         None => "never".to_owned(),
     };
     format!("{:24} {:10} {next}\n", text(&timer["name"]), text(&timer["state"]))
@@ -204,6 +256,42 @@ network failed           -      3s exit code 1
             "error: x\nadded: a\nrestarted: b (exec)\nchanged: c ([lifecycle])\n"
         );
         assert_eq!(reload(&json!({ "added": [] })), "nothing is different\n");
+    }
+
+    #[test]
+    fn a_status_says_what_there_is_to_say_the_state_first() {
+        let status = json!({
+            "attempts": 0, "dependencies": [{ "name": "db", "dep_type": "requires", "state": "running" }],
+            "log": { "dropped": 0, "memory": 12 }, "name": "web", "pid": 7, "probe_error": "", "since_ms": 1000,
+            "state": "restarting", "verified_ms_ago": 2000, "waits_for": [], "next_attempt_in_ms": 3000,
+        });
+        let expected = [
+            "name              web",
+            "state             restarting",
+            "pid               7",
+            "since             4s ago",
+            "next_attempt      in 3s",
+            "attempts          0",
+            "requires          db (running)",
+            "log               dropped 0, memory 12",
+            "verified          2s ago",
+        ];
+        assert_eq!(
+            super::status(&status, 5000),
+            expected.map(|line| format!("{line}\n")).concat()
+        );
+    }
+
+    #[test]
+    fn a_remark_says_what_comes_next() {
+        let service = json!({ "state": "restarting", "last_failure": "exit code 1", "next_attempt_in_ms": 12_000 });
+        assert_eq!(remark(&service), "after exit code 1, next try in 12s");
+        let service = json!({ "state": "degraded", "last_failure": "exit code 1", "probe_error": "refused" });
+        assert_eq!(remark(&service), "unhealthy: refused");
+        assert_eq!(
+            remark(&json!({ "state": "running", "last_failure": "exit code 1" })),
+            ""
+        );
     }
 
     #[test]

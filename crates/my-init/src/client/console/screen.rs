@@ -198,7 +198,7 @@ fn troubles(view: &View, room: usize, columns: usize, now: Millis) -> Vec<Line> 
             "{name:width$}  {:10} {:>5}  {}",
             state(service),
             span(since),
-            why(service)
+            remark(service)
         );
         lines.push((style, cut(line.trim_end(), columns)));
     }
@@ -206,18 +206,6 @@ fn troubles(view: &View, room: usize, columns: usize, now: Millis) -> Vec<Line> 
         lines.push((Style::Plain, format!("and {} more (space)", rest.len() - fits)));
     }
     lines
-}
-
-/// Why it stands so, and what comes next.
-fn why(service: &Value) -> String {
-    let mut why = remark(service);
-    if why.is_empty() {
-        why = service["last_failure"].as_str().unwrap_or_default().to_owned();
-    }
-    if let Some(next) = service["next_attempt_in_ms"].as_u64() {
-        why = format!("next try in {}; {why}", span(next));
-    }
-    why
 }
 
 /// The names of those that run, in columns.
@@ -333,7 +321,7 @@ mod tests {
                 "6 services: 2 running, 1 done, 1 failed, 1 restarting, 1 blocked",
                 "NAME  STATE        FOR  WHY",
                 "db    failed       65s  exit code 1,  [2J out of memory, and so many more words…",
-                "mail  restarting   65s  next try in 12s; exit code 2",
+                "mail  restarting   65s  after exit code 2, next try in 12s",
                 "web   blocked      65s  waits for db (failed)",
                 "RUNNING",
                 "a  b",
