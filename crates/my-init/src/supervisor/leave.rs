@@ -231,10 +231,12 @@ impl Supervisor {
         if unit.state == State::Stopping && (unit.after_stop == AfterStop::Rest || member.again) {
             return;
         }
-        unit.wanted &= member.again;
+        let reason = format!("{via} {}", if comes_again { "is restarted" } else { "was stopped" });
+        if !member.again {
+            unit.put_down(reason.as_str());
+        }
         let after = if unit.wanted { AfterStop::Again } else { AfterStop::Rest };
         if !is_only_a_name(unit) {
-            let reason = format!("{via} {}", if comes_again { "is restarted" } else { "was stopped" });
             let what = if member.again { "restarts" } else { "stops" };
             let line = format!("{}: {what}, because {reason}", unit.service.name);
             unit.last_failure = Some(Reason::Followed(reason));
