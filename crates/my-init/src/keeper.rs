@@ -18,6 +18,7 @@ use mos_sys::signals::Signals;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use crate::alarm::Alarm;
 use crate::burst::Burst;
 use crate::clock::{self, Millis};
 use crate::exits::{End, Exits, SIGNAL};
@@ -57,6 +58,10 @@ pub struct Kept {
     pub journal: &'static mut Journal,
     /// The process of a service that it made last.
     pub starting: &'static SharedPid,
+    /// Rings when executing a program takes too long.
+    pub alarm: &'static Alarm,
+    /// It had rung, and the last supervisor was ended for it.
+    pub rang: bool,
     /// What it had open.
     pub leftovers: Leftovers,
     /// How it ended; `None` for the first.
@@ -107,12 +112,14 @@ pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl F
     let exits: &'static Exits = Box::leak(Box::new(exits));
     let journal: &'static mut Journal = Box::leak(Box::new(journal));
     let starting: &'static SharedPid = Box::leak(Box::new(SharedPid::new(count)?));
+    let alarm: &'static Alarm = Box::leak(Box::new(Alarm::new()?));
     let mut all = vec![CHILD];
     all.extend(signals::NUMBERS);
     let signals = Signals::new(&all)?;
     let [records, bell] = exits.files();
-    let files = SharedFiles::except(&[records, bell, journal.file(), signals.as_fd()]);
+    let files = SharedFiles::except(&[records, bell, journal.file(), signals.as_fd(), alarm.as_fd()]);
     let (mut last, mut quick, mut killed, mut refused) = (None, 0, 0, None);
+    let mut rang = false;
     loop {
         let started = clock::now();
         match files.fork() {
@@ -125,6 +132,8 @@ pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl F
                     exits,
                     journal,
                     starting,
+                    alarm,
+                    rang,
                     leftovers,
                     last,
                     refused,
@@ -136,7 +145,15 @@ pub fn keep(beginning: &Beginning, supervise: impl Fn(Kept) -> u8, retry: impl F
                 std::process::exit(i32::from(supervise(kept)));
             }
             Ok(Fork::Parent(supervisor)) => {
-                let end = watch(supervisor, &signals, exits, starting, beginning.machine);
+                let end;
+                (end, rang) = Watch {
+                    supervisor,
+                    signals: &signals,
+                    exits,
+                    starting,
+                    alarm,
+                }
+                .watch(beginning.machine);
                 match end {
                     UPGRADED => refused = Some(upgrade(exits, journal, starting.count(), beginning)),
                     Exit::Code(code) => {
@@ -182,56 +199,78 @@ fn upgrade(exits: &Exits, journal: &Journal, count: u64, beginning: &Beginning) 
     }
 }
 
-/// Writes down signals and takes in the dead until the supervisor has ended; returns how. Signals are written down rather
-/// than passed on: so none is lost with a supervisor that is killed, and none counts twice that a terminal sends to both.
-fn watch(supervisor: Pid, signals: &Signals, exits: &Exits, starting: &SharedPid, machine: bool) -> Exit {
-    let mut burst = Burst::default();
-    loop {
-        while let Ok(Some(number)) = signals.next() {
-            if machine && number == CTRL_ALT_DEL && burst.press(clock::now()) {
-                let _ = kill_process(supervisor, Signal::KILL);
-                return Exit::Code(i32::from(life::code(Goal::Reboot)));
-            }
-            if number != CHILD {
-                let (pid, exit) = (SIGNAL, Exit::Signal(number));
-                write_down(exits, End { pid, exit, mark: 0 });
-                ring(exits);
-            }
-        }
-        if let Some(end) = take_in(supervisor, exits, starting) {
-            return end;
-        }
-        let _ = poll(&mut [PollFd::new(signals, PollFlags::IN)], None);
-    }
+/// What the keeper waits for while there is a supervisor.
+struct Watch<'w> {
+    supervisor: Pid,
+    signals: &'w Signals,
+    exits: &'w Exits,
+    starting: &'w SharedPid,
+    alarm: &'w Alarm,
 }
 
-/// Takes in everybody who has ended. Returns how the supervisor did, if it is among them. How a process ended is written
-/// down before its id can become another's.
-fn take_in(supervisor: Pid, exits: &Exits, starting: &SharedPid) -> Option<Exit> {
-    let (mut end, mut written) = (None, 0);
-    while let Ok(Some((pid, how))) = ended::look() {
-        let exit = match how {
-            How::Code(code) => Exit::Code(code),
-            How::Signal(number) => Exit::Signal(number),
-        };
-        let number = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
-        if number == supervisor {
-            end = Some(exit);
-        } else {
-            let mark = starting.mark(pid);
-            write_down(exits, End { pid, exit, mark });
-            written += 1;
-        }
-        let _ = waitpid(Some(number), WaitOptions::NOHANG);
-        if written == ENDS {
-            ring(exits);
-            written = 0;
+impl Watch<'_> {
+    /// Writes down signals and takes in the dead until the supervisor has ended; returns how, and whether it was ended
+    /// because it stood still. Signals are written down rather than passed on: so none is lost with a supervisor that is
+    /// killed, and none counts twice that a terminal sends to both.
+    fn watch(&self, machine: bool) -> (Exit, bool) {
+        let (mut burst, mut rang) = (Burst::default(), false);
+        // Its predecessor's.
+        self.alarm.stop();
+        loop {
+            while let Ok(Some(number)) = self.signals.next() {
+                if machine && number == CTRL_ALT_DEL && burst.press(clock::now()) {
+                    let _ = kill_process(self.supervisor, Signal::KILL);
+                    return (Exit::Code(i32::from(life::code(Goal::Reboot))), false);
+                }
+                if number != CHILD {
+                    let (pid, exit) = (SIGNAL, Exit::Signal(number));
+                    write_down(self.exits, End { pid, exit, mark: 0 });
+                    ring(self.exits);
+                }
+            }
+            if let Some(end) = self.take_in() {
+                return (end, rang);
+            }
+            if self.alarm.has_rung() {
+                rang = true;
+                let _ = kill_process(self.supervisor, Signal::KILL);
+            }
+            let (signals, alarm) = (
+                PollFd::new(self.signals, PollFlags::IN),
+                PollFd::new(self.alarm, PollFlags::IN),
+            );
+            let _ = poll(&mut [signals, alarm], None);
         }
     }
-    if written > 0 {
-        ring(exits);
+
+    /// Takes in everybody who has ended. Returns how the supervisor did, if it is among them. How a process ended is
+    /// written down before its id can become another's.
+    fn take_in(&self) -> Option<Exit> {
+        let (mut end, mut written) = (None, 0);
+        while let Ok(Some((pid, how))) = ended::look() {
+            let exit = match how {
+                How::Code(code) => Exit::Code(code),
+                How::Signal(number) => Exit::Signal(number),
+            };
+            let number = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+            if number == self.supervisor {
+                end = Some(exit);
+            } else {
+                let mark = self.starting.mark(pid);
+                write_down(self.exits, End { pid, exit, mark });
+                written += 1;
+            }
+            let _ = waitpid(Some(number), WaitOptions::NOHANG);
+            if written == ENDS {
+                ring(self.exits);
+                written = 0;
+            }
+        }
+        if written > 0 {
+            ring(self.exits);
+        }
+        end
     }
-    end
 }
 
 fn write_down(exits: &Exits, end: End) {

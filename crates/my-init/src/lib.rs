@@ -10,6 +10,7 @@
 //! As PID 1 it first does the work of an early user space ([`boot`]), and at the end takes the machine down
 //! ([`halt`]). It does not exit: not on a panic, not on a bad service file, not on a bad request.
 
+pub mod alarm;
 pub mod boot;
 pub mod burst;
 pub mod children;

@@ -69,6 +69,11 @@ impl Watchdog {
         }
     }
 
+    /// From one time it is fed to the next.
+    pub fn interval(&self) -> Millis {
+        self.interval
+    }
+
     /// When it is to be fed next.
     pub fn due(&self) -> Millis {
         self.due

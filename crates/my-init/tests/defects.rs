@@ -18,6 +18,45 @@ use common::{Machine, STAYS, program};
 
 const SIGHUP: i32 = 1;
 
+fn borrowed(services: &[(String, String)]) -> Vec<(&str, &str)> {
+    services.iter().map(|(name, text)| (&**name, &**text)).collect()
+}
+
+#[test]
+fn d1_more_oneshots_on_one_base_than_a_channel_had_places_all_start() {
+    let once = "[service]\nexec = \"true\"\noneshot = true\n";
+    let on_base = format!("{once}[dependencies]\nrequires = [\"base\"]\n");
+    let mut services: Vec<(String, String)> = (0..300).map(|n| (format!("s{n}"), on_base.clone())).collect();
+    services.push(("base".to_owned(), once.to_owned()));
+    let mut machine = Machine::start(&borrowed(&services));
+    machine.wait("all of them", || {
+        let list = machine.call("service.list_full", json!({}));
+        let ended = |service: &&serde_json::Value| service["state"] == "exited";
+        list.as_array().unwrap().iter().filter(ended).count() == services.len()
+    });
+    machine.call("service.restart", json!({"name": "s299"}));
+    machine.call("system.poweroff", json!({}));
+    assert_eq!(machine.end(), Some(0));
+}
+
+#[test]
+fn d14_behind_three_hundred_services_that_log_nobody_is_blocked_either() {
+    let idle = "[service]\nexec = \"echo up; exec sleep 1000\"\n";
+    let chatty =
+        "[service]\nexec = \"yes 0123456789 | head -c 3000000; echo; echo done\"\noneshot = true\nstatus = \"stop\"\n";
+    let mut services: Vec<(String, String)> = (0..300).map(|n| (format!("s{n}"), idle.to_owned())).collect();
+    services.push(("chatty".to_owned(), chatty.to_owned()));
+    let machine = Machine::start(&borrowed(&services));
+    machine.wait("ready", || machine.console().contains("] ready\n"));
+    machine.call("service.start", json!({"name": "chatty"}));
+    machine.wait_for_state("chatty", "exited");
+    let tail = |name: &str| machine.call("logs.tail", json!({"name": name, "lines": 1}))["lines"].clone();
+    assert_eq!(tail("chatty"), json!(["done"]));
+    machine.wait("what the others said", || {
+        (0..300).all(|n| tail(&format!("s{n}")) == json!(["up"]))
+    });
+}
+
 #[test]
 fn d6_shutdown_is_parallel() {
     // Each ends when all have been asked to: one after the other would take until they are killed.
@@ -29,14 +68,15 @@ fn d6_shutdown_is_parallel() {
         )
     };
     let services: Vec<(String, String)> = (0..count).map(|n| (format!("s{n}"), service(n))).collect();
-    let services: Vec<(&str, &str)> = services.iter().map(|(name, text)| (&**name, &**text)).collect();
-    let mut machine = Machine::start(&services);
+    let mut machine = Machine::start(&borrowed(&services));
     machine.wait("all", || (0..count).all(|n| machine.path(&format!("up-{n}")).exists()));
     machine.call("system.poweroff", json!({}));
     assert_eq!(machine.end(), Some(0));
     assert!(!machine.console().contains("deadline"), "{}", machine.console());
 }
 
+/// The program that is tested is of the same sources and the same one package as the shipped one, whose only difference
+/// is how it is optimised and linked; that one is PID 1 of the machines that the tests of a whole node start.
 #[test]
 fn d8_the_program_is_pid_1() {
     let once = "[service]\noneshot = true\nexec = \"echo $PPID > /test/parent\"\n";

@@ -13,7 +13,7 @@ use my_init::client::call;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use common::held::{Held, sleeper};
+use common::held::{Held, is_opening, sleeper};
 use common::{Machine, STAYS, is_alive, send};
 
 /// Everything of the machine has process ids of its own, from 1.
@@ -108,15 +108,6 @@ fn an_id_that_comes_round_before_its_end_was_read_is_the_new_ones() {
         });
     }
     panic!("the id did not come round in {TRIES} tries");
-}
-
-/// True for a process that still has the program of my_init and waits for the one that it is to execute.
-fn is_opening(pid: u32) -> bool {
-    let own = fs::canonicalize(env!("CARGO_BIN_EXE_my_init")).unwrap();
-    // `execve` of x86-64 and of others.
-    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
-    let executes = ["59 ", "221 "].iter().any(|number| call.starts_with(number));
-    executes && fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|program| program == own)
 }
 
 #[test]

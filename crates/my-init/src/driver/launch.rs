@@ -263,7 +263,11 @@ impl Driver {
             // A node without PID 1 is no more; elsewhere nobody else would end them.
             dies_with_parent: !self.setup.machine,
         };
-        mos_sys::spawn::spawn(&what).map_err(|error| match error.step {
+        // Until the program is executed we stand still.
+        self.alarm.set(self.patience());
+        let spawned = mos_sys::spawn::spawn(&what);
+        self.alarm.stop();
+        spawned.map_err(|error| match error.step {
             "execute" => format!("{}: {}", file.display(), error.source),
             "working directory" => format!("{}: {}", service.directory, error.source),
             _ => error.to_string(),

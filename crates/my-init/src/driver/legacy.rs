@@ -191,7 +191,7 @@ impl Driver {
     }
 
     /// Starts the services, or goes on where the last supervisor ended.
-    pub(super) fn begin(&mut self, mut memories: Notes, mut leftovers: Leftovers) {
+    pub(super) fn begin(&mut self, mut memories: Notes, mut leftovers: Leftovers, rang: bool) {
         // Whoever was killed may have been writing.
         let ended = self.journal.cut_off_torn();
         self.complain_once(ended);
@@ -205,6 +205,9 @@ impl Driver {
             None => drop(self.reload(false)),
             Some(node) => {
                 let started = found(&starting, self.starting.get());
+                if rang {
+                    self.tell_standstill(started.as_ref());
+                }
                 self.go_on(memories, &node, started.as_ref(), &mut leftovers);
                 for id in self.supervisor.unspawned() {
                     self.supervisor.spawn_again(id);
@@ -224,6 +227,18 @@ impl Driver {
         self.tell_clock();
         leftovers.close();
         self.rewrite_journal();
+    }
+
+    /// The last supervisor stood still while it executed a program, whose process goes on by itself.
+    fn tell_standstill(&mut self, started: Option<&Found>) {
+        let what = match started {
+            Some(found) => format!("the program of {} (process {})", found.name, found.pid),
+            None => "a program".to_owned(),
+        };
+        self.say(&format!(
+            "{what} was not executed in time, as if its file system did not answer; the supervisor, which waited for it, was \
+             started again and does not"
+        ));
     }
 
     /// Says why there is a new supervisor.

@@ -82,6 +82,7 @@ use mos_sys::spawn::Pad;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::alarm::Alarm;
 use crate::boot::command_line::CommandLine;
 use crate::children;
 use crate::clock::{self, Millis};
@@ -250,6 +251,8 @@ pub struct Driver {
     journal: &'static mut Journal,
     /// The process that was started last.
     starting: &'static SharedPid,
+    /// Rings when executing a program takes too long.
+    alarm: &'static Alarm,
     /// What was last noted of the node.
     noted: Option<legacy::NodeMark>,
     /// Services of which something is to be written, see [`Journal::commit`].
@@ -311,6 +314,8 @@ impl Driver {
             exits,
             journal,
             starting,
+            alarm,
+            rang,
             mut leftovers,
             last,
             refused,
@@ -333,6 +338,7 @@ impl Driver {
             place: 0,
             journal,
             starting,
+            alarm,
             noted: None,
             noted_place: 0,
             unwritten: Vec::new(),
@@ -375,11 +381,11 @@ impl Driver {
         }
         driver.expect_operators();
         driver.expect_devices();
-        driver.begin(memories, leftovers);
+        driver.begin(memories, leftovers, rang);
         // What the last supervisor had for itself is closed by now: its low numbers are free again.
         driver.pad = Pad::new().unwrap_or(driver.pad);
         descriptors::leave_for_successor();
-        driver.tell_last(last, refused);
+        driver.tell_last(last.filter(|_| !rang), refused);
         Ok(driver)
     }
 

@@ -7,10 +7,18 @@ use mos_sys::fork::Leftovers;
 
 use super::Driver;
 use super::legacy::key;
+use crate::alarm;
+use crate::clock::Millis;
 use crate::note::Note;
 use crate::watchdog::{DEVICE, Watchdog};
 
 impl Driver {
+    /// How long we may stand still: not until the watchdog thinks so too.
+    pub(super) fn patience(&self) -> Millis {
+        let interval = self.watchdog.as_ref().map(Watchdog::interval);
+        interval.map_or(alarm::LIMIT, |interval| interval.min(alarm::LIMIT))
+    }
+
     /// Arms the watchdog if the command line wants one, or goes on with the last supervisor's.
     pub(super) fn arm_watchdog(&mut self, node: Option<&Note>, leftovers: Option<&mut Leftovers>) {
         let Some(seconds) = self.setup.line.watchdog.filter(|_| self.setup.machine) else {

@@ -47,3 +47,12 @@ pub fn sleeper(directory: &Path, name: &str) -> PathBuf {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
 }
+
+/// True for a process that still has the program of my_init and waits for the one that it is to execute.
+pub fn is_opening(pid: u32) -> bool {
+    let own = std::fs::canonicalize(env!("CARGO_BIN_EXE_my_init")).unwrap();
+    // `execve` of x86-64 and of others.
+    let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    let executes = ["59 ", "221 "].iter().any(|number| call.starts_with(number));
+    executes && std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|program| program == own)
+}

@@ -12,7 +12,7 @@ pub mod namespace;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use my_init::client::call;
@@ -36,6 +36,30 @@ impl Drop for Machine {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Waits for something to come about, and says what is on the console when it does not.
+fn wait(what: &str, mut done: impl FnMut() -> bool, console: impl Fn() -> String) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(
+            Instant::now() < deadline,
+            "{what} did not come about; console:\n{}",
+            console()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits for the end of a process.
+fn end(child: &mut Child, console: &Path) -> ExitStatus {
+    let mut status = None;
+    let ended = || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    };
+    wait("its end", ended, || fs::read_to_string(console).unwrap_or_default());
+    status.unwrap()
 }
 
 pub fn program() -> Command {
@@ -121,15 +145,7 @@ impl Machine {
     }
 
     pub fn wait(&self, what: &str, done: impl Fn() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !done() {
-            assert!(
-                Instant::now() < deadline,
-                "{what} did not come about; console:\n{}",
-                self.console()
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait(what, done, || self.console());
     }
 
     pub fn wait_for_state(&self, name: &str, state: &str) {
@@ -182,18 +198,8 @@ impl Machine {
 
     /// Waits for the end and returns the exit code.
     pub fn end(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(
-                Instant::now() < deadline,
-                "it does not end; console:\n{}",
-                self.console()
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let console = self.path("console");
+        end(&mut self.child, &console).code()
     }
 }
 

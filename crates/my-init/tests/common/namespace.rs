@@ -5,9 +5,8 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use super::{PATIENCE, send};
+use super::send;
 
 /// Makes the root file system and becomes PID 1 in it. `$1` is the folder of the test, `$2` the program, the rest
 /// its words.
@@ -90,15 +89,7 @@ impl Namespace {
     }
 
     pub fn wait(&self, what: &str, done: impl Fn() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !done() {
-            assert!(
-                Instant::now() < deadline,
-                "{what} did not come about; console:\n{}",
-                self.console()
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        super::wait(what, done, || self.console());
     }
 
     pub fn wait_for_line(&self, part: &str) {
@@ -138,18 +129,8 @@ impl Namespace {
     /// The signal by which the kernel tells the parent of a PID namespace what reboot(2) was asked for: SIGHUP (1) for a
     /// restart, SIGINT (2) for the rest.
     pub fn end(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.signal();
-            }
-            assert!(
-                Instant::now() < deadline,
-                "it does not end; console:\n{}",
-                self.console()
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let console = self.directory.path().join("console");
+        super::end(&mut self.child, &console).signal()
     }
 }
 

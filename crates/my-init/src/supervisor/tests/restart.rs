@@ -123,17 +123,7 @@ fn restart_works_in_every_state_and_is_counted() {
         "failed",
     ];
     let words: Vec<&str> = all.iter().map(|name| machine.state(name).word()).collect();
-    let expected = [
-        "inactive",
-        "blocked",
-        "starting",
-        "running",
-        "stopping",
-        "restarting",
-        "exited",
-        "failed",
-    ];
-    assert_eq!(words, expected);
+    assert_eq!((words[0], &words[1..]), ("inactive", &all[1..]));
     let before: Vec<usize> = all
         .iter()
         .map(|name| machine.lines(&format!("spawn {name} ")).len())
