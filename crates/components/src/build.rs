@@ -25,7 +25,7 @@ use crate::{folder, git, oci, program, release};
 /// The step's name in the cache.
 const STEP: &str = "component";
 /// Raised whenever the same inputs would give other programs than before.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// The most that a crate's archive may unpack to, in bytes.
 const MAXIMUM_UNPACKED: u64 = 1 << 30;
 

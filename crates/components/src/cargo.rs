@@ -82,7 +82,6 @@ pub(crate) fn command(toolchain: &Toolchain, build: &Build, binaries: &[String],
     command.envs(toolchain.tools());
     let prefixes = prefixes(toolchain, place);
     let c_target = toolchain.target().replace('-', "_");
-    let profile = build.profile.to_uppercase().replace('-', "_");
     command
         .env("RUSTC", toolchain.compiler().rustc())
         .env("RUSTC_WRAPPER", "")
@@ -91,7 +90,6 @@ pub(crate) fn command(toolchain: &Toolchain, build: &Build, binaries: &[String],
         .env(format!("CXXFLAGS_{c_target}"), c_flags(&prefixes))
         // Lets the flags above be quoted (the `cc` crate, "External configuration via environment variables").
         .env("CC_SHELL_ESCAPED_FLAGS", "1")
-        .env(format!("CARGO_PROFILE_{profile}_STRIP"), "symbols")
         .env("CARGO_INCREMENTAL", "0")
         .env("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH)
         // A build script that asks git for a commit must not be told that of a repository around the cache.

@@ -263,7 +263,10 @@ impl Toolchain {
     /// Compiler flags that every program is built with, without those that have paths.
     pub(crate) fn flags(&self, flavour: Flavour) -> Vec<String> {
         // musl links statically unless told otherwise; saying so costs nothing and holds when that default changes.
-        let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
+        // A profile's own `strip` does not hold for a package that the profile has other settings for.
+        let mut flags = ["-Ctarget-feature=+crt-static", "-Cstrip=symbols"]
+            .map(str::to_owned)
+            .to_vec();
         if flavour.aborts && matches!(self.standard, Standard::Source(_)) {
             flags.extend(standard::ABORTS.map(str::to_owned));
         }

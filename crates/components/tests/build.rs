@@ -384,10 +384,14 @@ fn a_program_that_does_not_unwind_tells_its_panic_and_is_smaller() {
     let (_, unwinding) = make(&wanted, &shop).unwrap();
     let manifest = directory.path().join("hello/Cargo.toml");
     let mut text = fs::read_to_string(&manifest).unwrap();
-    text.push_str("[profile.release]\npanic = \"abort\"\nopt-level = \"s\"\n");
+    text.push_str(
+        "[profile.release]\npanic = \"abort\"\nopt-level = \"s\"\n[profile.release.package.hello]\nopt-level = \"z\"\n",
+    );
     fs::write(&manifest, text).unwrap();
     let (_, aborting) = make(&wanted, &shop).unwrap();
     let program = &aborting.binaries["hello"];
+    let symbols = fs::read(program).unwrap().windows(8).any(|bytes| bytes == b".symtab\0");
+    assert!(!symbols, "settings for one package leave its symbols in");
     let said = Command::new(program).output().unwrap().stderr;
     let said = String::from_utf8(said).unwrap();
     assert!(said.contains("panicked at") && said.contains("why"), "{said}");
