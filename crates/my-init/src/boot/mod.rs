@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `command_line` | the kernel command line |
 //! | `mounts` | the file systems of the kernel |
+//! | `groups` | control groups |
 //! | `open_files` | how many files may be open |
 //! | `fragments`, `glob`, `accounts` | directories of configuration, patterns, users and groups |
 //! | `sysctl`, `tmpfiles` | what these directories ask for |
@@ -18,6 +19,7 @@ pub mod accounts;
 pub mod command_line;
 pub mod fragments;
 pub mod glob;
+pub mod groups;
 pub mod machine_id;
 pub mod modprobe;
 pub mod modules;
@@ -38,13 +40,9 @@ use std::path::{Path, PathBuf};
 
 use command_line::CommandLine;
 use mos_service::yaml::Stage;
-use mounts::CGROUPS;
 
 use crate::conf;
 use crate::options::SERVICES;
-
-/// Below it, one group per service.
-const SERVICES_GROUP: &str = "services";
 
 /// What early user space found.
 #[derive(Debug)]
@@ -104,7 +102,7 @@ pub fn ground() -> Ground {
     Ground {
         problems: Vec::new(),
         command_line,
-        cgroups: services_group(),
+        cgroups: groups::prepare(),
     }
 }
 
@@ -133,19 +131,4 @@ fn host_name() -> io::Result<()> {
         Some(name) => Ok(rustix::system::sethostname(name.as_bytes())?),
         None => Ok(()),
     }
-}
-
-fn services_group() -> Option<PathBuf> {
-    let group = Path::new(CGROUPS).join(SERVICES_GROUP);
-    if !Path::new(CGROUPS).join("cgroup.procs").exists() {
-        return None;
-    }
-    fs::create_dir_all(&group).ok()?;
-    // What of these the kernel does not have is missed when a service asks for it.
-    for controller in ["+cpu", "+io", "+memory", "+pids"] {
-        for above in [Path::new(CGROUPS), &group] {
-            let _ = fs::write(above.join("cgroup.subtree_control"), controller);
-        }
-    }
-    Some(group)
 }

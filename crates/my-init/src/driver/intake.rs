@@ -155,8 +155,12 @@ impl Driver {
     }
 
     /// Takes in what the kernel says. Its number is noted together with the place in the log where it will be, so that
-    /// a successor, who reads everything again, knows what is there already.
+    /// a successor, who reads everything again, knows what is there already. It keeps it meanwhile, and services come
+    /// first: at boot it has said hundreds of lines.
     pub(super) fn read_kmsg(&mut self) {
+        if self.supervisor.is_busy() {
+            return;
+        }
         for _ in 0..AT_A_TIME {
             let Some(mut file) = self.intake.kmsg.as_ref() else {
                 return;

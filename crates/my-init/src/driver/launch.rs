@@ -16,6 +16,7 @@ use super::guards::Way;
 use super::limit_hits::Counts;
 use super::slot::Slot;
 use super::{Driver, Id, Owner, skip};
+use crate::boot::groups;
 use crate::services::{PATH, c_string, program, stamp};
 
 /// What a process is started as. It is told so in its environment, where also we can see it.
@@ -164,13 +165,11 @@ impl Driver {
         let command = service.command.as_ref().ok_or("its service file could not be read")?;
         // A proxy says how many are connected.
         let notify = (service.notify || service.proxy.is_some()).then(|| self.notify_directory().join(&service.name));
-        let old = self
-            .setup
-            .cgroups
-            .as_ref()
-            .is_some_and(|root| root.join(&service.name).is_dir());
-        let leaf = self.cgroup_leaf(&service.name);
-        if let Some(leaf) = leaf.as_ref().filter(|_| old) {
+        let (leaf, fresh) = match self.make_group(&service.name) {
+            Some((leaf, fresh)) => (Some(leaf), fresh),
+            None => (None, false),
+        };
+        if let Some(leaf) = leaf.as_ref().filter(|_| !fresh) {
             // What an earlier description limited. A file that is not there limits nothing.
             for (file, value) in service.resources.unlimited() {
                 let _ = fs::write(leaf.join(file), value);
@@ -206,7 +205,9 @@ impl Driver {
             )),
             None => None,
         };
-        slot.counts = leaf.as_deref().map(Counts::of).unwrap_or_default();
+        // One that has just been made has counted nothing.
+        let counted = leaf.as_deref().filter(|_| !fresh);
+        slot.counts = counted.map(Counts::of).unwrap_or_default();
         slot.cgroup.clone_from(&leaf);
         self.tell_writer(id);
         let start = self.note_start(id);
@@ -240,7 +241,7 @@ impl Driver {
         let file = program(command, path);
         let arguments: Vec<CString> = command.argv().iter().map(|word| c_string(word)).collect();
         let environment = self.environment.of(service, role, more);
-        let cgroup = self.cgroup_leaf(&service.name).and_then(|leaf| File::open(leaf).ok());
+        let cgroup = self.open_group(&service.name);
         let prepared = Prepared::of(service, self.setup.open_files)?;
         // A probe has no terminal: it would take it from the service.
         let terminal = service.tty.is_some() && matches!(role, Role::Service(_));
@@ -276,11 +277,24 @@ impl Driver {
 
     /// The directory of a service's control group, made when it is not there; `None` without cgroup v2.
     pub(super) fn cgroup_leaf(&self, name: &str) -> Option<PathBuf> {
+        self.make_group(name).map(|(leaf, _)| leaf)
+    }
+
+    /// The same, and whether it has just been made.
+    fn make_group(&self, name: &str) -> Option<(PathBuf, bool)> {
         let leaf = self.setup.cgroups.as_ref()?.join(name);
         match fs::create_dir(&leaf) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => None,
-            _ => Some(leaf),
+            Ok(()) => Some((leaf, true)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Some((leaf, false)),
+            Err(_) => None,
         }
+    }
+
+    /// A service's control group, which mostly is there already.
+    fn open_group(&self, name: &str) -> Option<File> {
+        let leaf = self.setup.cgroups.as_ref()?.join(name);
+        let there = File::open(&leaf).ok();
+        there.or_else(|| File::open(self.cgroup_leaf(name)?).ok())
     }
 
     /// Sets the limits of a service's control group. A service whose limits cannot be set runs all the same, and that is said.
@@ -296,7 +310,7 @@ impl Driver {
             return;
         };
         for (file, value) in files {
-            if let Err(error) = fs::write(leaf.join(file), &value) {
+            if let Err(error) = groups::set(leaf, file, &value) {
                 self.say(&format!("{}: {file} cannot be set to {value}: {error}", service.name));
             }
         }
