@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::path::Path;
 
 use mos_sys::fork::Leftovers;
-use mos_sys::watchdog::set_timeout;
+use mos_sys::watchdog::{has_acted, set_timeout};
 
 use crate::clock::Millis;
 use crate::supervisor::Goal;
@@ -72,6 +72,11 @@ impl Watchdog {
     /// From one time it is fed to the next.
     pub fn interval(&self) -> Millis {
         self.interval
+    }
+
+    /// True when it has started the machine anew, as far as the device can tell.
+    pub fn has_acted(&self) -> bool {
+        has_acted(&self.device).unwrap_or(false)
     }
 
     /// When it is to be fed next.

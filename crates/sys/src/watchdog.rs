@@ -7,6 +7,9 @@ use std::os::fd::AsRawFd as _;
 /// `WDIOC_SETTIMEOUT`: `_IOWR('W', 6, int)`, and `WDIOC_GETTIMEOUT`: `_IOR('W', 7, int)` (linux/watchdog.h).
 const SET_TIMEOUT: libc::c_ulong = 0xC004_5706;
 const GET_TIMEOUT: libc::c_ulong = 0x8004_5707;
+/// `WDIOC_GETBOOTSTATUS`: `_IOR('W', 2, int)`, and its bit `WDIOF_CARDRESET` (linux/watchdog.h).
+const GET_BOOT_STATUS: libc::c_ulong = 0x8004_5702;
+const CARD_RESET: libc::c_int = 0x20;
 
 /// Asks for a time in seconds after which the device acts, and returns what it made of that. A device with a fixed time
 /// says it.
@@ -27,8 +30,18 @@ pub fn set_timeout(device: &File, seconds: u32) -> io::Result<u32> {
     u32::try_from(value).map_err(io::Error::other)
 }
 
+/// True when this device is why the machine was started anew, as far as it can tell.
+///
+/// # Errors
+/// `ENOTTY` when it is no watchdog, or whatever else the system says.
+pub fn has_acted(device: &File) -> io::Result<bool> {
+    let mut status = 0;
+    request(device, GET_BOOT_STATUS, &mut status)?;
+    Ok(status & CARD_RESET != 0)
+}
+
 fn request(device: &File, code: libc::c_ulong, value: &mut libc::c_int) -> io::Result<()> {
-    // SAFETY: both requests read or write one integer, which this is.
+    // SAFETY: all requests read or write one integer, which this is.
     match unsafe { libc::ioctl(device.as_raw_fd(), code as _, std::ptr::from_mut(value)) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -43,6 +56,7 @@ mod tests {
     fn a_file_is_no_watchdog() {
         let file = tempfile::tempfile().unwrap();
         assert_eq!(set_timeout(&file, 10).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
+        assert_eq!(has_acted(&file).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
         assert_eq!(
             set_timeout(&file, u32::MAX).unwrap_err().kind(),
             io::ErrorKind::InvalidInput

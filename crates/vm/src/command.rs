@@ -63,9 +63,10 @@ impl CommandLine {
         command.accelerator(machine);
         command.option("-m", machine.memory.to_string());
         command.option("-smp", machine.processors.to_string());
-        command
-            .arguments
-            .extend(["-nodefaults", "-no-reboot"].map(OsString::from));
+        command.arguments.push("-nodefaults".into());
+        if !machine.restarts {
+            command.arguments.push("-no-reboot".into());
+        }
         command.option("-display", "none");
         command.option("-serial", "stdio");
         command.option(

@@ -113,6 +113,13 @@ impl Control {
         }
     }
 
+    pub(crate) fn monitor(&self, command: &serde_json::Value) -> Result<(), VmError> {
+        match self {
+            Self::Qmp(socket) => qmp::execute(socket, "do what it was told", command),
+            Self::Cloud(_) => Err(cloud::unsupported("execute commands of QEMU's monitor")),
+        }
+    }
+
     pub(crate) fn quit(&self) -> Result<(), VmError> {
         match self {
             Self::Qmp(socket) => qmp::execute(socket, "quit", &qmp::quit()),

@@ -132,6 +132,8 @@ pub struct Machine {
     pub accelerator: Accelerator,
     /// With [`Boot::Firmware`]: variables in which keys are enrolled. The firmware then starts only what they signed.
     pub secure_boot: Option<PathBuf>,
+    /// When the guest restarts, the machine does; otherwise it then ends.
+    pub restarts: bool,
     /// A TPM 2.0, with the directory where it keeps its state between runs.
     pub tpm: Option<PathBuf>,
 }
@@ -151,6 +153,7 @@ impl Machine {
             devices: Vec::new(),
             accelerator: Accelerator::Tcg,
             secure_boot: None,
+            restarts: false,
             tpm: None,
         }
     }

@@ -271,6 +271,14 @@ impl Vm {
         self.control.ctrl_alt_delete()
     }
 
+    /// Has QEMU's monitor execute a command (QMP), such as one that plugs a device in.
+    ///
+    /// # Errors
+    /// When the monitor does not answer, or says no; Cloud Hypervisor has none.
+    pub fn monitor(&self, command: &serde_json::Value) -> Result<(), VmError> {
+        self.control.monitor(command)
+    }
+
     /// Ends the hypervisor in good order, without asking the guest.
     ///
     /// # Errors

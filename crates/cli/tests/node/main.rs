@@ -13,6 +13,7 @@ mod kernel_files;
 mod kernel_package;
 mod minimal;
 mod outputs;
+mod pid1;
 mod reproducible;
 mod run;
 mod secure_boot;

@@ -119,11 +119,21 @@ impl Patience {
         }
     }
 
+    /// True also when there is no machine any more.
     pub(crate) fn is_over(&self) -> bool {
+        if has_ended(self.machine) {
+            return true;
+        }
         let waited = self.begin.elapsed();
         let used = processor_time(self.machine).saturating_sub(self.used);
         waited >= MOST || waited >= BOOT && used >= WORK
     }
+}
+
+/// True for a process whose end has not been taken notice of yet: `Z` in /proc/PID/stat (proc_pid_stat(5)).
+fn has_ended(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
 }
 
 /// What a process has used of processors (proc_pid_stat(5): utime and stime, in hundredths of a second).

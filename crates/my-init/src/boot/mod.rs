@@ -13,6 +13,7 @@
 //! | `target` | a boot of less than everything |
 //! | `switch_root` | from the initial file system to one on a disk |
 //! | `plug` | the process that brings devices up to what the kernel says |
+//! | `requests` | the process that loads what the kernel asks for by itself |
 //! | `modules`, `modprobe`, `nodes` | modules, what is set for them, and device nodes |
 
 pub mod accounts;
@@ -27,6 +28,7 @@ mod mounts;
 pub mod nodes;
 pub mod open_files;
 pub mod plug;
+pub mod requests;
 pub mod seed;
 pub mod switch_root;
 pub mod sysctl;
@@ -65,6 +67,9 @@ pub fn prepare() -> Ground {
     if conf.has(Stage::Networking) {
         note("host name", host_name());
         note("loopback", mos_sys::link::set_up("lo"));
+    }
+    if conf.has(Stage::LoadModules) {
+        note("modules on request", requests::answer());
     }
     problems.extend(told);
     Ground { problems, ..ground() }

@@ -42,7 +42,7 @@ pub fn is_needed() -> bool {
     library_directory().join("modules.dep").exists()
 }
 
-fn library_directory() -> PathBuf {
+pub(super) fn library_directory() -> PathBuf {
     let version = rustix::system::uname().release().to_string_lossy().into_owned();
     Path::new("/lib/modules").join(version)
 }
@@ -113,7 +113,7 @@ pub fn work() {
     let (conf, _) = conf::read(Path::new(SERVICES[0]));
     let mut problems = match Library::read(&library_directory(), root, &command_line) {
         _ if !conf.has(Stage::LoadModules) => Vec::new(),
-        Ok(library) => load(&library, root, Path::new("/sys/bus")),
+        Ok(library) => load(&library, root, Path::new("/sys")),
         Err(error) if is_needed() => vec![error],
         Err(_) => Vec::new(),
     };
@@ -124,13 +124,13 @@ pub fn work() {
     nodes::settle(Path::new("/dev"), Path::new("/sys/class/block"), &Accounts::read(root));
 }
 
-fn load(library: &Library, root: &Path, buses: &Path) -> Vec<String> {
+fn load(library: &Library, root: &Path, sys: &Path) -> Vec<String> {
     let (fragments, mut problems) = fragments::read(root, "modules-load.d");
     let lines = fragments.iter().flat_map(fragments::Fragment::lines);
     let mut wanted: BTreeSet<String> = lines.map(|(_, name)| name.to_owned()).collect();
     let (mut seen, mut tried) = (BTreeSet::new(), BTreeSet::new());
     for _ in 0..ROUNDS {
-        let new: BTreeSet<String> = devices(buses).difference(&seen).cloned().collect();
+        let new: BTreeSet<String> = devices(sys).difference(&seen).cloned().collect();
         wanted.extend(library.for_devices(&new));
         seen.extend(new);
         wanted.retain(|name| tried.insert(name.clone()));
@@ -142,11 +142,14 @@ fn load(library: &Library, root: &Path, buses: &Path) -> Vec<String> {
     problems
 }
 
-/// The identities of devices that no driver has taken.
-fn devices(buses: &Path) -> BTreeSet<String> {
+/// The identities of devices that no driver has taken. Keys and buttons are on no bus; what makes them readable takes them
+/// all.
+fn devices(sys: &Path) -> BTreeSet<String> {
+    let buses = fs::read_dir(sys.join("bus")).into_iter().flatten().flatten();
+    let folders = buses.map(|bus| bus.path().join("devices"));
     let mut found = BTreeSet::new();
-    for bus in fs::read_dir(buses).into_iter().flatten().flatten() {
-        for device in fs::read_dir(bus.path().join("devices")).into_iter().flatten().flatten() {
+    for folder in folders.chain([sys.join("class/input")]) {
+        for device in fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = device.path();
             if path.join("driver").symlink_metadata().is_err()
                 && let Ok(identity) = fs::read_to_string(path.join("modalias"))
@@ -201,13 +204,13 @@ mod tests {
         write("lib/modules.dep", "kernel/net.ko:\nkernel/disk.ko:\n");
         write("lib/modules.alias", "alias pci:a net\nalias pci:b disk\n");
         write("etc/modules-load.d/a.conf", "# these\ndisk\nnone\n");
-        let buses = root.path().join("bus");
+        write("class/input/input0/modalias", "input:d\n");
         assert_eq!(
-            devices(&buses),
-            BTreeSet::from(["pci:a".to_owned(), "usb:c".to_owned()])
+            devices(root.path()),
+            BTreeSet::from(["input:d", "pci:a", "usb:c"].map(str::to_owned))
         );
         let library = Library::read(&root.path().join("lib"), root.path(), "").unwrap();
-        let mut problems = load(&library, root.path(), &buses);
+        let mut problems = load(&library, root.path(), root.path());
         problems.sort();
         let named: Vec<&str> = problems
             .iter()

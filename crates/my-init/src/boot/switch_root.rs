@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, unmount};
 
 use super::nodes::facts;
+use super::requests;
 use super::seed;
 use crate::services::c_string;
 use crate::uevent::{Heard, Uevents};
@@ -103,7 +104,11 @@ pub fn switch(root: &Root) -> String {
         }
         let old = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| named("/", error.into()))?;
-        enter().map_err(|error| named(PLACE, error))?;
+        requests::leave();
+        enter().map_err(|error| {
+            let _ = requests::answer();
+            named(PLACE, error)
+        })?;
         empty(&old.as_fd());
         let error = mos_sys::spawn::replace(&c_string(&root.init), &[c_string(&root.init)]);
         Err(named(&root.init, error))

@@ -1,10 +1,11 @@
-//! What a service uses and consists of, for those who ask: nothing here is kept or counted beforehand.
+//! What a service uses and consists of, for those who ask: nothing here is counted beforehand.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::usage::{self, Look};
 use super::{Driver, Id};
 use crate::protocol::Refusal;
 use crate::supervisor::Unit;
@@ -49,20 +50,26 @@ impl Driver {
     }
 
     /// What a service uses: all its processes where it has a control group, else those that are known to be its.
-    pub(super) fn stats(&self, name: &str) -> Result<Value, Refusal> {
-        let id = self.named(name)?;
-        let pid = self.supervisor.unit(id).and_then(Unit::pid);
+    pub(super) fn stats(&mut self, name: &str) -> Result<Value, Refusal> {
+        let (id, now) = (self.named(name)?, self.now());
+        let unit = self.supervisor.unit(id);
+        let (pid, started) = (unit.and_then(Unit::pid), unit.and_then(Unit::spawned_at));
         let leaf = self.slots.get(&id).and_then(|slot| slot.cgroup.as_ref());
         let grouped = leaf.and_then(|leaf| Some((number(leaf, "memory.current")?, number(leaf, "pids.current")?)));
-        let (memory, tasks) = match grouped {
-            Some(both) => both,
-            None => {
-                let processes = family(pid);
-                (processes.iter().map(|one| one.memory).sum(), processes.len() as u64)
-            }
-        };
-        // Percent of what time is for the caller to find out, who can ask twice.
-        Ok(json!({ "pid": pid.unwrap_or(0), "memory_bytes": memory, "tasks": tasks, "cpu_percent": 0 }))
+        let processes = family(pid);
+        let (memory, tasks) =
+            grouped.unwrap_or_else(|| (processes.iter().map(|one| one.memory).sum(), processes.len() as u64));
+        let own = processes.iter().map(|one| usage::of_process(one.pid)).sum();
+        let used = leaf.and_then(|leaf| usage::of_group(leaf)).unwrap_or(own);
+        let mut percent = 0;
+        if let (Some(slot), Some(started), Some(_)) = (self.slots.get_mut(&id), started, pid) {
+            let look = Look::after(slot.look, started, now, used, own);
+            (slot.look, percent) = (Some(look), look.percent());
+        }
+        Ok(json!({
+            "pid": pid.unwrap_or(0), "memory_bytes": memory, "tasks": tasks,
+            "cpu_percent": percent, "cpu_ms": used / 1000,
+        }))
     }
 
     /// The processes that came from a service's process.

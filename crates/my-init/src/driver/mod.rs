@@ -14,6 +14,7 @@
 //! | `inspect` | what a service uses and consists of |
 //! | `lines` | the line protocol of zinit up to 0.2.14 |
 //! | `define` | services that come and go while we run |
+//! | `usage` | how much of a processor a service uses |
 //! | `limit_hits` | whether a service ended because of a limit |
 //! | `operator` | shells on the consoles, and what follows a critical failure |
 //! | `skip` | whether the conditions of a service hold |
@@ -68,6 +69,7 @@ mod stops;
 mod strays;
 mod streams;
 mod turns;
+mod usage;
 mod wall_clock;
 mod watch;
 mod xinet;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::descriptors::leave_for_others;
 use super::limit_hits::Counts;
+use super::usage::Look;
 use super::{Driver, Id, Token, data, unwatch};
 use crate::logs::{Log, PipeState, budget, state_of};
 use crate::note::Note;
@@ -52,6 +53,8 @@ pub(super) struct Slot {
     pub(super) counts: Counts,
     /// The number of the start of its process.
     pub(super) start: u64,
+    /// What was told last of what it uses.
+    pub(super) look: Option<Look>,
 }
 
 impl Slot {
@@ -66,6 +69,7 @@ impl Slot {
             retired: Vec::new(),
             counts: Counts::default(),
             start: 0,
+            look: None,
         }
     }
 

@@ -27,12 +27,20 @@ impl Driver {
         let number = node.and_then(|node| node.small(key::WATCHDOG));
         let left: Option<OwnedFd> = leftovers.and_then(|leftovers| leftovers.take(number?));
         let now = self.now();
+        let first = left.is_none();
         let armed = match left {
             Some(device) => Watchdog::take(device, seconds, now),
             None => Watchdog::arm(Path::new(DEVICE), seconds, now),
         };
         match armed {
-            Ok(watchdog) => self.watchdog = Some(watchdog),
+            Ok(watchdog) => {
+                if first && watchdog.has_acted() {
+                    self.say(&format!(
+                        "{DEVICE}: it has started the machine anew, because nobody had fed it"
+                    ));
+                }
+                self.watchdog = Some(watchdog);
+            }
             Err(error) => self.say(&format!("{DEVICE}: there is no watchdog: {error}")),
         }
     }

@@ -306,7 +306,8 @@ pub const METHODS: &[Method] = &[
         ONE,
         (
             Kind::Object,
-            "`{pid, memory_bytes, tasks, cpu_percent}`; `cpu_percent` is always 0: it takes two looks",
+            "`{pid, memory_bytes, tasks, cpu_percent, cpu_ms}`; `cpu_percent`: of one processor since it was asked for last, at \
+             least half a second before, or since the start of the service; `cpu_ms`: in all",
         ),
         UNKNOWN,
         "Tells what a service uses.",
