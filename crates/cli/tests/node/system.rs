@@ -1,5 +1,6 @@
 //! What only whole-node tests need of a system: its server, its disks, its machine.
 
+use std::cell::Cell;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ const WORK: Duration = Duration::from_secs(60);
 const MOST: Duration = Duration::from_secs(480);
 /// How often the machine's work is looked at.
 const ROUND: Duration = Duration::from_secs(5);
+/// From the end of a machine until its console was read to the end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 const DISK: u64 = 64 << 20;
 
 impl System {
@@ -108,6 +111,8 @@ pub(crate) struct Patience {
     machine: u32,
     begin: Instant,
     used: Duration,
+    /// Since when there is known to be no machine.
+    ended: Cell<Option<Instant>>,
 }
 
 impl Patience {
@@ -116,13 +121,16 @@ impl Patience {
             machine: vm.id(),
             begin: Instant::now(),
             used: processor_time(vm.id()),
+            ended: Cell::new(None),
         }
     }
 
-    /// True also when there is no machine any more.
+    /// True also when there is no machine any more, and has not been for as long as its last words take.
     pub(crate) fn is_over(&self) -> bool {
         if has_ended(self.machine) {
-            return true;
+            let since = self.ended.get().unwrap_or_else(Instant::now);
+            self.ended.set(Some(since));
+            return since.elapsed() >= LAST_WORDS;
         }
         let waited = self.begin.elapsed();
         let used = processor_time(self.machine).saturating_sub(self.used);
