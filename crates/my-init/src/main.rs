@@ -28,6 +28,7 @@ fn main() -> ExitCode {
     let words = lossy::arguments();
     if words.first().is_some_and(|word| word == my_init::proxy::OPTION) {
         return ExitCode::from(my_init::proxy::run(&words[1..]));
+    }
     if let Some(module) = boot::requests::wanted(&words).filter(|_| std::process::id() != 1) {
         return ExitCode::from(if boot::requests::load(module) { 0 } else { PROBLEM });
     }

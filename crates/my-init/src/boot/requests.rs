@@ -24,7 +24,7 @@ pub fn wanted(arguments: &[String]) -> Option<&str> {
 
 /// Loads what the kernel wants; true when it is there.
 pub fn load(name: &str) -> bool {
-    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let command_line = crate::lossy::read("/proc/cmdline").unwrap_or_default();
     let library = Library::read(&plug::library_directory(), Path::new("/"), &command_line);
     library.is_ok_and(|library| library.load(name).is_ok())
 }
