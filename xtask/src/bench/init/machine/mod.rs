@@ -114,8 +114,12 @@ fn run(image: &Image<'_>, boot: Boot) -> Result<Told, String> {
     let lines = Qemu::start("q35", image.kernel(), initrd.path(), &line)?.until(told::END)?;
     let told = Told::read(&lines)?;
     println!(
-        "{} as PID 1, {} services: {:.1} ms, restart {} ms, {} processes with {:.2} MB, {:.2} MB shared counted once",
+        "{} as PID 1 ({}), {} services: {:.1} ms, restart {} ms, {} processes with {:.2} MB, {:.2} MB shared counted once",
         boot.init.name(),
+        match boot.first {
+            COMMON => "after a common first process",
+            _ => "at once, since the machine's clock began",
+        },
         boot.services,
         told.boot(),
         told.restart.map_or("-".to_owned(), |time| format!("{time:.2}")),
