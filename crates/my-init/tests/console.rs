@@ -17,8 +17,10 @@ use common::{Machine, PATIENCE, STAYS, program};
 
 /// What is written when the screen of its own is left (xterm's control sequences).
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
-/// Notes the terminal and how it is, and has the console on it.
-const BEGIN: &str = "stty rows 24 cols 80; stty -g > \"$SEAT/before\"; echo $$ > \"$SEAT/pid\"; tty > \"$SEAT/tty\";";
+/// Notes the terminal and how it is, and has the console on it. Ctrl-C is for who is on the terminal then, and not the end
+/// of the shell that waits for the console (some shells end by it once they have waited).
+const BEGIN: &str =
+    "trap : INT; stty rows 24 cols 80; stty -g > \"$SEAT/before\"; echo $$ > \"$SEAT/pid\"; tty > \"$SEAT/tty\";";
 /// What is on it afterwards.
 const STAY: &str = "\"$MY_INIT\" console --socket \"$SOCKET\"; echo \"left with $?\"; stty -g > \"$SEAT/after\"";
 /// The console is the first program on it, as one that my_init starts there.
