@@ -2,13 +2,18 @@
 //!
 //! | file | concern |
 //! |---|---|
+//! | `setup` | how a driver is set up |
+//! | `token` | what an event belongs to |
+//! | `words` | what we say ourselves |
 //! | `slot` | what a service has in the real world: process, log, notify socket |
 //! | `family` | who our processes are |
+//! | `ends` | processes that have ended, and what follows |
 //! | `conditions` | what a service file asks for, for the kernel |
 //! | `launch` | starting processes |
 //! | `instances` | instances of templates that somebody asks for |
 //! | `guards` | whether anybody is in the way of a service |
 //! | `legacy` | what a supervisor leaves to its successor |
+//! | `load` | service files, as they are now |
 //! | `reload` | reading the service files again |
 //! | `events` | what happens, to those who asked |
 //! | `inspect` | what a service uses and consists of |
@@ -23,6 +28,7 @@
 //! | `xinet` | proxies, as the ancestor's clients ask for them |
 //! | `sockets` | sockets that are open before their service runs |
 //! | `hotplug` | devices that come and go |
+//! | `buttons` | power buttons |
 //! | `watch` | the hardware watchdog |
 //! | `wall_clock` | whoever sets the clock |
 //! | `probes` | health probes on the wire |
@@ -39,10 +45,12 @@
 //! | `files` | the process that writes logs to files |
 
 mod answers;
+mod buttons;
 mod conditions;
 mod control;
 mod define;
 mod descriptors;
+mod ends;
 mod events;
 mod family;
 mod farewell;
@@ -58,26 +66,29 @@ mod launch;
 mod legacy;
 mod limit_hits;
 mod lines;
+mod load;
 mod operator;
 mod probes;
 mod ready;
 mod reload;
+mod setup;
 mod skip;
 mod slot;
 mod sockets;
 mod stops;
 mod strays;
 mod streams;
+mod token;
 mod turns;
 mod usage;
 mod wall_clock;
 mod watch;
+mod words;
 mod xinet;
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 
 use mos_sys::shared_pid::SharedPid;
 use mos_sys::spawn::Pad;
@@ -85,25 +96,24 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::alarm::Alarm;
-use crate::boot::command_line::CommandLine;
-use crate::children;
 use crate::clock::{self, Millis};
 use crate::console::Console;
-use crate::exits::{End as ProcessEnd, Exits, SIGNAL};
+use crate::exits::Exits;
 use crate::journal::Journal;
 use crate::keeper::Kept;
-use crate::logs::{Limits, syslog};
-use crate::lossy;
+use crate::logs::syslog;
 use crate::power::PowerButtons;
-use crate::supervisor::{Action, Exit, Goal, Id, Settings, Supervisor};
+use crate::supervisor::{Action, Goal, Id, Supervisor};
 use crate::watchdog::Watchdog;
 use control::Control;
 use family::Family;
 use hotplug::Hotplug;
 use operator::Operators;
 use probes::Probes;
+pub use setup::Setup;
 use slot::Slot;
 use strays::Strays;
+use token::{Token, data};
 
 /// Why a driver has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,120 +124,13 @@ pub enum End {
     Upgrade,
 }
 
-/// How a driver is set up.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// Directories of service files, the most important first.
-    pub services: Vec<PathBuf>,
-    /// The one of them that holds what is added while we run, if any.
-    pub state: Option<PathBuf>,
-    /// Members of this group may do what root may, as far as the control socket goes.
-    pub group: Option<u32>,
-    /// Path of the control socket.
-    pub socket: PathBuf,
-    /// Times.
-    pub settings: Settings,
-    /// Where the cgroup v2 leaves are made, if anywhere.
-    pub cgroups: Option<PathBuf>,
-    /// The limit of open files that services get, soft and hard.
-    pub open_files: Option<(u64, u64)>,
-    /// Listen to the power button, and take every signal as PID 1 does.
-    pub machine: bool,
-    /// Print every action.
-    pub debug: bool,
-    /// What the kernel command line says.
-    pub line: CommandLine,
-    /// This program goes on where another one was.
-    pub taken_over: bool,
-    /// What all logs together may take.
-    pub logs: Limits,
-    /// Our own messages are printed on the console up to this level (RFC 5424 section 6.2.1).
-    pub log_level: u32,
-    /// Where programs say something to us, as to `/dev/log`.
-    pub syslog: Option<PathBuf>,
-}
-
 /// So many events are taken at once; more come the next time round.
 const EVENTS: usize = 64;
 /// So many actions are done before events are looked at again, so that a thousand starts do not make a service wait
 /// that writes to its log.
 const ACTIONS: usize = 32;
-/// So many records of ends are taken at once.
-const RECORDS: usize = 1024;
 /// The size of the buffer for everything that is read.
 const BUFFER: usize = 64 * 1024;
-
-/// What an event belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Token {
-    Exits,
-    Console,
-    Listener,
-    Connection(usize),
-    Log(Id),
-    Notify(Id),
-    Ready(Id),
-    Holder(Id),
-    Probe(Id),
-    Socket(Id),
-    Clock,
-    PowerWatch,
-    PowerButton(usize),
-    LogWriter,
-    Kmsg,
-    Syslog,
-    Uevents,
-}
-
-impl Token {
-    const KIND_BITS: u32 = 5;
-
-    fn encode(self) -> u64 {
-        let (kind, index) = match self {
-            Self::Console => (1, 0),
-            Self::Listener => (2, 0),
-            Self::Connection(index) => (3, index),
-            Self::Log(index) => (4, index),
-            Self::Notify(index) => (5, index),
-            Self::Probe(index) => (6, index),
-            Self::PowerWatch => (7, 0),
-            Self::PowerButton(index) => (8, index),
-            Self::Exits => (9, 0),
-            Self::Ready(index) => (10, index),
-            Self::Socket(index) => (11, index),
-            Self::LogWriter => (12, 0),
-            Self::Holder(index) => (13, index),
-            Self::Clock => (14, 0),
-            Self::Kmsg => (15, 0),
-            Self::Syslog => (16, 0),
-            Self::Uevents => (17, 0),
-        };
-        (index as u64) << Self::KIND_BITS | kind
-    }
-
-    fn decode(value: u64) -> Self {
-        let index = usize::try_from(value >> Self::KIND_BITS).unwrap_or(usize::MAX);
-        match value & ((1 << Self::KIND_BITS) - 1) {
-            1 => Self::Console,
-            2 => Self::Listener,
-            3 => Self::Connection(index),
-            4 => Self::Log(index),
-            5 => Self::Notify(index),
-            6 => Self::Probe(index),
-            7 => Self::PowerWatch,
-            9 => Self::Exits,
-            10 => Self::Ready(index),
-            11 => Self::Socket(index),
-            12 => Self::LogWriter,
-            13 => Self::Holder(index),
-            14 => Self::Clock,
-            15 => Self::Kmsg,
-            16 => Self::Syslog,
-            17 => Self::Uevents,
-            _ => Self::PowerButton(index),
-        }
-    }
-}
 
 /// Whom a child process belongs to.
 #[derive(Debug, Clone, Copy)]
@@ -509,84 +412,6 @@ impl Driver {
         }
     }
 
-    /// Learns who has ended, one after the other: what follows from an end is noted together with how far we have read, and
-    /// in the same order. So many at a time that a flood of them leaves time for others.
-    fn take_exits(&mut self) {
-        for _ in 0..RECORDS {
-            let Some((end, next)) = self.next_exit() else {
-                self.note_changes();
-                return self.end_strays();
-            };
-            self.take_exit(end, next);
-        }
-        self.note_changes();
-        // There may be more, for which it has rung before we fell silent.
-        let _ = self.exits.ring();
-        self.end_strays();
-    }
-
-    /// The bell falls silent when there is nothing more; what is written in between has rung in vain, so we look again.
-    fn next_exit(&self) -> Option<(ProcessEnd, u64)> {
-        self.exits.read(self.place).or_else(|| {
-            self.exits.hear();
-            self.exits.read(self.place)
-        })
-    }
-
-    fn take_exit(&mut self, end: ProcessEnd, next: u64) {
-        let owner = self.whose_end(end);
-        let ProcessEnd { pid, exit, .. } = end;
-        if let Some(Owner::Service(id)) = owner {
-            self.hear_last_words(id);
-        }
-        // What happened before is noted before: of notes that are written together the last ones are lost when their writer
-        // is killed between two pages, and this end would count as read in the note of somebody else.
-        self.add_changes();
-        self.place = next;
-        match (owner, exit) {
-            (Some(Owner::Service(id)), _) => self.service_ended(id, pid, exit),
-            (Some(Owner::Probe(id)), _) => self.probe_command_ended(id, exit),
-            (Some(Owner::Operator), _) => self.operator_left(pid),
-            (Some(Owner::Plug), _) => self.plug_ended(),
-            (Some(Owner::LogWriter), _) => self.writer_ended(),
-            (None, Exit::Signal(number)) if pid == SIGNAL => self.take_signal(number),
-            (None, _) => self.strays.ended(pid),
-        }
-        self.note_much();
-        if Exits::ends_piece(next) {
-            self.note_changes();
-            self.exits.forget_before(next);
-        }
-    }
-
-    /// What a service said right before it ended may still wait to be read. It is noted while its end still counts as unread.
-    fn hear_last_words(&mut self, id: Id) {
-        self.read_log(id);
-        self.read_notify(id);
-        self.read_ready(id);
-    }
-
-    fn service_ended(&mut self, id: Id, pid: u32, exit: Exit) {
-        let stays = self
-            .supervisor
-            .unit(id)
-            .is_some_and(|unit| unit.service().kind == mos_service::Kind::Process);
-        let limit = self.limit_hit(id, pid, exit);
-        if let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| stays) {
-            // What it left behind would run beside its successor.
-            // When the id is another's by now, nobody was left: while somebody is in a group, nobody gets its number.
-            if !children::is_alive(pid) {
-                let _ = kill_process_group(group, Signal::KILL);
-            }
-            self.kill_cgroup(id);
-            self.look_for_strays(id);
-        }
-        if let Some(slot) = self.slots.get_mut(&id) {
-            slot.process_ended(&self.epoll);
-        }
-        self.supervisor.exited_at(id, exit, limit, clock::now());
-    }
-
     /// Does what the supervisor says, up to a limit; what is left is done the next time round.
     fn act(&mut self) -> Option<Goal> {
         for _ in 0..ACTIONS {
@@ -608,28 +433,6 @@ impl Driver {
             }
         }
         None
-    }
-
-    fn say(&mut self, line: &str) {
-        self.say_at(syslog::INFO, line);
-    }
-
-    /// Says something on the console, if it is serious enough, and in our own log in any case.
-    fn say_at(&mut self, level: u32, line: &str) {
-        self.add_to_log(intake::OWN, format!("{}\n", lossy::printable(line)).as_bytes());
-        if level > self.setup.log_level && !self.setup.debug {
-            return;
-        }
-        self.console.say(clock::now(), line);
-    }
-
-    fn say_with_log(&mut self, id: Id, line: String) {
-        let last = self.slots.get(&id).and_then(|slot| slot.log.last_line());
-        let line = match last {
-            Some(last) => format!("{line}; last line: {last}"),
-            None => line,
-        };
-        self.say_at(syslog::ERROR, &line);
     }
 
     fn signal(&mut self, id: Id, number: i32) {
@@ -662,61 +465,6 @@ impl Driver {
         }
     }
 
-    /// The services that the files describe, with the identity of the files each would run, and what else there is to
-    /// know of the files; `requested` are instances of templates that no file names.
-    fn load_services(&mut self, requested: &[String]) -> (mos_service::Loaded, Vec<(mos_service::Service, u64)>) {
-        self.loaded = true;
-        let mut loaded = self.load_files(requested);
-        self.say_all(&loaded.problems);
-        self.templates = std::mem::take(&mut loaded.templates);
-        let services = self.stamped(std::mem::take(&mut loaded.services));
-        (loaded, services)
-    }
-
-    /// What the service files say, with instances of the templates among them.
-    fn load_files(&self, requested: &[String]) -> mos_service::Loaded {
-        let mut loaded = crate::services::load(&self.setup.services);
-        for name in requested {
-            loaded.instantiate(name);
-        }
-        let said = self.setup.line.target.apply(loaded.services.iter_mut());
-        loaded.problems.extend(said.map(crate::services::warning));
-        loaded
-    }
-
-    fn stamped(&self, services: Vec<mos_service::Service>) -> Vec<(mos_service::Service, u64)> {
-        let path = self.environment.path();
-        let stamped = services.into_iter().map(|service| {
-            let unit = self
-                .supervisor
-                .find(&service.name)
-                .and_then(|id| self.supervisor.unit(id));
-            let stamp = match unit.filter(|unit| unit.is_unread() && service.command.is_none()) {
-                // What it runs is not known; it is what it was.
-                Some(unit) => unit.stamp(),
-                None => crate::services::stamp(&service, path),
-            };
-            (service, stamp)
-        });
-        stamped.collect()
-    }
-
-    fn find_power_buttons(&mut self) {
-        let Some(power) = &mut self.power else { return };
-        for index in power.refresh() {
-            if let Some(button) = power.button(index) {
-                let _ = epoll::add(&self.epoll, button, data(Token::PowerButton(index)), EventFlags::IN);
-            }
-        }
-    }
-
-    fn read_power_button(&mut self, index: usize) {
-        let pressed = self.power.as_mut().is_some_and(|power| power.pressed(index));
-        if pressed {
-            self.shut_down(Goal::Poweroff, "the power button");
-        }
-    }
-
     /// For taking the machine down: the console, to say the last words on.
     pub fn into_console(self) -> Console {
         self.console
@@ -731,10 +479,6 @@ impl Driver {
     fn now(&self) -> Millis {
         clock::now()
     }
-}
-
-fn data(token: Token) -> epoll::EventData {
-    epoll::EventData::new_u64(token.encode())
 }
 
 /// Stops watching a descriptor that is about to be closed; closing alone does not do it while a copy is open.
