@@ -169,20 +169,12 @@ impl Driver {
     fn piece(&self, follow: &mut Follow, id: Id) -> Option<Value> {
         let slot = self.slots.get(&id)?;
         let name = self.log_name(id)?;
-        let (log, mut start, mut missed) = (&slot.log, 0, 0);
-        if let Some((born, place)) = follow
-            .places
-            .get(&id)
-            .filter(|(born, _)| *born == log.born() || *born == 0)
-        {
-            start = *place.min(&log.end());
-            missed = if *born == 0 {
-                0
-            } else {
-                log.dropped().saturating_sub(start)
-            };
-        }
-        start = start.max(log.dropped());
+        let log = &slot.log;
+        // Of a log that has begun since, it has seen nothing yet.
+        let place = follow.places.get(&id).filter(|(born, _)| *born == log.born());
+        let seen = place.map_or(0, |(_, place)| *place.min(&log.end()));
+        let missed = log.dropped().saturating_sub(seen);
+        let start = seen.max(log.dropped());
         let mut bytes = vec![0; CHUNK.min(usize::try_from(log.end() - start).unwrap_or(CHUNK))];
         let count = log.read_at(start, &mut bytes);
         bytes.truncate(count);
