@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use common::{Machine, is_alive, send};
+use common::{ECHO, Machine, is_alive, send};
 
 /// Answers each connection with a line: what it was told of its sockets, and its process id. Told to end it leaves alone
 /// what it has not taken, and answers what it has.
@@ -198,20 +198,6 @@ fn udp_and_tcp_are_handed_over_too() {
     stream.read_to_string(&mut answer).unwrap();
     assert_eq!(answer, "datagram");
 }
-
-/// Listens by itself, and sends everything back.
-const ECHO: &str = r#"
-import socket, sys, threading
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(sys.argv[1])
-listener.listen()
-def serve(connection):
-    while data := connection.recv(65536):
-        connection.sendall(data)
-    connection.close()
-while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-"#;
 
 fn echo(path: &Path, bytes: &[u8]) -> Vec<u8> {
     let mut stream = UnixStream::connect(path).unwrap();

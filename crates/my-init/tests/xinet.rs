@@ -12,25 +12,7 @@ use std::path::Path;
 use my_init::client::{AskError, call};
 use serde_json::json;
 
-use common::{Machine, program};
-
-/// Listens where it is told, and sends everything back.
-const ECHO: &str = r#"
-import socket, sys, threading, os
-try:
-    os.unlink(sys.argv[1])
-except FileNotFoundError:
-    pass
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(sys.argv[1])
-listener.listen()
-def serve(connection):
-    while data := connection.recv(65536):
-        connection.sendall(data)
-    connection.close()
-while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-"#;
+use common::{ECHO, Machine, program};
 
 /// A service that is only started when somebody wants it; `None` where there is no python.
 fn machine() -> Option<Machine> {

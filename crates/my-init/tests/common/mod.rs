@@ -18,6 +18,24 @@ use std::time::{Duration, Instant};
 use my_init::client::call;
 use serde_json::{Value, json};
 
+/// Listens on the unix socket that it is told, and sends everything back.
+pub const ECHO: &str = r#"
+import socket, sys, threading, os
+try:
+    os.unlink(sys.argv[1])
+except FileNotFoundError:
+    pass
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+def serve(connection):
+    while data := connection.recv(65536):
+        connection.sendall(data)
+    connection.close()
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"#;
+
 /// How long anything here may take on a machine that is busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
