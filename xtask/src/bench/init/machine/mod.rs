@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use super::life::{RESTART_GOAL, restart_recorded};
 use super::stage::Stage;
 use super::supervisors::Kind;
 use super::work::{Manner, independent};
@@ -30,10 +31,6 @@ const BOOTS: [(usize, f64, f64); 2] = [(50, 0.60, 0.43), (500, 0.50, 0.37)];
 const FEW: usize = 50;
 /// In megabytes.
 const MEMORY_GOAL: f64 = 1.6;
-/// In milliseconds.
-const RESTART_GOAL: f64 = 2.0;
-/// That of dinit, where there is none.
-const RESTART_RECORDED: f64 = 4.0;
 /// Without the kernel's tests of its own ciphers, which run beside the first process for some 70 ms.
 const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=3 panic=-1 cryptomgr.notests";
 /// Machines that run at a time. Their clocks do not notice.
@@ -206,12 +203,7 @@ fn restart_rows(results: &Results) -> Result<Vec<Row>, String> {
     let mut rows = vec![goal(name, RESTART_GOAL, time, "ms")];
     rows.extend(others(results, FEW, RESTART_GOAL, "ms", |told| told.restart));
     if of(results, Init::Told(Kind::Dinit), FEW).is_none() {
-        rows.push(known(
-            "  dinit, recorded elsewhere",
-            RESTART_GOAL,
-            RESTART_RECORDED,
-            "ms",
-        ));
+        rows.push(restart_recorded());
     }
     Ok(rows)
 }
